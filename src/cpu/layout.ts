@@ -1,0 +1,242 @@
+/**
+ * Where everything lives in the machine's one shared WebAssembly.Memory.
+ *
+ * This file is read by two compilers: TypeScript (generated handlers, JIT, accelerator) and AssemblyScript (microcode).
+ * So it holds nothing but integer constants. Offsets named CPU_* count from the vCPU's base address (`cpu`, the first
+ * parameter of every handler); MACHINE_* addresses are absolute.
+ *
+ *     0x0000  never used: a null record or a null host address faults loudly in tests
+ *     0x1000  microcode's static tables
+ *     0xE000  MACHINE_*: what all vCPUs of the machine share
+ *     0x10000 vCPU 0, CPU_STRIDE bytes each; then block hash, code page map, record arena, guest RAM
+ */
+
+// ---- shared by all vCPUs, absolute addresses ----
+export const MICROCODE_STATICS = 0x1000;
+export const MACHINE = 0xe000;
+export const MACHINE_SLOT_COUNT = 0xe000; // u32: memory slots in use
+export const MACHINE_CODE_PAGE_MAP = 0xe004; // u32: address of a byte a guest physical page: 1 = decoded code lives there
+export const MACHINE_CODE_PAGE_COUNT = 0xe008; // u32: pages that map covers; pages above never hold decoded code
+export const MACHINE_BLOCK_HASH = 0xe00c; // u32: address of the block hash, BLOCK_HASH_ENTRIES entries
+export const MACHINE_A20_MASK = 0xe010; // u64: ANDed to every guest physical address
+export const MACHINE_VCPU_COUNT = 0xe018; // u32
+export const MACHINE_SLOTS = 0xe100; // memory slots, SLOT_SIZE bytes each, sorted by nothing, at most MAX_SLOTS
+export const MAX_SLOTS = 64;
+export const SLOT_SIZE = 32;
+export const SLOT_FIRST_PAGE = 0; // u64: guest physical page number
+export const SLOT_PAGES = 8; // u64
+export const SLOT_HOST = 16; // u32: address in this memory of the slot's first byte
+export const SLOT_FLAGS = 20; // u32: SLOT_*
+export const SLOT_READONLY = 1; // writes are device accesses (ROM)
+export const SLOT_LOG_DIRTY = 2;
+export const SLOT_DIRTY_BITMAP = 24; // u32: address of the dirty bitmap, one bit a page
+
+// ---- vCPU state, offsets from its base ----
+export const FIRST_VCPU = 0x10000;
+export const CPU_STRIDE = 0x60000;
+
+export const CPU_GPR = 0x000; // 16 x u64: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
+export const CPU_ZERO = 0x080; // u64, always 0: stands in for a missing base or index register
+export const CPU_RIP = 0x088; // u64: exact whenever control is outside generated code
+export const CPU_RIP_PAGE = 0x090; // u64: rip = RIP_PAGE + the record's page offset, while a block runs
+
+// The arithmetic flags, lazily: see docs/devel/flags.md
+//   ZF = FLAG_RES == 0                      SF = bit 63 of (FLAG_RES ^ FLAG_AUX)
+//   PF = even parity of the low byte of (FLAG_RES ^ FLAG_AUX >> 8)      AF = bit 4 of FLAG_AUX
+//   CF = FLAG_CF (0 or 1)                   OF = bit 63 of FLAG_OV
+// FLAG_RES is the result sign-extended from its width to 64 bits.
+export const CPU_FLAG_RES = 0x098; // i64
+export const CPU_FLAG_CF = 0x0a0; // i32, 0 or 1
+export const CPU_FLAG_OV = 0x0a8; // i64
+export const CPU_FLAG_AUX = 0x0b0; // i64
+export const CPU_RFLAGS = 0x0b8; // u32: all other flag bits in their RFLAGS position (bit 1 set; arithmetic bits 0)
+
+export const CPU_BUDGET = 0x0c0; // i32: instructions left before control returns; below 0 = return at the next block end
+export const CPU_BUDGET_GRANTED = 0x0c4; // i32: executed in this grant = GRANTED - BUDGET
+export const CPU_ICOUNT = 0x0c8; // u64: instructions executed in earlier grants
+export const CPU_EXIT = 0x0d0; // u32: EXIT_*; 0 = none
+export const CPU_EXIT_INFO = 0x0d4; // u32: by reason
+export const CPU_EXC = 0x0d8; // i32: vector of the exception a handler raised and that is to be delivered; -1 = none
+export const CPU_EXC_ERROR = 0x0dc; // u32: its error code
+export const CPU_EXC_CR2 = 0x0e0; // u64: page fault address, goes to CR2 on delivery
+export const CPU_IRQ_PENDING = 0x0e8; // u32: IRQ_* bits set by interrupt controllers, from any thread
+export const CPU_INT_SHADOW = 0x0ec; // u32: 1 = no interrupt before the next instruction completes (STI, MOV SS)
+export const CPU_MODE = 0x0f0; // u32: MODE_* of the current translation mode, kept by microcode
+export const CPU_TLB_SET = 0x0f4; // u32: absolute address of the TLB set for data accesses at the current CPL/AC
+export const CPU_JUMP_GEN = 0x0f8; // u32: generation + mode; a jump cache entry with another value is stale
+export const CPU_SINGLE = 0x0fc; // u32: 1 = the next block is one instruction long and not cached
+
+export const CPU_SEG = 0x100; // 8 x SEG_SIZE: ES CS SS DS FS GS LDTR TR
+export const SEG_SIZE = 32;
+export const SEG_BASE = 0; // u64
+export const SEG_LIMIT = 8; // u32, in bytes, granularity applied
+export const SEG_ATTR = 12; // u32: SEG_ATTR_*: descriptor bits 40..47 in 0..7, 52..55 in 12..15, bit 16 unusable (as in a VMCS)
+export const SEG_SELECTOR = 16; // u16
+export const SEG_ATTR_UNUSABLE = 0x10000;
+export const ES = 0;
+export const CS = 1;
+export const SS = 2;
+export const DS = 3;
+export const FS = 4;
+export const GS = 5;
+export const LDTR = 6;
+export const TR = 7;
+
+export const CPU_GDTR_BASE = 0x200; // u64
+export const CPU_GDTR_LIMIT = 0x208; // u32
+export const CPU_IDTR_BASE = 0x210; // u64
+export const CPU_IDTR_LIMIT = 0x218; // u32
+export const CPU_CR0 = 0x220; // u64 each
+export const CPU_CR2 = 0x228;
+export const CPU_CR3 = 0x230;
+export const CPU_CR4 = 0x238;
+export const CPU_CR8 = 0x240;
+export const CPU_XCR0 = 0x248;
+export const CPU_EFER = 0x250;
+export const CPU_DR0 = 0x258; // DR0..DR3
+export const CPU_DR6 = 0x278;
+export const CPU_DR7 = 0x280;
+export const CPU_STAR = 0x288;
+export const CPU_LSTAR = 0x290;
+export const CPU_CSTAR = 0x298;
+export const CPU_FMASK = 0x2a0;
+export const CPU_KERNEL_GS_BASE = 0x2a8;
+export const CPU_SYSENTER_CS = 0x2b0;
+export const CPU_SYSENTER_ESP = 0x2b8;
+export const CPU_SYSENTER_EIP = 0x2c0;
+export const CPU_PAT = 0x2c8;
+export const CPU_TSC_AUX = 0x2d0;
+export const CPU_TSC_OFFSET = 0x2d8; // u64: guest TSC = host's TSC source + offset
+export const CPU_MISC_ENABLE = 0x2e0;
+export const CPU_XSS = 0x2e8;
+export const CPU_PKRU = 0x2f0; // u32
+export const CPU_MONITOR = 0x2f8; // u64: armed linear address, ~0 = none
+export const CPU_NMI_BLOCKED = 0x300; // u32: 1 from NMI delivery to IRET
+export const CPU_PDPTE = 0x308; // 4 x u64: PAE page directory pointers, loaded on MOV CR3
+export const CPU_MTRR = 0x330; // MTRR_DEF_TYPE u64, then 11 fixed u64, then 8 x (base u64, mask u64); ends 0x410
+
+export const CPU_SCRATCH = 0x420; // 64 bytes, 16-aligned: value of a slow load or store, result of host calls
+export const CPU_RMW_VA = 0x460; // u64: linear address behind the bounce buffer of a slow read-modify-write
+export const CPU_RMW_BYTES = 0x468; // u32
+
+export const CPU_FCW = 0x480; // u16
+export const CPU_FSW = 0x482; // u16, TOP field not kept here: see CPU_FTOP
+export const CPU_FTOP = 0x484; // u32, 0..7
+export const CPU_FTAG = 0x488; // u8: bit i = physical register i is not empty (the FXSAVE form)
+export const CPU_FOP = 0x48a; // u16
+export const CPU_FIP = 0x490; // u64
+export const CPU_FDP = 0x498; // u64
+export const CPU_FCS = 0x4a0; // u16
+export const CPU_FDS = 0x4a2; // u16
+export const CPU_MXCSR = 0x4a4; // u32
+export const CPU_FPR = 0x500; // 8 x 16 bytes, physical registers R0..R7: u64 significand, u16 sign and exponent; MM0..7 are the significands
+
+export const CPU_XMM = 0x800; // 32 x 64 bytes: XMM i in the low 16 of each; room for YMM and ZMM
+export const XMM_STRIDE = 64;
+
+export const CPU_EXIT_COUNTS = 0x1000; // 64 x u64 counters by EXIT_* and STAT_*
+
+export const CPU_JUMP_CACHE = 0x2000; // JUMP_CACHE_ENTRIES x 16: u64 rip, u32 generation, u32 record address
+export const JUMP_CACHE_ENTRIES = 4096;
+
+export const CPU_TLB = 0x20000; // TLB_SETS x TLB_ENTRIES x TLB_ENTRY_SIZE
+export const TLB_ENTRIES = 1024; // a set
+export const TLB_ENTRY_SIZE = 32;
+export const TLB_SET_SIZE = 0x8000;
+export const TLB_SETS = 3;
+export const TLB_SET_SUPERVISOR = 0; // CPL < 3, AC = 0 or SMAP off decides nothing: SMAP is enforced when CR4.SMAP is set
+export const TLB_SET_USER = 1; // CPL = 3
+export const TLB_SET_SUPERVISOR_AC = 2; // CPL < 3 with SMAP suspended by RFLAGS.AC
+// One entry. Index = (va >> 12) & (TLB_ENTRIES - 1). An access of n bytes at va hits when ((va + n - 1) & ~0xfff) == tag;
+// any low bit set in a tag makes the fast path miss. Host address = (u32)va + ADDEND.
+export const TLB_READ_TAG = 0; // u64
+export const TLB_WRITE_TAG = 8; // u64
+export const TLB_EXEC_TAG = 16; // u64
+export const TLB_ADDEND = 24; // u32
+export const TLB_PPN = 28; // u32: guest physical page number in bits 0..27, TLB_PPN_* above
+export const TLB_PPN_GLOBAL = 0x80000000;
+export const TLB_TAG_INVALID = 0x1; // nothing here
+export const TLB_TAG_MMIO = 0x2; // a device, or RAM that is read only
+export const TLB_TAG_CODE = 0x4; // RAM, but this page holds decoded code or is watched for dirtiness: stores take the slow path
+
+// ---- MODE_*: what decoding depends on ----
+export const MODE_SIZE_MASK = 0x3; // 0 = 16-bit, 1 = 32-bit, 2 = 64-bit code
+export const MODE_16 = 0;
+export const MODE_32 = 1;
+export const MODE_64 = 2;
+export const MODE_STACK32 = 0x4; // SS.B (stack pointer is 32 bits wide); meaningless in 64-bit mode
+export const MODE_FLAT = 0x8; // CS DS ES SS have base 0 and limit 4 GiB, writable where used; always set in 64-bit mode
+export const MODE_CPL_SHIFT = 4; // bits 4..5
+export const MODE_VM86 = 0x40;
+export const MODE_PROTECTED = 0x80; // CR0.PE
+export const MODE_TF = 0x100; // RFLAGS.TF: blocks are one instruction long
+export const MODE_BITS = 9;
+
+// ---- EXIT_*: why control returned to the accelerator; also indices of CPU_EXIT_COUNTS ----
+export const EXIT_NONE = 0;
+export const EXIT_BUDGET = 1; // budget used up, or attention asked for
+export const EXIT_DECODE = 2; // no decoded block at CPU_RIP
+export const EXIT_HLT = 3;
+export const EXIT_SHUTDOWN = 4; // triple fault
+export const EXIT_IO_IN = 5; // counted only: handled in place
+export const EXIT_IO_OUT = 6; // counted only
+export const EXIT_MMIO_READ = 7; // counted only
+export const EXIT_MMIO_WRITE = 8; // counted only
+export const EXIT_HYPERCALL = 9;
+export const EXIT_DEBUG = 10; // breakpoint set by a debugger
+export const EXIT_MWAIT = 11;
+export const EXIT_INTERNAL_ERROR = 12; // EXIT_INFO tells
+export const EXIT_EXCEPTION = 13; // counted only: delivered inside
+export const EXIT_INTERRUPT = 14; // counted only
+export const EXIT_MSR = 15; // counted only
+export const EXIT_CPUID = 16; // counted only
+export const EXIT_PAUSE = 17; // counted only
+export const STAT_TLB_FILL = 32;
+export const STAT_TLB_FLUSH = 33;
+export const STAT_CODE_INVALIDATION = 34;
+export const STAT_BLOCK_LOOKUP = 35;
+
+// ---- IRQ_* bits of CPU_IRQ_PENDING ----
+export const IRQ_INTR = 1;
+export const IRQ_NMI = 2;
+export const IRQ_SMI = 4;
+export const IRQ_INIT = 8;
+
+// ---- exceptions ----
+export const EXC_DE = 0;
+export const EXC_DB = 1;
+export const EXC_BP = 3;
+export const EXC_OF = 4;
+export const EXC_BR = 5;
+export const EXC_UD = 6;
+export const EXC_NM = 7;
+export const EXC_DF = 8;
+export const EXC_TS = 10;
+export const EXC_NP = 11;
+export const EXC_SS = 12;
+export const EXC_GP = 13;
+export const EXC_PF = 14;
+export const EXC_MF = 16;
+export const EXC_AC = 17;
+export const EXC_MC = 18;
+export const EXC_XM = 19;
+
+// ---- decoded records (tier 0) ----
+export const REC_SIZE = 32;
+export const REC_HANDLER = 0; // u32: slot in the handler table
+export const REC_OFFSET = 4; // u16: page offset of the instruction's first byte
+export const REC_LENGTH = 6; // u8: instruction length in bytes
+export const REC_INDEX = 7; // u8: instructions of this block before this one
+export const REC_R0 = 8; // u16: state offset of the first register operand
+export const REC_R1 = 10; // u16: state offset of the second register operand
+export const REC_BASE = 12; // u16: state offset of the base register (CPU_ZERO when none, CPU_RIP_PAGE when RIP-relative)
+export const REC_INDEX_REG = 14; // u16: state offset of the index register (CPU_ZERO when none)
+export const REC_DISP = 16; // i32: displacement
+export const REC_SCALE = 20; // u8: shift of the index
+export const REC_SEG = 21; // u8: segment number
+export const REC_R2 = 22; // u16: state offset of a third register operand
+export const REC_IMM = 24; // i64: immediate, sign-extended; or, for a block's last record, u32 link (record of the target, 0 = not yet) and i32 page offset of the target
+
+// ---- block hash ----
+export const BLOCK_HASH_ENTRIES = 0x10000;
+export const BLOCK_HASH_ENTRY_SIZE = 16; // u32 physical address of the first byte, u32 mode, u32 record, u32 unused
