@@ -64,6 +64,7 @@ export const CPU_INT_SHADOW = 0x0ec; // u32: 1 = no interrupt before the next in
 export const CPU_MODE = 0x0f0; // u32: MODE_* of the current translation mode, kept by microcode
 export const CPU_TLB_SET = 0x0f4; // u32: absolute address of the TLB set for data accesses at the current CPL/AC
 export const CPU_JUMP_GEN = 0x0f8; // u32: generation + mode; a jump cache entry with another value is stale
+export const CPU_LINK_FROM = 0x418; // u32: record whose link is to be filled with the block found next, 0 = none
 export const CPU_SINGLE = 0x0fc; // u32: 1 = the next block is one instruction long and not cached
 
 export const CPU_SEG = 0x100; // 8 x SEG_SIZE: ES CS SS DS FS GS LDTR TR

@@ -1,0 +1,352 @@
+/**
+ * What an instruction's definition is written against: one guest instruction being turned into WebAssembly.
+ *
+ * A definition is a function `(x: X86) => void` that runs once for each translation and emits code through `x`. It is run by
+ * two subclasses: the interpreter's (operands are read from the decoded record when the code runs) and the JIT's (operands
+ * are known). So a definition may look at kinds, widths, prefixes and mode in `x.insn`, but not at register numbers or
+ * immediates there (exceptions: `segment`, `control`, `debug`, `st` and `constant` operands, which are always known).
+ *
+ * Rules that keep instructions precise:
+ *   1. Whatever can fault comes before anything architectural changes: read, compute, store to memory, then registers, flags.
+ *   2. `read` and friends give values that may be used any number of times; pure trees built on them may too, at the price
+ *      of being evaluated again (use `x.let`).
+ *   3. Registers and flags change inside `x.if` only, not inside `x.f.if`, so that the flag state stays known.
+ *
+ * A whole definition:
+ *
+ *     const add: Semantics = (x) => {
+ *       const b = x.read(1);
+ *       const { old, result } = x.modify(0, (a) => a.add(b));
+ *       x.flags.add(x.width(0), old, b, result);
+ *     };
+ */
+import * as L from '../../layout.ts';
+import { type Expr, i32, i64, int, type IntType, load, op, SIMD, type ValType } from '../../../wasm/expr.ts';
+import type { FunctionBuilder, FunctionRef, Local } from '../../../wasm/function-builder.ts';
+import { type Insn, type Operand, OperandKind } from '../decode/insn.ts';
+import { Flags } from './flags.ts';
+import { GuestMemory } from './guest-memory.ts';
+
+export type Semantics = (x: X86) => void;
+/** Definitions of a family by the row names of the decode tables. */
+export type SemanticsTable = Readonly<Record<string, Semantics>>;
+
+/** An integer value: i32 for widths up to 32 bits, i64 for 64. */
+export type Int = Expr<IntType>;
+
+/** The numbers of registers that definitions name. */
+export const RAX = 0;
+export const RCX = 1;
+export const RDX = 2;
+export const RBX = 3;
+export const RSP = 4;
+export const RBP = 5;
+export const RSI = 6;
+export const RDI = 7;
+
+/** Container type of a width. */
+export function intType(bits: number): IntType {
+  return bits === 64 ? 'i64' : 'i32';
+}
+
+/** Where the effective address of this instruction's memory operand comes from, when a definition asks `x.linear`. */
+export type Access = 'read' | 'write';
+
+/** Functions of the microcode and the host that generated code calls; resolved to imports of the module under construction. */
+export interface Linker {
+  function(name: string, params: readonly ValType[], results: readonly ValType[]): FunctionRef;
+}
+
+export abstract class X86 {
+  readonly f: FunctionBuilder;
+  readonly link: Linker;
+  /** The instruction at hand. In the interpreter a representative of all that share its handler. */
+  abstract readonly insn: Insn;
+  /** MODE_* bits this code is made for. */
+  abstract readonly mode: number;
+  readonly flags: Flags;
+  readonly mem: GuestMemory;
+  /** Address of the vCPU's state. */
+  readonly cpu: Expr<'i32'>;
+
+  constructor(f: FunctionBuilder, link: Linker) {
+    this.f = f;
+    this.link = link;
+    this.cpu = f.param(0, 'i32').get;
+    this.flags = new Flags(this);
+    this.mem = new GuestMemory(this);
+  }
+
+  // ---- facts ----
+
+  operand(i: number): Operand {
+    const operand = this.insn.operands[i];
+    if (operand === undefined || i >= this.insn.operandCount) throw new RangeError(`${this.insn.row.name} has no operand ${i}`);
+    return operand;
+  }
+  /** Width of operand `i` in bits. */
+  width(i: number): number {
+    return this.operand(i).bytes * 8;
+  }
+  isMemory(i: number): boolean {
+    return this.operand(i).kind === OperandKind.mem;
+  }
+  get is64(): boolean {
+    return (this.mode & L.MODE_SIZE_MASK) === L.MODE_64;
+  }
+  /** Width of the stack pointer in bits. */
+  get stackBits(): number {
+    return this.is64 ? 64 : this.mode & L.MODE_STACK32 ? 32 : 16;
+  }
+
+  // ---- values ----
+
+  /** Evaluates now; usable any number of times. */
+  let<T extends ValType>(value: Expr<T>): Expr<T> {
+    return this.f.let(value);
+  }
+
+  /** Conditional code that may set registers and flags. */
+  if(condition: Expr<'i32'>, then: () => void, otherwise?: () => void): void {
+    this.flags.forget();
+    this.f.if(
+      condition,
+      () => {
+        then();
+        this.flags.forget();
+      },
+      otherwise === undefined
+        ? undefined
+        : () => {
+            otherwise();
+            this.flags.forget();
+          },
+    );
+  }
+
+  // ---- registers by number ----
+
+  /** General register `n` at `bits` wide, zero-extended in its container. */
+  abstract reg(n: number, bits: number): Int;
+  /** Sets it; 32-bit writes clear the upper half, narrower ones keep the rest. */
+  abstract setReg(n: number, bits: number, value: Int): void;
+  /** The whole register as i64. */
+  reg64(n: number): Expr<'i64'> {
+    return this.reg(n, 64).toI64();
+  }
+
+  // ---- operands ----
+
+  /**
+   * Integer value of operand `i` (general or mmx register, xmm operand of 4 or 8 bytes, memory, immediate), zero-extended to
+   * its container; immediates are sign-extended to the operand's width as encoded. `bits` overrides the operand's width.
+   */
+  read(i: number, bits: number = this.width(i)): Int {
+    const operand = this.operand(i);
+    switch (operand.kind) {
+      case OperandKind.mem:
+        return this.mem.load(this.linear(bits / 8, 'read'), bits);
+      case OperandKind.imm:
+      case OperandKind.imm2:
+        return this.immediate(i, bits);
+      case OperandKind.constant:
+        return int(intType(bits), operand.reg);
+      default:
+        return this.let(this.readRegister(i, bits));
+    }
+  }
+
+  /** Writes operand `i`; may fault for memory, so registers and flags come after. An xmm destination keeps its other bytes. */
+  write(i: number, value: Int, bits: number = this.width(i)): void {
+    if (this.isMemory(i)) this.mem.store(this.linear(bits / 8, 'write'), bits, value);
+    else this.writeRegister(i, bits, value);
+  }
+
+  /**
+   * Reads operand `i`, computes, writes back: atomic when the instruction has LOCK (or `locked` says so), with write
+   * permission checked before anything. `compute` must be pure; it may be emitted inside a loop.
+   */
+  modify(i: number, compute: (old: Int) => Int, locked: boolean = this.insn.lock): { old: Int; result: Int } {
+    const bits = this.width(i);
+    if (this.isMemory(i)) return this.mem.modify(this.linear(bits / 8, 'write'), bits, compute, locked);
+    const old = this.let(this.readRegister(i, bits));
+    const result = this.let(compute(old));
+    this.writeRegister(i, bits, result);
+    return { old, result };
+  }
+
+  /** 128 bits of operand `i`: xmm register, or memory (#GP when `aligned` is asked for and it is not). */
+  readVector(i: number, aligned = true): Expr<'v128'> {
+    if (this.isMemory(i)) {
+      const address = this.linear(16, 'read');
+      if (aligned) this.raiseIf(address.toI32().and(i32(15)).ne(i32(0)), L.EXC_GP, 0);
+      return this.mem.loadVector(address);
+    }
+    return this.let(load('v128', 128, this.registerAddress(i)));
+  }
+
+  writeVector(i: number, value: Expr<'v128'>, aligned = true): void {
+    if (this.isMemory(i)) {
+      const address = this.linear(16, 'write');
+      if (aligned) this.raiseIf(address.toI32().and(i32(15)).ne(i32(0)), L.EXC_GP, 0);
+      this.mem.storeVector(address, value);
+    } else {
+      this.f.store(128, this.registerAddress(i), value);
+    }
+  }
+
+  /** Low 32 or 64 bits of an xmm operand or of memory as a float. */
+  readF32(i: number): Expr<'f32'> {
+    return this.let(this.read(i, 32).toI32().reinterpret('f32'));
+  }
+  readF64(i: number): Expr<'f64'> {
+    return this.let(this.read(i, 64).toI64().reinterpret('f64'));
+  }
+
+  /** Address in wasm memory of an xmm or mmx register operand's first byte. */
+  abstract registerAddress(i: number): Expr<'i32'>;
+  protected abstract readRegister(i: number, bits: number): Int;
+  protected abstract writeRegister(i: number, bits: number, value: Int): void;
+  /** Immediate, sign-extended as the encoding says, in the container of `bits` (upper bits beyond `bits` may be ones). */
+  abstract immediate(i: number, bits: number): Int;
+
+  // ---- memory operand ----
+
+  /** Effective address without segment, cut to the address size (LEA). */
+  abstract effectiveAddress(): Expr<'i64'>;
+  /** Linear address of the memory operand; outside flat modes checks the segment for an access of `bytes`. */
+  abstract linear(bytes: number, access: Access): Expr<'i64'>;
+  /** Linear address of `offset` in segment `segment` (0..5), checked likewise. */
+  abstract linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'>;
+  /** Number of the memory or string operand's segment, after override, as a value. */
+  abstract segmentNumber(): Expr<'i32'>;
+
+  // ---- stack ----
+
+  /** Pushes: the store first, then rSP. `bits` is the operand size (16, 32, 64). */
+  push(value: Int, bits: number): void {
+    const sp = this.let(this.reg(RSP, this.stackBits).toI64().sub(i64(bits / 8)).zeroExtend(this.stackBits));
+    this.mem.store(this.linearIn(L.SS, sp, bits / 8, 'write'), bits, value);
+    this.setReg(RSP, this.stackBits, sp.toInt(intType(this.stackBits)));
+  }
+
+  /** Reads the top of the stack without moving rSP: call `popped` when nothing can fault any more. */
+  top(bits: number): Int {
+    return this.mem.load(this.linearIn(L.SS, this.reg(RSP, this.stackBits).toI64(), bits / 8, 'read'), bits);
+  }
+
+  /** rSP += bytes, within the stack's width. */
+  popped(bytes: number | Expr<'i64'>): void {
+    const step = typeof bytes === 'number' ? i64(bytes) : bytes;
+    this.setReg(RSP, this.stackBits, this.reg(RSP, this.stackBits).toI64().add(step).toInt(intType(this.stackBits)));
+  }
+
+  pop(bits: number): Int {
+    const value = this.top(bits);
+    this.popped(bits / 8);
+    return value;
+  }
+
+  // ---- other state, by offset (layout.ts) ----
+
+  state<T extends ValType>(type: T, bits: number, offset: number): Expr<T> {
+    return load(type, bits, this.cpu, offset);
+  }
+  state32(offset: number): Expr<'i32'> {
+    return this.state('i32', 32, offset);
+  }
+  state64(offset: number): Expr<'i64'> {
+    return this.state('i64', 64, offset);
+  }
+  /** Stores to state that no tier keeps in locals: everything but general registers and arithmetic flags. */
+  setState(bits: number, offset: number, value: Expr): void {
+    this.f.store(bits, this.cpu, value, offset);
+  }
+
+  // ---- leaving ----
+
+  /** Current privilege level, when known from the mode. */
+  get cpl(): number {
+    return (this.mode >> L.MODE_CPL_SHIFT) & 3;
+  }
+
+  /** Raises an exception at this instruction and leaves. Nothing after it is reached. */
+  raise(vector: number, errorCode: Expr<'i32'> | number = 0): void {
+    this.setState(32, L.CPU_EXC, i32(vector));
+    this.setState(32, L.CPU_EXC_ERROR, typeof errorCode === 'number' ? i32(errorCode) : errorCode);
+    this.leaveHere();
+  }
+
+  raiseIf(condition: Expr<'i32'>, vector: number, errorCode: Expr<'i32'> | number = 0): void {
+    this.f.if(condition, () => this.raise(vector, errorCode));
+  }
+
+  /** Leaves generated code at this instruction, which is not done: an exception is pending, or it is to be tried again. */
+  abstract leaveHere(): void;
+  /** This instruction is done and CPU_RIP has been set (by microcode): leaves to the dispatcher, which looks at everything anew. */
+  abstract leaveDone(): void;
+  /** This instruction is done, execution goes on after it, but mode, mapping or interrupts may have changed. Block end. */
+  abstract leaveNext(): void;
+
+  // ---- instruction pointer and jumps ----
+
+  /** rip of the next instruction, as pushed by CALL (64-bit, or cut to the code size). */
+  abstract nextRip(): Expr<'i64'>;
+  /** rip of this instruction. */
+  abstract thisRip(): Expr<'i64'>;
+  /** Stores nextRip into CPU_RIP, for microcode that transfers control. */
+  setRipNext(): void {
+    this.setState(64, L.CPU_RIP, this.nextRip());
+  }
+  /** Goes to the direct target of operand 0 (`rel`). */
+  abstract jumpDirect(): void;
+  /** Goes to it when the condition holds, else on to the next instruction. */
+  abstract branchDirect(condition: Expr<'i32'>): void;
+  /** The target of operand 0 (`rel`) as a value, cut to the operand size. */
+  abstract directTarget(): Expr<'i64'>;
+  /** Goes to `rip` (near; a non-canonical or out-of-limit target faults there). The value is cut to the operand size by the caller. */
+  abstract jumpTo(rip: Expr<'i64'>): void;
+
+  // ---- microcode ----
+
+  /** Calls a function of the microcode, `cpu` first, that touches no general register or arithmetic flag. */
+  micro<T extends ValType>(result: T, name: string, ...args: Expr[]): Expr<T> {
+    const all = [this.cpu, ...args];
+    return this.let(this.f.callValue(result, this.link.function(name, all.map((a) => a.type), [result]), all));
+  }
+  /** Same without result. */
+  microVoid(name: string, ...args: Expr[]): void {
+    const all = [this.cpu, ...args];
+    this.f.call(this.link.function(name, all.map((a) => a.type), []), all);
+  }
+  /** Same, and leaves here when it returns nonzero (an exception is pending). */
+  microOrFault(name: string, ...args: Expr[]): void {
+    const status = this.micro('i32', name, ...args);
+    this.f.if(status.ne(i32(0)), () => this.leaveHere());
+  }
+  /**
+   * Calls microcode that may read and write general registers, flags and everything else. When it can fault (`faults`), it
+   * returns i32 and nonzero leaves here. Values read earlier from registers stay what they were.
+   */
+  abstract microState(name: string, faults: boolean, ...args: Expr[]): void;
+  /** The same with its i32 result, which is not looked at. */
+  abstract microStateValue(name: string, ...args: Expr[]): Expr<'i32'>;
+
+  /** Address of the TLB set that data accesses go through now. */
+  tlbSet(): Expr<'i32'> {
+    return this.state32(L.CPU_TLB_SET);
+  }
+
+  // ---- storage of the flags, used by Flags only ----
+
+  /** The four parts of the lazy flags as variables: locals in the JIT, state in the interpreter. */
+  abstract flagPart(part: FlagPart): Expr<'i64'>;
+  abstract setFlagPart(part: FlagPart, value: Expr<'i64'>): void;
+}
+
+export type FlagPart = 'res' | 'cf' | 'ov' | 'aux';
+export type { Local };
+/** Vector operation by its opcode in the SIMD space. */
+export function simd(opcode: number, ...args: Expr[]): Expr<'v128'> {
+  return op('v128', SIMD + opcode, ...args);
+}

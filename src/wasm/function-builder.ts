@@ -1,0 +1,248 @@
+/** One function body under construction: locals, statements and structured control flow. */
+import { ByteWriter } from './byte-writer.ts';
+import { callExpr, type Expr, i32, localGet, storeOp, VAL_TYPE_CODE, type ValType } from './expr.ts';
+
+export interface Signature {
+  readonly params: readonly ValType[];
+  readonly results: readonly ValType[];
+}
+
+/** A variable of the function. `get` may be used any number of times. */
+export interface Local<T extends ValType> {
+  readonly type: T;
+  readonly index: number;
+  readonly get: Expr<T>;
+}
+
+/** Target of a branch: a `block` (branch leaves it) or a `loop` (branch repeats it). */
+export interface Label {
+  readonly depth: number;
+}
+
+/** An imported or defined function that bodies can call. */
+export interface FunctionRef {
+  readonly index: number;
+  readonly signature: Signature;
+}
+
+export class FunctionBuilder {
+  readonly signature: Signature;
+  private readonly body = new ByteWriter();
+  private readonly localTypes: ValType[] = [];
+  private readonly free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  private temporaries: Local<ValType>[] = [];
+  private depth = 0;
+
+  constructor(signature: Signature) {
+    this.signature = signature;
+  }
+
+  param<T extends ValType>(index: number, type: T): Local<T> {
+    if (this.signature.params[index] !== type) throw new TypeError(`parameter ${index} is not ${type}`);
+    return { type, index, get: localGet(type, index) };
+  }
+
+  /** A variable that lives to the end of the function; starts as zero. */
+  local<T extends ValType>(type: T): Local<T> {
+    const index = this.signature.params.length + this.localTypes.length;
+    this.localTypes.push(type);
+    return { type, index, get: localGet(type, index) };
+  }
+
+  /** A variable that `releaseTemporaries` gives back. Its first value is undefined: set it before use. */
+  temporary<T extends ValType>(type: T): Local<T> {
+    const reused = this.free[type].pop();
+    const local: Local<T> =
+      reused === undefined ? this.local(type) : { type, index: reused, get: localGet(type, reused) };
+    this.temporaries.push(local);
+    return local;
+  }
+
+  /** Called between guest instructions: what `temporary` and `let` gave out may be used again. */
+  releaseTemporaries(): void {
+    for (const local of this.temporaries) this.free[local.type].push(local.index);
+    this.temporaries = [];
+  }
+
+  /** Evaluates `value` here and now; the result may be used any number of times. */
+  let<T extends ValType>(value: Expr<T>): Expr<T> {
+    if (value.constant !== undefined) return value;
+    const local = this.temporary(value.type);
+    this.set(local, value);
+    return local.get;
+  }
+
+  set<T extends ValType>(local: Local<T>, value: Expr<T>): void {
+    if (local.type !== value.type) throw new TypeError(`local of type ${local.type} set to ${value.type}`);
+    value.emit(this.body);
+    this.body.byte(0x21);
+    this.body.u32(local.index);
+  }
+
+  /** Stores the low `bits` of `value` at `address + offset`. */
+  store(bits: number, address: Expr<'i32'>, value: Expr, offset = 0): void {
+    address.emit(this.body);
+    value.emit(this.body);
+    const opcode = storeOp(value.type, bits);
+    if (opcode > 0xff) {
+      this.body.byte(0xfd);
+      this.body.u32(opcode & 0xfff);
+    } else {
+      this.body.byte(opcode);
+    }
+    this.body.u32(0);
+    this.body.u32(offset);
+  }
+
+  /** Evaluates for its effects. */
+  drop(value: Expr): void {
+    value.emit(this.body);
+    this.body.byte(0x1a);
+  }
+
+  call(target: FunctionRef, args: readonly Expr[]): void {
+    checkArguments(target, args);
+    for (const arg of args) arg.emit(this.body);
+    this.body.byte(0x10);
+    this.body.u32(target.index);
+    for (let i = 0; i < target.signature.results.length; i++) this.body.byte(0x1a);
+  }
+
+  callValue<T extends ValType>(type: T, target: FunctionRef, args: readonly Expr[]): Expr<T> {
+    checkArguments(target, args);
+    if (target.signature.results[0] !== type) throw new TypeError(`call result is not ${type}`);
+    return callExpr(type, target.index, args);
+  }
+
+  if(condition: Expr<'i32'>, then: () => void, otherwise?: () => void): void {
+    condition.emit(this.body);
+    this.body.bytes([0x04, 0x40]);
+    this.depth++;
+    then();
+    if (otherwise !== undefined) {
+      this.body.byte(0x05);
+      otherwise();
+    }
+    this.depth--;
+    this.body.byte(0x0b);
+  }
+
+  /** Runs `body`; a branch to the label given to it goes to the end. */
+  block(body: (end: Label) => void): void {
+    this.structured(0x02, body);
+  }
+
+  /** Runs `body` once; a branch to the label given to it goes back to the start. */
+  loop(body: (start: Label) => void): void {
+    this.structured(0x03, body);
+  }
+
+  private structured(opcode: number, body: (label: Label) => void): void {
+    this.body.bytes([opcode, 0x40]);
+    this.depth++;
+    body({ depth: this.depth });
+    this.depth--;
+    this.body.byte(0x0b);
+  }
+
+  branch(label: Label): void {
+    this.body.byte(0x0c);
+    this.body.u32(this.depth - label.depth);
+  }
+
+  branchIf(label: Label, condition: Expr<'i32'>): void {
+    condition.emit(this.body);
+    this.body.byte(0x0d);
+    this.body.u32(this.depth - label.depth);
+  }
+
+  /** Goes to `labels[index]`, or to `otherwise` when index is beyond them. */
+  branchTable(index: Expr<'i32'>, labels: readonly Label[], otherwise: Label): void {
+    index.emit(this.body);
+    this.body.byte(0x0e);
+    this.body.u32(labels.length);
+    for (const label of labels) this.body.u32(this.depth - label.depth);
+    this.body.u32(this.depth - otherwise.depth);
+  }
+
+  return(value?: Expr): void {
+    value?.emit(this.body);
+    this.body.byte(0x0f);
+  }
+
+  unreachable(): void {
+    this.body.byte(0x00);
+  }
+
+  /** return_call of a function of this module. */
+  tailCall(target: FunctionRef, args: readonly Expr[]): void {
+    checkArguments(target, args);
+    for (const arg of args) arg.emit(this.body);
+    this.body.byte(0x12);
+    this.body.u32(target.index);
+  }
+
+  /** return_call_indirect through table 0. `typeIndex` as ModuleBuilder.typeIndex gives it. */
+  tailCallIndirect(typeIndex: number, args: readonly Expr[], slot: Expr<'i32'>): void {
+    for (const arg of args) arg.emit(this.body);
+    slot.emit(this.body);
+    this.body.byte(0x13);
+    this.body.u32(typeIndex);
+    this.body.u32(0);
+  }
+
+  callIndirect(typeIndex: number, args: readonly Expr[], slot: Expr<'i32'>): void {
+    for (const arg of args) arg.emit(this.body);
+    slot.emit(this.body);
+    this.body.byte(0x11);
+    this.body.u32(typeIndex);
+    this.body.u32(0);
+  }
+
+  /** memory.copy and memory.fill within memory 0. */
+  memoryCopy(destination: Expr<'i32'>, source: Expr<'i32'>, bytes: Expr<'i32'>): void {
+    destination.emit(this.body);
+    source.emit(this.body);
+    bytes.emit(this.body);
+    this.body.bytes([0xfc, 10, 0, 0]);
+  }
+
+  atomicFence(): void {
+    this.body.bytes([0xfe, 0x03, 0x00]);
+  }
+
+  /** The body as the code section wants it: run-length coded locals, instructions, end. */
+  finish(): ByteWriter {
+    const out = new ByteWriter();
+    const runs: [number, ValType][] = [];
+    for (const type of this.localTypes) {
+      const last = runs[runs.length - 1];
+      if (last !== undefined && last[1] === type) last[0]++;
+      else runs.push([1, type]);
+    }
+    out.u32(runs.length);
+    for (const [count, type] of runs) {
+      out.u32(count);
+      out.byte(VAL_TYPE_CODE[type]);
+    }
+    out.bytes(this.body.view());
+    out.byte(0x0b);
+    return out;
+  }
+
+  get sizeBytes(): number {
+    return this.body.length;
+  }
+}
+
+function checkArguments(target: FunctionRef, args: readonly Expr[]): void {
+  const params = target.signature.params;
+  if (params.length !== args.length || params.some((type, i) => type !== args[i]?.type)) {
+    throw new TypeError(`call wants (${params.join(', ')}) and got (${args.map((a) => a.type).join(', ')})`);
+  }
+}
+
+/** An i32 truth value of a build-time boolean. */
+export function bool(value: boolean): Expr<'i32'> {
+  return i32(value ? 1 : 0);
+}
