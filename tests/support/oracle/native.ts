@@ -1,0 +1,293 @@
+/**
+ * The host CPU as oracle: runs one instruction natively from a given machine state (x86-64 Linux hosts only).
+ *
+ * A small trampoline, written as bytes below, parks the host's registers, loads the guest's (FXRSTOR64, then IRETQ for
+ * RFLAGS, RSP and RIP at once), lets the instruction run and falls into the exit path that stores everything again. Faults
+ * arrive as signals: a handler, also bytes, notes vector, error code and address and sends control to the exit path. FS and
+ * GS bases stay the host's. Signals that are not ours go to whoever handled them before (V8 has a SIGSEGV handler).
+ *
+ * Kernel ABI: x86-64 psABI and the kernel's struct sigcontext_64 (asm/sigcontext.h).
+ */
+import koffi from 'koffi';
+import { CODE_BASE, CODE_PAGE, DATA_BASE, DATA_SIZE, DATA_WRITABLE, FX_BYTES, FX_MXCSR, FX_MXCSR_MASK, TF, RF } from './machine-state.ts';
+import type { MachineState, Oracle, Outcome } from './machine-state.ts';
+
+const CONTROL = 0x62000000; // exchange area, read and write
+const CONTROL_SIZE = 0x20000;
+const TRAMPOLINE = 0x63000000; // read and execute
+const TRAMPOLINE_SIZE = 0x1000;
+
+// Offsets in the exchange area.
+const IN_GPR = 0x000;
+const IN_FRAME = 0x080; // what IRETQ pops: RIP CS RFLAGS RSP SS
+const OUT_GPR = 0x100;
+const OUT_RFLAGS = 0x180;
+const HOST_RSP = 0x188;
+const HOST_MXCSR = 0x190;
+const HOST_FCW = 0x198;
+const ACTIVE = 0x1a0;
+const SIG_NUMBER = 0x1a8;
+const SIG_RIP = 0x1b0;
+const SIG_ERROR = 0x1b8;
+const SIG_TRAP = 0x1c0;
+const SIG_CR2 = 0x1c8;
+const DEFAULT_ACTION = 0x1d0; // kernel struct sigaction, all zero: SIG_DFL
+const OLD_HANDLERS = 0x200; // one pointer a signal
+const IN_FX = 0x400;
+const OUT_FX = 0x600;
+const SCRATCH_STACK_TOP = 0x1000;
+const SIGNAL_STACK = 0x10000;
+const SIGNAL_STACK_SIZE = 0x10000;
+
+const SIGILL = 4;
+const SIGTRAP = 5;
+const SIGBUS = 7;
+const SIGFPE = 8;
+const SIGSEGV = 11;
+
+// Offsets in ucontext_t: 40 bytes of header, then gregs.
+const UC_RIP = 168;
+const UC_EFLAGS = 176;
+const UC_ERROR = 192;
+const UC_TRAP = 200;
+const UC_CR2 = 216;
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const PROT_EXEC = 4;
+const MAP_PRIVATE_ANONYMOUS_FIXED_NOREPLACE = 0x2 | 0x20 | 0x100000;
+
+const USER_CS = 0x33n;
+const USER_SS = 0x2bn;
+
+function dword(value: number): number[] {
+  return [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >>> 24) & 255];
+}
+
+/** ModRM and SIB for [disp32] without base, then the address. */
+function absolute(reg: number, address: number): number[] {
+  return [((reg & 7) << 3) | 4, 0x25, ...dword(address)];
+}
+
+const storeRegister = (reg: number, address: number): number[] => [reg > 7 ? 0x4c : 0x48, 0x89, ...absolute(reg, address)];
+const loadRegister = (reg: number, address: number): number[] => [reg > 7 ? 0x4c : 0x48, 0x8b, ...absolute(reg, address)];
+const storeDword = (address: number, value: number): number[] => [0xc7, ...absolute(0, address), ...dword(value)];
+const RSP_REG = 4;
+
+function entryCode(): number[] {
+  const code: number[] = [];
+  code.push(0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); // push rbx rbp r12..r15
+  code.push(...storeRegister(RSP_REG, CONTROL + HOST_RSP));
+  code.push(0x0f, 0xae, ...absolute(3, CONTROL + HOST_MXCSR)); // stmxcsr
+  code.push(0xd9, ...absolute(7, CONTROL + HOST_FCW)); // fnstcw
+  code.push(...storeDword(CONTROL + ACTIVE, 1));
+  code.push(0x48, 0x0f, 0xae, ...absolute(1, CONTROL + IN_FX)); // fxrstor64
+  code.push(0x48, 0xc7, 0xc4, ...dword(CONTROL + IN_FRAME)); // mov rsp, frame
+  for (let reg = 0; reg < 16; reg++) if (reg !== RSP_REG) code.push(...loadRegister(reg, CONTROL + IN_GPR + reg * 8));
+  code.push(0x48, 0xcf); // iretq
+  return code;
+}
+
+function exitCode(): number[] {
+  const code: number[] = [];
+  for (let reg = 0; reg < 16; reg++) code.push(...storeRegister(reg, CONTROL + OUT_GPR + reg * 8));
+  code.push(0x48, 0xc7, 0xc4, ...dword(CONTROL + SCRATCH_STACK_TOP)); // mov rsp, scratch
+  code.push(0x9c, 0x8f, ...absolute(0, CONTROL + OUT_RFLAGS)); // pushfq; pop [OUT_RFLAGS]
+  code.push(0x68, ...dword(0x202), 0x9d); // push 0x202; popfq
+  code.push(0x48, 0x0f, 0xae, ...absolute(0, CONTROL + OUT_FX)); // fxsave64
+  code.push(0xdb, 0xe3, 0xd9, ...absolute(5, CONTROL + HOST_FCW)); // fninit; fldcw
+  code.push(0x0f, 0xae, ...absolute(2, CONTROL + HOST_MXCSR)); // ldmxcsr
+  code.push(...storeDword(CONTROL + ACTIVE, 0));
+  code.push(...loadRegister(RSP_REG, CONTROL + HOST_RSP));
+  code.push(0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3); // pop r15..r12 rbp rbx; ret
+  return code;
+}
+
+/** A signal handler (rdi = number, rdx = ucontext): ours when it runs on our signal stack while a test is under way. */
+function handlerCode(exit: number): number[] {
+  const fromContext = (offset: number, to: number): number[] => [
+    ...[0x48, 0x8b, 0x82, ...dword(offset)], // mov rax, [rdx + offset]
+    ...storeRegister(0, CONTROL + to),
+  ];
+  const ours = [
+    ...[0x89, ...absolute(7, CONTROL + SIG_NUMBER)], // mov [SIG_NUMBER], edi
+    ...fromContext(UC_RIP, SIG_RIP),
+    ...fromContext(UC_ERROR, SIG_ERROR),
+    ...fromContext(UC_TRAP, SIG_TRAP),
+    ...fromContext(UC_CR2, SIG_CR2),
+    ...[0x48, 0x81, 0xa2, ...dword(UC_EFLAGS), ...dword(~(TF | RF | 0x40000))], // and qword [rdx + efl], ~(TF RF AC)
+    ...[0x48, 0xc7, 0x82, ...dword(UC_RIP), ...dword(exit)], // mov qword [rdx + rip], exit
+    0xc3,
+  ];
+  const chain = [
+    ...[0x48, 0x8b, 0x04, 0xfd, ...dword(CONTROL + OLD_HANDLERS)], // mov rax, [OLD_HANDLERS + rdi * 8]
+    ...[0x48, 0x83, 0xf8, 0x01], // cmp rax, 1 (SIG_IGN)
+    ...[0x76, 0x02, 0xff, 0xe0], // ja: jmp rax
+    ...[0x74, 0x17], // je: ret at the end
+    ...[0xb8, ...dword(13)], // rt_sigaction(number, SIG_DFL, 0, 8): the fault repeats and ends the process
+    ...[0xbe, ...dword(CONTROL + DEFAULT_ACTION)],
+    ...[0x31, 0xd2],
+    ...[0x41, 0xba, ...dword(8)],
+    ...[0x0f, 0x05],
+    ...[0x90, 0x90, 0x90], // je lands behind these
+    0xc3,
+  ];
+  const test = [
+    ...[0x48, 0x89, 0xe0], // mov rax, rsp
+    ...[0x48, 0x2d, ...dword(CONTROL + SIGNAL_STACK)], // sub rax, signal stack
+    ...[0x48, 0x3d, ...dword(SIGNAL_STACK_SIZE)], // cmp rax, size
+    ...[0x0f, 0x83, ...dword(8 + 6 + ours.length)], // jae chain: over the next two instructions and `ours`
+    ...[0x83, ...absolute(7, CONTROL + ACTIVE), 0x00], // cmp dword [ACTIVE], 0
+    ...[0x0f, 0x84, ...dword(ours.length)], // je chain
+  ];
+  return [...test, ...ours, ...chain];
+}
+
+/** jmp rel32 from `at` to `target`. */
+function jump(at: number, target: number): number[] {
+  return [0xe9, ...dword(target - (at + 5))];
+}
+
+function mapFixed(libc: koffi.LibraryHandle, address: number, length: number, protection: number): void {
+  const mmap = libc.func('void *mmap(uintptr_t addr, size_t length, int prot, int flags, int fd, intptr_t offset)');
+  const got = koffi.address(mmap(address, length, protection, MAP_PRIVATE_ANONYMOUS_FIXED_NOREPLACE, -1, 0));
+  if (got !== BigInt(address)) throw new Error(`cannot map ${length} bytes at 0x${address.toString(16)} for the native oracle`);
+}
+
+function view(address: number, length: number): ArrayBuffer {
+  return koffi.view(BigInt(address), length);
+}
+
+/** Installs the handler for one signal and keeps what was there before in OLD_HANDLERS. */
+function installHandler(libc: koffi.LibraryHandle, signal: number, handler: number, control: DataView): void {
+  const sigaction = libc.func('int sigaction(int signum, const uint8_t *act, _Out_ uint8_t *old)');
+  const action = new Uint8Array(152); // handler, 128 bytes of mask, flags, restorer
+  const fields = new DataView(action.buffer);
+  fields.setBigUint64(0, BigInt(handler), true);
+  const SA_SIGINFO_ONSTACK = 0x4 | 0x08000000;
+  fields.setInt32(136, SA_SIGINFO_ONSTACK, true);
+  const old = new Uint8Array(152);
+  if (sigaction(signal, action, old) !== 0) throw new Error(`sigaction(${signal}) failed`);
+  control.setBigUint64(OLD_HANDLERS + signal * 8, new DataView(old.buffer).getBigUint64(0, true), true);
+}
+
+class NativeOracle implements Oracle {
+  readonly name = 'native';
+  readonly #call: () => void;
+  readonly #control: DataView;
+  readonly #inGpr: BigUint64Array;
+  readonly #outGpr: BigUint64Array;
+  readonly #inFx: Uint8Array;
+  readonly #inFxFields: DataView;
+  readonly #outFx: Uint8Array;
+  readonly #data: Uint8Array;
+  readonly #readOnly: Uint8Array;
+  readonly #code: Uint8Array;
+  readonly #exit: number;
+  readonly #lastReadOnly: Uint8Array = new Uint8Array(DATA_SIZE - DATA_WRITABLE);
+  readonly #mprotect: (address: number, length: number, protection: number) => number;
+
+  constructor() {
+    const libc = koffi.load('libc.so.6');
+    this.#mprotect = libc.func('int mprotect(uintptr_t addr, size_t length, int prot)');
+    mapFixed(libc, CONTROL, CONTROL_SIZE, PROT_READ | PROT_WRITE);
+    mapFixed(libc, TRAMPOLINE, TRAMPOLINE_SIZE, PROT_READ | PROT_WRITE);
+    mapFixed(libc, CODE_PAGE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+    mapFixed(libc, DATA_BASE, DATA_SIZE, PROT_READ | PROT_WRITE);
+    const entry = entryCode();
+    const exit = exitCode();
+    this.#exit = TRAMPOLINE + entry.length;
+    const handler = this.#exit + exit.length;
+    new Uint8Array(view(TRAMPOLINE, TRAMPOLINE_SIZE)).set([...entry, ...exit, ...handlerCode(this.#exit)]);
+    this.#mprotect(TRAMPOLINE, TRAMPOLINE_SIZE, PROT_READ | PROT_EXEC);
+
+    this.#control = new DataView(view(CONTROL, CONTROL_SIZE));
+    this.#inGpr = new BigUint64Array(this.#control.buffer, IN_GPR, 16);
+    this.#outGpr = new BigUint64Array(this.#control.buffer, OUT_GPR, 16);
+    this.#inFx = new Uint8Array(this.#control.buffer, IN_FX, FX_BYTES);
+    this.#inFxFields = new DataView(this.#control.buffer, IN_FX, FX_BYTES);
+    this.#outFx = new Uint8Array(this.#control.buffer, OUT_FX, FX_BYTES);
+    this.#data = new Uint8Array(view(DATA_BASE, DATA_WRITABLE));
+    this.#readOnly = new Uint8Array(view(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE));
+    this.#code = new Uint8Array(view(CODE_PAGE, 4096));
+    this.#code.fill(0xcc);
+    this.#setReadOnly(new Uint8Array(DATA_SIZE - DATA_WRITABLE).fill(1)); // present from now on: faults there are protection faults
+
+    const sigaltstack = libc.func('int sigaltstack(const uint8_t *ss, void *old)');
+    const stack = new DataView(new ArrayBuffer(24));
+    stack.setBigUint64(0, BigInt(CONTROL + SIGNAL_STACK), true);
+    stack.setBigUint64(16, BigInt(SIGNAL_STACK_SIZE), true);
+    if (sigaltstack(new Uint8Array(stack.buffer), null) !== 0) throw new Error('sigaltstack failed');
+    for (const signal of [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV]) installHandler(libc, signal, handler, this.#control);
+    const prototype = koffi.proto('void()');
+    const address = BigInt(TRAMPOLINE);
+    this.#call = (): void => koffi.call(address, prototype);
+  }
+
+  run(code: Uint8Array, state: MachineState, out: Outcome, step: boolean = false): void {
+    const control = this.#control;
+    const start = CODE_BASE - CODE_PAGE;
+    const end = CODE_BASE + code.length;
+    this.#code.set(code, start);
+    this.#code.set(jump(end, this.#exit), start + code.length);
+    this.#data.set(state.data.subarray(0, DATA_WRITABLE));
+    this.#setReadOnly(state.data.subarray(DATA_WRITABLE));
+    this.#inGpr.set(state.gpr);
+    this.#inFx.set(state.fx);
+    const mxcsr = this.#inFxFields.getUint32(FX_MXCSR, true) & 0xffff;
+    this.#inFxFields.setUint32(FX_MXCSR, mxcsr, true);
+    control.setBigUint64(IN_FRAME, BigInt(CODE_BASE), true);
+    control.setBigUint64(IN_FRAME + 8, USER_CS, true);
+    control.setBigUint64(IN_FRAME + 16, BigInt(state.rflags | 0x202 | (step ? TF : 0)), true);
+    control.setBigUint64(IN_FRAME + 24, state.gpr[4] ?? 0n, true);
+    control.setBigUint64(IN_FRAME + 32, USER_SS, true);
+    control.setUint32(SIG_NUMBER, 0, true);
+
+    this.#call();
+
+    out.state.gpr.set(this.#outGpr);
+    out.state.rflags = Number(control.getBigUint64(OUT_RFLAGS, true)) & 0xffffffff;
+    out.state.fx.set(this.#outFx);
+    new DataView(out.state.fx.buffer, out.state.fx.byteOffset).setUint32(FX_MXCSR_MASK, 0xffff, true);
+    out.state.data.set(this.#data);
+    out.state.data.set(state.data.subarray(DATA_WRITABLE), DATA_WRITABLE);
+    out.rip = end;
+    out.exception = null;
+    if (control.getUint32(SIG_NUMBER, true) !== 0) this.#takeSignal(out, step);
+  }
+
+  #takeSignal(out: Outcome, step: boolean): void {
+    const control = this.#control;
+    out.rip = Number(control.getBigUint64(SIG_RIP, true));
+    const vector = Number(control.getBigUint64(SIG_TRAP, true));
+    if (out.rip >= TRAMPOLINE && out.rip < TRAMPOLINE + TRAMPOLINE_SIZE && !(out.rip === this.#exit && vector === 1))
+      throw new Error(`trampoline faulted: vector ${vector} at 0x${out.rip.toString(16)}`);
+    if (vector === 1 && step) return;
+    const isPageFault = vector === 14;
+    const hasError = isPageFault || (vector >= 10 && vector <= 13) || vector === 17;
+    out.exception = {
+      vector,
+      errorCode: hasError ? Number(control.getBigUint64(SIG_ERROR, true)) : 0,
+      cr2: isPageFault ? control.getBigUint64(SIG_CR2, true) : 0n,
+    };
+  }
+
+  /** The read-only page changes rarely; only then is its protection lifted. */
+  #setReadOnly(bytes: Uint8Array): void {
+    if (Buffer.compare(bytes, this.#lastReadOnly) === 0) return;
+    this.#lastReadOnly.set(bytes);
+    this.#mprotect(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE, PROT_READ | PROT_WRITE);
+    this.#readOnly.set(bytes);
+    this.#mprotect(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE, PROT_READ);
+  }
+}
+
+let oracle: Oracle | undefined;
+
+export const hasNativeOracle: boolean = process.platform === 'linux' && process.arch === 'x64';
+
+/** The process's one native oracle (its pages lie at fixed addresses); undefined on other hosts. */
+export function nativeOracle(): Oracle | undefined {
+  if (hasNativeOracle) oracle ??= new NativeOracle();
+  return oracle;
+}
