@@ -119,6 +119,7 @@ export const CPU_MTRR = 0x330; // MTRR_DEF_TYPE u64, then 11 fixed u64, then 8 x
 export const CPU_SCRATCH = 0x420; // 64 bytes, 16-aligned: value of a slow load or store, result of host calls
 export const CPU_RMW_VA = 0x460; // u64: linear address behind the bounce buffer of a slow read-modify-write
 export const CPU_RMW_BYTES = 0x468; // u32
+export const CPU_HOST_DATA = 0x470; // u64: value of a device access (host imports mmioRead, mmioWrite), zero-extended
 
 export const CPU_FCW = 0x480; // u16
 export const CPU_FSW = 0x482; // u16, TOP field not kept here: see CPU_FTOP
@@ -132,13 +133,22 @@ export const CPU_FDS = 0x4a2; // u16
 export const CPU_MXCSR = 0x4a4; // u32
 export const CPU_FPR = 0x500; // 8 x 16 bytes, physical registers R0..R7: u64 significand, u16 sign and exponent; MM0..7 are the significands
 
+export const CPU_TLB_LOG_COUNT = 0x700; // u32: entries in CPU_TLB_LOG
+export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
+export const CPU_LAST_CS_BASE = 0x708; // u64: CS base that the jump cache was filled under
+export const CPU_LAST_CS_LIMIT = 0x710; // u32
+export const CPU_TLB_GIANT = 0x718; // u64: bit (va >> 30) & 63 = a part of a 1 GiB page was filled there
+export const CPU_TLB_LARGE = 0x720; // 64 bytes: the same for 2 and 4 MiB pages, bit (va >> 22) & 511
+
 export const CPU_XMM = 0x800; // 32 x 64 bytes: XMM i in the low 16 of each; room for YMM and ZMM
 export const XMM_STRIDE = 64;
 
 export const CPU_EXIT_COUNTS = 0x1000; // 64 x u64 counters by EXIT_* and STAT_*
 
-export const CPU_JUMP_CACHE = 0x2000; // JUMP_CACHE_ENTRIES x 16: u64 rip, u32 generation, u32 record address
+export const CPU_JUMP_CACHE = 0x2000; // JUMP_CACHE_ENTRIES x 16: u64 rip, u32 generation, u32 record address; index = (rip ^ rip >> 12) & (JUMP_CACHE_ENTRIES - 1)
 export const JUMP_CACHE_ENTRIES = 4096;
+
+export const CPU_TLB_LOG = 0x12000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 6 KiB
 
 export const CPU_TLB = 0x20000; // TLB_SETS x TLB_ENTRIES x TLB_ENTRY_SIZE
 export const TLB_ENTRIES = 1024; // a set
@@ -156,9 +166,18 @@ export const TLB_EXEC_TAG = 16; // u64
 export const TLB_ADDEND = 24; // u32
 export const TLB_PPN = 28; // u32: guest physical page number in bits 0..27, TLB_PPN_* above
 export const TLB_PPN_GLOBAL = 0x80000000;
+export const TLB_PPN_LARGE = 0x40000000; // part of a page larger than 4 KiB
+export const TLB_PPN_LOGGED = 0x20000000; // listed in CPU_TLB_LOG
 export const TLB_TAG_INVALID = 0x1; // nothing here
 export const TLB_TAG_MMIO = 0x2; // a device, or RAM that is read only
 export const TLB_TAG_CODE = 0x4; // RAM, but this page holds decoded code or is watched for dirtiness: stores take the slow path
+
+// ---- ACCESS_*: how memory is touched (microcode). slowLoad and others take ACCESS_STACK << 8 in their `bytes` argument ----
+export const ACCESS_READ = 0;
+export const ACCESS_WRITE = 1;
+export const ACCESS_EXEC = 2;
+export const ACCESS_IMPLICIT = 4; // supervisor access whatever the CPL: descriptor tables, TSS, inner stacks
+export const ACCESS_STACK = 8; // a non-canonical address is #SS, not #GP
 
 // ---- MODE_*: what decoding depends on ----
 export const MODE_SIZE_MASK = 0x3; // 0 = 16-bit, 1 = 32-bit, 2 = 64-bit code
@@ -240,4 +259,7 @@ export const REC_IMM = 24; // i64: immediate, sign-extended; or, for a block's l
 
 // ---- block hash ----
 export const BLOCK_HASH_ENTRIES = 0x10000;
-export const BLOCK_HASH_ENTRY_SIZE = 16; // u32 physical address of the first byte, u32 mode, u32 record, u32 unused
+export const BLOCK_HASH_ENTRY_SIZE = 16; // u32 low physical address of the first byte, u32 mode, u32 record (0 = free), u32 physical address bits 32..39
+// A block (physical address `phys`, CPU_MODE `mode`) is in the entry blockHashIndex(low 32 bits of phys, mode) or in that index ^ 1:
+//   index = (phys ^ phys >>> 12 ^ mode * 0x1f1) & (BLOCK_HASH_ENTRIES - 1)
+// findBlock of the microcode looks at both. Whoever frees an entry (record = 0) or drops records also bumps the jump caches' generation.
