@@ -73,6 +73,10 @@ export interface InsnAttributes {
   readonly endsBlock?: boolean;
   /** REP/REPNE prefixes mean repetition (string instructions). */
   readonly string?: boolean;
+  /** #UD in real-address and virtual-8086 mode (the decoder does not know the mode, so the caller refuses it). */
+  readonly protectedOnly?: boolean;
+  /** A 16-byte memory operand need not be aligned; without it legacy SSE raises #GP on a misaligned one. */
+  readonly unaligned?: boolean;
 }
 
 /** One row of the decode tables. `name` is the key of its semantics: the SDM's mnemonic, or a documented variant such as MOV_to_CR. */
@@ -80,6 +84,8 @@ export interface InsnRow extends InsnAttributes {
   /** Unique number of the row, its position over all tables. */
   readonly id: number;
   readonly name: string;
+  /** What a disassembler prints: `name` without its variant suffix, unless the table says otherwise. */
+  readonly mnemonic: string;
   /** Encoding as written in the table, for messages and tests. */
   readonly encoding: string;
   readonly operands: readonly string[];
@@ -98,9 +104,12 @@ export interface Insn {
   readonly operands: readonly [Operand, Operand, Operand, Operand];
   operandCount: number;
   readonly mem: MemoryOperand;
+  /** Both halves as signed 32-bit numbers. */
   immLow: number;
   immHigh: number;
   imm2: number;
+  /** Low four bits of the opcode: the condition of Jcc, SETcc and CMOVcc (SDM vol. 2 appendix B.1.4). */
+  condition: number;
   lock: boolean;
   /** 0, 0xf2 or 0xf3: the last repeat prefix seen (also when it is part of the opcode's meaning). */
   rep: number;
