@@ -1,0 +1,58 @@
+/** From CPU_RIP to a decoded block: CS limit, fetch permission, block hash, jump cache (formats: layout.ts). */
+import {
+  ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
+  CPU_SCRATCH, CPU_SEG, CPU_SINGLE, CS, JUMP_CACHE_ENTRIES, MACHINE_BLOCK_HASH, MODE_64, MODE_SIZE_MASK, SEG_BASE, SEG_LIMIT,
+  SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_TAG_MMIO,
+} from "../layout";
+import { count, raiseGp } from "./state";
+import { entryGpa, translate } from "./tlb";
+
+/** First entry of the block hash to look at; the other is this ^ 1. */
+export function blockHashIndex(phys: u32, mode: u32): u32 {
+  return (phys ^ (phys >> 12) ^ (mode * 0x1f1)) & (BLOCK_HASH_ENTRIES - 1);
+}
+
+/**
+ * Record at which to go on at CPU_RIP in CPU_MODE; sets CPU_RIP_PAGE. 0 = it must be decoded: CPU_SCRATCH holds the physical
+ * address (u64) and, at +8, the host address of the first byte (u32; 0 = not memory). 1 = an exception is pending.
+ */
+export function findBlock(cpu: u32): u32 {
+  count(cpu, STAT_BLOCK_LOOKUP);
+  const mode = load<u32>(cpu, CPU_MODE);
+  const rip = load<u64>(cpu, CPU_RIP);
+  let va = rip;
+  if ((mode & MODE_SIZE_MASK) != MODE_64) {
+    if (rip > <u64>load<u32>(cpu, CPU_SEG + CS * SEG_SIZE + SEG_LIMIT)) {
+      raiseGp(cpu, 0);
+      return 1;
+    }
+    va = (load<u64>(cpu, CPU_SEG + CS * SEG_SIZE + SEG_BASE) + rip) & 0xffffffff;
+  }
+  if (translateCode(cpu, va)) return 1;
+  store<u64>(cpu, rip - (va & 0xfff), CPU_RIP_PAGE);
+  if (load<u32>(cpu, CPU_SINGLE)) return 0;
+  const low = load<u32>(cpu, CPU_SCRATCH), high = load<u32>(cpu, CPU_SCRATCH + 4);
+  const index = blockHashIndex(low, mode);
+  let entry: u32 = load<u32>(MACHINE_BLOCK_HASH) + index * BLOCK_HASH_ENTRY_SIZE;
+  if (load<u32>(entry) != low || load<u32>(entry, 4) != mode || load<u32>(entry, 12) != high || !load<u32>(entry, 8)) {
+    entry = load<u32>(MACHINE_BLOCK_HASH) + (index ^ 1) * BLOCK_HASH_ENTRY_SIZE;
+    if (load<u32>(entry) != low || load<u32>(entry, 4) != mode || load<u32>(entry, 12) != high) return 0;
+  }
+  const record = load<u32>(entry, 8);
+  if (record) {
+    const slot = cpu + CPU_JUMP_CACHE + (<u32>((rip ^ (rip >> 12)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+    store<u64>(slot, rip);
+    store<u32>(slot, load<u32>(cpu, CPU_JUMP_GEN), 8);
+    store<u32>(slot, record, 12);
+  }
+  return record;
+}
+
+/** Translates a linear address for fetching; result in CPU_SCRATCH as above. Nonzero = a fault is pending. */
+export function translateCode(cpu: u32, va: u64): i32 {
+  const entry = translate(cpu, va, ACCESS_EXEC);
+  if (!entry) return 1;
+  store<u64>(cpu, entryGpa(entry, va), CPU_SCRATCH);
+  store<u32>(cpu, load<u64>(entry, TLB_EXEC_TAG) & TLB_TAG_MMIO ? 0 : <u32>va + load<u32>(entry, TLB_ADDEND), CPU_SCRATCH + 8);
+  return 0;
+}

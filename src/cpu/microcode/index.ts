@@ -1,0 +1,2 @@
+/** Everything the microcode offers, one line a room. Compiled by AssemblyScript to microcode.wasm. */
+export * from "./system";

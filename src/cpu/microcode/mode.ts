@@ -1,0 +1,55 @@
+/** The translation mode: what decoding, addressing and the TLB set depend on, recomputed whenever one of its sources changes. */
+import {
+  CPU_CR0, CPU_CR4, CPU_GENERATION, CPU_JUMP_GEN, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS, CPU_TLB, CPU_TLB_SET,
+  CS, DS, ES, MODE_32, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_FLAT, MODE_PROTECTED, MODE_STACK32, MODE_TF, MODE_VM86,
+  SEG_ATTR_UNUSABLE, SS, TLB_SET_SIZE, TLB_SET_SUPERVISOR, TLB_SET_SUPERVISOR_AC, TLB_SET_USER,
+} from "../layout";
+import {
+  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_PE, CR4_SMAP, RFLAGS_AC, RFLAGS_TF,
+  RFLAGS_VM,
+} from "./bits";
+import { cpl, longMode, segAttr, segBase, segLimit } from "./state";
+import { bumpGeneration } from "./tlb";
+
+const FLAT_MASK: u32 = SEG_ATTR_UNUSABLE | ATTR_PRESENT | ATTR_S | ATTR_CODE | ATTR_CONFORMING | ATTR_WRITABLE;
+const FLAT_DATA: u32 = ATTR_PRESENT | ATTR_S | ATTR_WRITABLE;
+
+function flatData(cpu: u32, seg: u32): bool {
+  return segBase(cpu, seg) == 0 && segLimit(cpu, seg) == 0xffffffff && (segAttr(cpu, seg) & FLAT_MASK) == FLAT_DATA;
+}
+
+function flatCode(cpu: u32): bool {
+  const readable = ATTR_PRESENT | ATTR_S | ATTR_CODE | ATTR_WRITABLE;
+  return segBase(cpu, CS) == 0 && segLimit(cpu, CS) == 0xffffffff && (segAttr(cpu, CS) & readable) == readable;
+}
+
+/** Recomputes CPU_MODE, CPU_TLB_SET and CPU_JUMP_GEN from CR0, CR4, EFER, the segments and RFLAGS. */
+export function updateMode(cpu: u32): void {
+  const rflags = load<u32>(cpu, CPU_RFLAGS), csAttr = segAttr(cpu, CS);
+  let mode: u32 = rflags & RFLAGS_TF ? MODE_TF : 0;
+  let set: u32 = TLB_SET_SUPERVISOR;
+  let privilege: u32 = 0;
+  if (load<u32>(cpu, CPU_CR0) & CR0_PE) {
+    mode |= MODE_PROTECTED;
+    privilege = rflags & RFLAGS_VM ? 3 : cpl(cpu);
+    mode |= privilege << MODE_CPL_SHIFT;
+    if (rflags & RFLAGS_VM) mode |= MODE_VM86;
+  }
+  if (longMode(cpu) && (csAttr & ATTR_L)) {
+    mode |= MODE_64 | MODE_FLAT;
+  } else {
+    if (csAttr & ATTR_DB) mode |= MODE_32;
+    if (segAttr(cpu, SS) & ATTR_DB) mode |= MODE_STACK32;
+    if ((mode & MODE_PROTECTED) && flatCode(cpu) && flatData(cpu, DS) && flatData(cpu, ES) && flatData(cpu, SS)) mode |= MODE_FLAT;
+    if (segBase(cpu, CS) != load<u64>(cpu, CPU_LAST_CS_BASE) || segLimit(cpu, CS) != load<u32>(cpu, CPU_LAST_CS_LIMIT)) {
+      store<u64>(cpu, segBase(cpu, CS), CPU_LAST_CS_BASE);
+      store<u32>(cpu, segLimit(cpu, CS), CPU_LAST_CS_LIMIT);
+      bumpGeneration(cpu);
+    }
+  }
+  if (privilege == 3) set = TLB_SET_USER;
+  else if ((rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP)) set = TLB_SET_SUPERVISOR_AC;
+  store<u32>(cpu, mode, CPU_MODE);
+  store<u32>(cpu, cpu + CPU_TLB + set * TLB_SET_SIZE, CPU_TLB_SET);
+  store<u32>(cpu, (load<u32>(cpu, CPU_GENERATION) << MODE_BITS) | mode, CPU_JUMP_GEN);
+}
