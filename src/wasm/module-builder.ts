@@ -9,6 +9,7 @@ export class ModuleBuilder {
   private readonly imports: { module: string; name: string; type: number }[] = [];
   private readonly importIndex = new Map<string, FunctionRef>();
   private readonly functions: { builder: FunctionBuilder; type: number; name: string | undefined }[] = [];
+  private sealed = false;
   private readonly memoryPages: { initial: number; maximum: number };
 
   /** `memoryPages`: limits (64 KiB pages) of the shared memory that is imported as env.memory. */
@@ -28,12 +29,12 @@ export class ModuleBuilder {
     return this.types.push(key) - 1;
   }
 
-  /** A function from outside. All imports come before the first `define`. */
+  /** A function from outside. Function indices count imports first, so no import may follow the first use of a `define`d `ref`. */
   importFunction(module: string, name: string, signature: Signature): FunctionRef {
     const key = `${module}.${name}`;
     const known = this.importIndex.get(key);
     if (known !== undefined) return known;
-    if (this.functions.length > 0) throw new Error(`import of ${key} after the first function`);
+    if (this.sealed) throw new Error(`import of ${key} after the module's own functions were referred to`);
     const ref = { index: this.imports.length, signature };
     this.imports.push({ module, name, type: this.typeIndex(signature) });
     this.importIndex.set(key, ref);
@@ -41,10 +42,13 @@ export class ModuleBuilder {
   }
 
   /** Adds a function; with a `name` it is exported under it. */
-  define(signature: Signature, name?: string): { builder: FunctionBuilder; ref: FunctionRef } {
+  define(signature: Signature, name?: string): { builder: FunctionBuilder; ref: () => FunctionRef } {
     const builder = new FunctionBuilder(signature);
-    const ref = { index: this.imports.length + this.functions.length, signature };
-    this.functions.push({ builder, type: this.typeIndex(signature), name });
+    const position = this.functions.push({ builder, type: this.typeIndex(signature), name }) - 1;
+    const ref = (): FunctionRef => {
+      this.sealed = true;
+      return { index: this.imports.length + position, signature };
+    };
     return { builder, ref };
   }
 

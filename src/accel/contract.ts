@@ -1,0 +1,120 @@
+/**
+ * The accelerator contract: what the machine above asks of whoever executes guest code. It is KVM's, made TypeScript.
+ *
+ * `createVm → setMemoryRegion → createVcpu → run() → exit`. Implementations: `jit` and `interp` (wasm-vm.ts). Port and MMIO
+ * accesses reach the machine through `VcpuBus` while `run` is under way, synchronously, so that a device register costs a
+ * function call; they are counted like exits. Nothing above this line knows which implementation runs.
+ */
+
+/** A range of guest physical memory backed by host memory: KVM_SET_USER_MEMORY_REGION. */
+export interface MemoryRegion {
+  /** Slot number; setting it again moves or (with `sizeBytes` 0) removes the region. */
+  readonly slot: number;
+  readonly guestPhysical: number;
+  readonly sizeBytes: number;
+  /** Byte offset in `Vm.memory`, as `Vm.allocate` gave it, page-aligned. */
+  readonly hostOffset: number;
+  /** Guest writes become MMIO writes. */
+  readonly readonly: boolean;
+  readonly logDirty: boolean;
+}
+
+/** The machine as a vCPU sees it. Values are numbers up to 32 bits; 64-bit ones come as two halves. */
+export interface VcpuBus {
+  ioIn(port: number, bytes: number): number;
+  ioOut(port: number, bytes: number, value: number): void;
+  /** `bytes` 1, 2 or 4; wider accesses come in two. */
+  mmioRead(guestPhysical: number, bytes: number): number;
+  mmioWrite(guestPhysical: number, bytes: number, value: number): void;
+  /** MSRs outside the CPU proper (APIC, paravirtual clock). Undefined: no such register (#GP). */
+  readMsr(msr: number): { low: number; high: number } | undefined;
+  /** False: no such register, or a value it refuses (#GP). */
+  writeMsr(msr: number, low: number, high: number): boolean;
+  cpuid(leaf: number, subleaf: number): CpuidResult;
+  /** Time stamp counter's source, ticks, as a number below 2^53. */
+  tsc(): number;
+  /** Vector of the interrupt that is to be delivered now, acknowledging it; -1 when the request went away. */
+  acknowledgeInterrupt(): number;
+  /** CR8 as the local APIC keeps it. */
+  readTpr?(): number;
+  writeTpr?(value: number): void;
+}
+
+export interface CpuidResult {
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
+/** Why `run` came back. */
+export type VmExit =
+  /** The instruction budget is used up or attention was asked for. */
+  | { readonly reason: 'budget' }
+  | { readonly reason: 'halted' }
+  /** Triple fault. */
+  | { readonly reason: 'shutdown' }
+  | { readonly reason: 'debug' }
+  | { readonly reason: 'internal-error'; readonly message: string };
+
+/** Registers by their SDM names, as bigints; for debuggers, boot and tests. */
+export interface RegisterFile {
+  get(name: string): bigint;
+  set(name: string, value: bigint): void;
+}
+
+/** Starting state that a boot protocol asks for. Everything not named is as after reset. */
+export interface InitialState {
+  readonly mode: 'real' | 'protected' | 'long';
+  readonly rip: number;
+  /** General registers by lower-case 64-bit name (`rsi`) or 32-bit name (`eax`). */
+  readonly registers?: Readonly<Record<string, number>>;
+  /** Required for long mode: physical address of the PML4. */
+  readonly cr3?: number;
+  /** Selectors to load with flat descriptors. */
+  readonly codeSelector?: number;
+  readonly dataSelector?: number;
+  readonly gdt?: { readonly base: number; readonly limit: number };
+}
+
+export interface Vcpu {
+  readonly index: number;
+  readonly registers: RegisterFile;
+  /** Runs at most about `instructions` instructions. */
+  run(instructions: number): VmExit;
+  /** Makes the present or next `run` come back as soon as the current block is done. */
+  requestAttention(): void;
+  /** Level of the interrupt request line from the interrupt controllers. */
+  setInterruptRequest(active: boolean): void;
+  raiseNmi(): void;
+  reset(): void;
+  setInitialState(state: InitialState): void;
+  /** Instructions executed since creation. */
+  readonly instructionCount: number;
+  /** Exits and events by name since creation. */
+  exitCounts(): Readonly<Record<string, number>>;
+}
+
+export interface Vm {
+  readonly memory: WebAssembly.Memory;
+  /** Host memory for RAM or ROM: zeroed, 64 KiB aligned, committed when touched. */
+  allocate(sizeBytes: number): number;
+  setMemoryRegion(region: MemoryRegion): void;
+  createVcpu(bus: VcpuBus): Vcpu;
+  /** A device wrote guest memory behind the vCPUs' back: decoded code there is dropped. */
+  memoryWritten(guestPhysical: number, sizeBytes: number): void;
+  /** Physical address bit 20 (the A20 gate). */
+  setA20(enabled: boolean): void;
+  close(): void;
+}
+
+export interface VmOptions {
+  /** Most that `allocate` will be asked for altogether. */
+  readonly hostMemoryBytes: number;
+  readonly vcpus: number;
+}
+
+export interface Accelerator {
+  readonly name: string;
+  createVm(options: VmOptions): Vm;
+}

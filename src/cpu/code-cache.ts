@@ -1,0 +1,360 @@
+/**
+ * Decoded code: from guest bytes to blocks of records, and back to nothing when those bytes change.
+ *
+ * A block is a straight run of records, from its entry to a jump, the end of the page or MAX_BLOCK_INSNS; conditional branches
+ * stay inside it. Blocks are keyed by physical address and mode and reached through the block hash (layout.ts). Links between
+ * records never leave their page, so dropping a page's blocks leaves no pointer behind but those of jump caches, whose entries
+ * go stale because the entry record's handler is overwritten.
+ *
+ * Memory is bounded: when the arena is full, everything is dropped.
+ */
+import * as L from './layout.ts';
+import { type Handlers, Pseudo } from './interp/handlers.ts';
+import { addressForm, AddressForm } from './interp/address-form.ts';
+import { isConditional, isDynamicRegister, registerField } from './interp/interp-context.ts';
+import { cloneInsn, createInsn, decode } from './x86/decode/decoder.ts';
+import { type Bits, DecodeStatus, type Insn, NO_REGISTER, type Operand, OperandKind, RIP_BASE } from './x86/decode/insn.ts';
+
+/** REC_INDEX is a byte; the last value is kept for the closing record. */
+const MAX_BLOCK_INSNS = 120;
+const PAGE = 4096;
+const GRANULE_SHIFT = 6;
+/** Records a block may take: its instructions, a page-crossing check before, a closing record behind. */
+const MAX_BLOCK_BYTES = (MAX_BLOCK_INSNS + 2) * L.REC_SIZE;
+
+export interface CodeCacheLayout {
+  readonly memory: WebAssembly.Memory;
+  /** Byte addresses in the memory. */
+  readonly arena: number;
+  readonly arenaBytes: number;
+  readonly blockHash: number;
+  readonly codePageMap: number;
+  readonly codePageCount: number;
+  readonly cpus: readonly number[];
+}
+
+interface CodePage {
+  /** Records of the blocks that begin here, with the physical address and mode they are known by. */
+  readonly entries: { record: number; phys: number; mode: number }[];
+  /** Granules of 64 bytes that hold decoded bytes. */
+  readonly granules: Uint8Array;
+  /** Pages with an instruction that ends in this one. */
+  readonly crossers: Set<number>;
+}
+
+/** What the cache reports, so that the microcode's TLBs and a trace can follow. */
+export interface CodeCacheEvents {
+  /** Page `ppn` gets its first decoded code: stores to it must take the slow path from now on. */
+  codePage(ppn: number): void;
+  /** Translates the linear address of the page after CPU_RIP's; gives physical page and host address, or undefined on a fault. */
+  secondPage(cpu: number): { phys: number; host: number } | undefined;
+  /** A block was decoded: for `-d in_asm`. */
+  decoded?(insns: readonly Insn[], cpu: number): void;
+}
+
+export class CodeCache {
+  private readonly layout: CodeCacheLayout;
+  private readonly handlers: Handlers;
+  private readonly events: CodeCacheEvents;
+  private readonly bytes: Uint8Array;
+  private readonly u16: Uint16Array;
+  private readonly i32: Int32Array;
+  private readonly pages = new Map<number, CodePage>();
+  private readonly insns: [Insn, Insn] = [createInsn(), createInsn()];
+  private readonly crossing = new Uint8Array(32);
+  private top: number;
+  /** Blocks and instructions decoded, drops of everything. */
+  readonly counts = { blocks: 0, insns: 0, flushes: 0, invalidations: 0 };
+
+  constructor(layout: CodeCacheLayout, handlers: Handlers, events: CodeCacheEvents) {
+    this.layout = layout;
+    this.handlers = handlers;
+    this.events = events;
+    this.bytes = new Uint8Array(layout.memory.buffer);
+    this.u16 = new Uint16Array(layout.memory.buffer);
+    this.i32 = new Int32Array(layout.memory.buffer);
+    this.top = layout.arena + MAX_BLOCK_BYTES;
+  }
+
+  /**
+   * Decodes the block at the address that findBlock left in the scratch area of `cpu`. With `single`, one instruction into the
+   * arena's first block, known to nobody. Gives the record to run, or 0 when an exception is pending.
+   */
+  decodeBlock(cpu: number, single: boolean): number {
+    const phys = this.load32(cpu + L.CPU_SCRATCH);
+    const host = this.load32(cpu + L.CPU_SCRATCH + 8);
+    const mode = this.load32(cpu + L.CPU_MODE);
+    if (host === 0) {
+      this.i32[(cpu + L.CPU_EXC) >> 2] = L.EXC_UD;
+      return 0;
+    }
+    if (!single && this.top + MAX_BLOCK_BYTES > this.layout.arena + this.layout.arenaBytes) this.dropAll();
+    const record = single ? this.layout.arena : this.top;
+    const codeSize: Bits = (mode & L.MODE_SIZE_MASK) === L.MODE_64 ? 64 : (mode & L.MODE_SIZE_MASK) === L.MODE_32 ? 32 : 16;
+    const limit = single || (mode & L.MODE_TF) !== 0 ? 1 : MAX_BLOCK_INSNS;
+
+    const hostPage = host - (phys & (PAGE - 1));
+    let offset = phys & (PAGE - 1);
+    let at = record;
+    let index = 0;
+    let previous: Insn | undefined;
+    const trace: Insn[] | undefined = this.events.decoded === undefined ? undefined : [];
+    const page = single ? undefined : this.page(phys >>> 12);
+    let crossed = false;
+    for (;;) {
+      // INVARIANT: the index is 0 or 1.
+      const insn = this.insns[index & 1]!;
+      let status = decode(this.bytes, hostPage + offset, hostPage + PAGE, codeSize, insn);
+      if (status === DecodeStatus.truncated) {
+        if (index > 0) {
+          at = this.close(at, offset, index, Pseudo.goOn);
+          break;
+        }
+        const second = this.events.secondPage(cpu);
+        if (second === undefined) return 0;
+        status = this.decodeAcross(hostPage + offset, PAGE - offset, second.host, codeSize, insn);
+        at = this.pseudo(at, offset, 0, Pseudo.crossPage);
+        this.i32[(at - L.REC_SIZE + L.REC_IMM) >> 2] = second.phys / PAGE;
+        this.i32[(at - L.REC_SIZE + L.REC_IMM + 4) >> 2] = 0;
+        if (page !== undefined) this.crosses(phys >>> 12, second.phys / PAGE);
+        crossed = true;
+      }
+      if (status !== DecodeStatus.ok) {
+        at = this.close(at, offset, index, status === DecodeStatus.tooLong ? Pseudo.tooLong : Pseudo.invalid);
+        break;
+      }
+      trace?.push(cloneInsn(insn));
+      const linkable = isLinkable(insn, offset, codeSize);
+      this.write(at, insn, mode, offset, index);
+      const ends = insn.row.endsBlock === true && !isConditional(insn);
+      if (previous !== undefined && canFuse(previous, insn, mode)) {
+        this.i32[(at - L.REC_SIZE) >> 2] = this.handlers.pairSlot(previous, insn, mode, linkable);
+        this.i32[at >> 2] = 0;
+      } else {
+        this.i32[at >> 2] = this.handlers.slot(insn, mode, linkable);
+      }
+      at += L.REC_SIZE;
+      offset += insn.length;
+      index++;
+      previous = insn;
+      if (ends) break;
+      if (index >= limit || offset >= PAGE || crossed) {
+        const last = (mode & L.MODE_TF) !== 0 ? Pseudo.stepDone : single ? Pseudo.stale : Pseudo.goOn;
+        at = this.close(at, offset, index, last);
+        break;
+      }
+    }
+    // The second half of a fused pair keeps no handler of its own; the flush below makes all others callable.
+    this.handlers.flush();
+    if (page !== undefined) {
+      this.mark(page, phys & (PAGE - 1), Math.min(Math.max(offset, (phys & (PAGE - 1)) + 1), PAGE));
+      page.entries.push({ record, phys, mode });
+      this.insert(phys, mode, record);
+      this.top = at;
+      this.counts.blocks++;
+    }
+    this.counts.insns += index;
+    if (trace !== undefined) this.events.decoded?.(trace, cpu);
+    return record;
+  }
+
+  private decodeAcross(host: number, here: number, secondHost: number, codeSize: Bits, insn: Insn): DecodeStatus {
+    this.crossing.set(this.bytes.subarray(host, host + here));
+    if (secondHost === 0) return DecodeStatus.invalid;
+    this.crossing.set(this.bytes.subarray(secondHost, secondHost + 16), here);
+    return decode(this.crossing, 0, here + 16, codeSize, insn);
+  }
+
+  /** Stores of `bytes` at `phys` are about to happen. True when that dropped blocks. */
+  invalidate(phys: number, bytes: number): boolean {
+    const first = Math.floor(phys / PAGE);
+    const last = Math.floor((phys + bytes - 1) / PAGE);
+    let dropped = false;
+    for (let ppn = first; ppn <= last; ppn++) {
+      const page = this.pages.get(ppn);
+      if (page === undefined) continue;
+      const from = ppn === first ? phys % PAGE : 0;
+      const to = ppn === last ? (phys + bytes - 1) % PAGE : PAGE - 1;
+      for (let granule = from >> GRANULE_SHIFT; granule <= to >> GRANULE_SHIFT; granule++) {
+        if (page.granules[granule] !== 0) {
+          this.dropPage(ppn);
+          dropped = true;
+          break;
+        }
+      }
+    }
+    return dropped;
+  }
+
+  /** Makes one block unknown: its next use decodes anew. */
+  dropBlock(record: number): void {
+    this.i32[record >> 2] = this.handlers.pseudo(Pseudo.stale);
+    for (const page of this.pages.values()) {
+      const i = page.entries.findIndex((e) => e.record === record);
+      const entry = page.entries[i];
+      if (entry === undefined) continue;
+      this.remove(entry.phys, entry.mode);
+      page.entries.splice(i, 1);
+      return;
+    }
+  }
+
+  dropAll(): void {
+    for (const ppn of [...this.pages.keys()]) this.dropPage(ppn);
+    for (const cpu of this.layout.cpus) {
+      this.bytes.fill(0, cpu + L.CPU_JUMP_CACHE, cpu + L.CPU_JUMP_CACHE + L.JUMP_CACHE_ENTRIES * 16);
+    }
+    this.top = this.layout.arena + MAX_BLOCK_BYTES;
+    this.counts.flushes++;
+  }
+
+  private dropPage(ppn: number): void {
+    const page = this.pages.get(ppn);
+    if (page === undefined) return;
+    this.pages.delete(ppn);
+    if (ppn < this.layout.codePageCount) this.bytes[this.layout.codePageMap + ppn] = 0;
+    const stale = this.handlers.pseudo(Pseudo.stale);
+    for (const { record, phys, mode } of page.entries) {
+      this.i32[record >> 2] = stale;
+      this.remove(phys, mode);
+    }
+    for (const cpu of this.layout.cpus) this.i32[(cpu + L.CPU_LINK_FROM) >> 2] = 0;
+    this.counts.invalidations++;
+    for (const crosser of page.crossers) this.dropPage(crosser);
+  }
+
+  private page(ppn: number): CodePage {
+    let page = this.pages.get(ppn);
+    if (page === undefined) {
+      page = { entries: [], granules: new Uint8Array(PAGE >> GRANULE_SHIFT), crossers: new Set() };
+      this.pages.set(ppn, page);
+      if (ppn < this.layout.codePageCount) this.bytes[this.layout.codePageMap + ppn] = 1;
+      this.events.codePage(ppn);
+    }
+    return page;
+  }
+
+  private crosses(from: number, into: number): void {
+    const page = this.page(into);
+    page.crossers.add(from);
+    page.granules[0] = 1;
+  }
+
+  private mark(page: CodePage, from: number, to: number): void {
+    page.granules.fill(1, from >> GRANULE_SHIFT, ((to - 1) >> GRANULE_SHIFT) + 1);
+  }
+
+  // ---- block hash: two ways, index and index ^ 1 (as microcode/blocks.ts reads it) ----
+
+  private hashEntry(phys: number, mode: number, way: number): number {
+    const index = ((phys ^ (phys >>> 12) ^ (mode * 0x1f1)) & (L.BLOCK_HASH_ENTRIES - 1)) ^ way;
+    return (this.layout.blockHash + index * L.BLOCK_HASH_ENTRY_SIZE) >> 2;
+  }
+
+  private insert(phys: number, mode: number, record: number): void {
+    const first = this.hashEntry(phys, mode, 0);
+    const second = this.hashEntry(phys, mode, 1);
+    // An occupied first way moves its block to the second: the newest are found first.
+    if (this.i32[first + 2] !== 0) for (let k = 0; k < 4; k++) this.i32[second + k] = this.i32[first + k] ?? 0;
+    this.i32[first] = phys;
+    this.i32[first + 1] = mode;
+    this.i32[first + 2] = record;
+    this.i32[first + 3] = 0;
+  }
+
+  private remove(phys: number, mode: number): void {
+    for (const way of [0, 1]) {
+      const entry = this.hashEntry(phys, mode, way);
+      if (this.i32[entry] === (phys | 0) && this.i32[entry + 1] === mode) this.i32.fill(0, entry, entry + 4);
+    }
+  }
+
+  // ---- records ----
+
+  private close(at: number, offset: number, index: number, kind: Pseudo): number {
+    return this.pseudo(at, offset, index, kind);
+  }
+
+  private pseudo(at: number, offset: number, index: number, kind: Pseudo): number {
+    this.i32[at >> 2] = this.handlers.pseudo(kind);
+    this.u16[(at + L.REC_OFFSET) >> 1] = offset;
+    this.bytes[at + L.REC_LENGTH] = 0;
+    this.bytes[at + L.REC_INDEX] = index;
+    return at + L.REC_SIZE;
+  }
+
+  private write(at: number, insn: Insn, mode: number, offset: number, index: number): void {
+    const { bytes, u16, i32 } = this;
+    u16[(at + L.REC_OFFSET) >> 1] = offset;
+    bytes[at + L.REC_LENGTH] = insn.length;
+    bytes[at + L.REC_INDEX] = index;
+    let immLow = insn.immLow;
+    let immHigh = insn.immHigh;
+    for (let i = 0; i < insn.operandCount; i++) {
+      // INVARIANT: operandCount is at most 4, the length of `operands`.
+      const operand = insn.operands[i]!;
+      if (isDynamicRegister(operand.kind)) {
+        u16[(at + registerField(insn, i)) >> 1] = stateOffset(operand);
+      } else if (operand.kind === OperandKind.rel) {
+        immLow = 0;
+        immHigh = offset + insn.length + insn.immLow;
+      } else if (operand.kind === OperandKind.imm2 || operand.kind === OperandKind.far) {
+        u16[(at + L.REC_R2) >> 1] = insn.imm2;
+      }
+    }
+    const { mem } = insn;
+    const form = addressForm(insn, mode);
+    if (form === AddressForm.absolute) {
+      immLow = mem.disp;
+      immHigh = mem.dispHigh;
+    }
+    u16[(at + L.REC_BASE) >> 1] = mem.base === NO_REGISTER ? L.CPU_ZERO : mem.base === RIP_BASE ? L.CPU_RIP_PAGE : mem.base * 8;
+    u16[(at + L.REC_INDEX_REG) >> 1] = mem.index === NO_REGISTER ? L.CPU_ZERO : mem.index * 8;
+    i32[(at + L.REC_DISP) >> 2] = mem.base === RIP_BASE ? mem.disp + offset + insn.length : mem.disp;
+    bytes[at + L.REC_SCALE] = mem.scale;
+    bytes[at + L.REC_SEG] = dataSegment(insn, form);
+    i32[(at + L.REC_IMM) >> 2] = immLow;
+    i32[(at + L.REC_IMM + 4) >> 2] = immHigh;
+  }
+
+  private load32(address: number): number {
+    return (this.i32[address >> 2] ?? 0) >>> 0;
+  }
+}
+
+/** Offset in the vCPU state of a register operand. */
+export function stateOffset(operand: Operand): number {
+  switch (operand.kind) {
+    case OperandKind.gpr8high:
+      return L.CPU_GPR + operand.reg * 8 + 1;
+    case OperandKind.xmm:
+      return L.CPU_XMM + operand.reg * L.XMM_STRIDE;
+    case OperandKind.mmx:
+      return L.CPU_FPR + operand.reg * 16;
+    default:
+      return L.CPU_GPR + operand.reg * 8;
+  }
+}
+
+/** Segment of the memory operand, or of a string instruction's source. */
+function dataSegment(insn: Insn, form: AddressForm): number {
+  if (form !== AddressForm.none) return insn.mem.segment;
+  const override = insn.segmentOverride;
+  if (override < 0 || (insn.codeSize === 64 && override < L.FS)) return L.DS;
+  return override;
+}
+
+/** Direct jumps that stay in their page and whose target needs no cutting can link to the target's record. */
+export function isLinkable(insn: Insn, offset: number, codeSize: Bits): boolean {
+  if (insn.operands[0].kind !== OperandKind.rel || codeSize === 16 || insn.operandSize === 16) return false;
+  const target = offset + insn.length + insn.immLow;
+  return target >= 0 && target < PAGE;
+}
+
+const FUSABLE: ReadonlySet<string> = new Set(['CMP', 'TEST', 'SUB', 'AND', 'ADD', 'DEC', 'INC', 'OR', 'XOR']);
+
+/** A flag-setting instruction and the conditional jump behind it become one handler. */
+export function canFuse(first: Insn, second: Insn, mode: number): boolean {
+  if (second.row.name !== 'Jcc' || !FUSABLE.has(first.row.name) || first.lock) return false;
+  return (mode & (L.MODE_SIZE_MASK | L.MODE_TF)) === L.MODE_64;
+}

@@ -1,0 +1,61 @@
+/**
+ * The dispatcher: runs decoded blocks until something needs the accelerator. Exceptions are delivered here, without leaving
+ * WebAssembly; all else sets CPU_EXIT (layout.ts) and returns.
+ */
+import {
+  CPU_BUDGET, CPU_DR6, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, EXC_DB, EXIT_BUDGET,
+  EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
+} from "../layout";
+import { findBlock } from "./blocks";
+import { deliverException } from "./exceptions";
+
+const DR6_BS: u64 = 1 << 14;
+
+/** Runs from CPU_RIP until CPU_EXIT is set. */
+export function run(cpu: u32): void {
+  while (!load<u32>(cpu, CPU_EXIT)) {
+    if (load<i32>(cpu, CPU_EXC) >= 0) {
+      store<u32>(cpu, 0, CPU_LINK_FROM);
+      store<u64>(cpu, load<u64>(cpu, CPU_EXIT_COUNTS + EXIT_EXCEPTION * 8) + 1, CPU_EXIT_COUNTS + EXIT_EXCEPTION * 8);
+      deliverException(cpu);
+      continue;
+    }
+    if (load<i32>(cpu, CPU_BUDGET) < 0) {
+      store<u32>(cpu, 0, CPU_LINK_FROM);
+      store<u32>(cpu, EXIT_BUDGET, CPU_EXIT);
+      return;
+    }
+    const record = findBlock(cpu);
+    if (record == 1) continue;
+    if (record == 0) {
+      store<u32>(cpu, EXIT_DECODE, CPU_EXIT);
+      return;
+    }
+    const from = load<u32>(cpu, CPU_LINK_FROM);
+    if (from) {
+      store<u32>(from, record, REC_IMM);
+      store<u32>(cpu, 0, CPU_LINK_FROM);
+    }
+    call_indirect<void>(load<u32>(record, REC_HANDLER), cpu, record);
+  }
+}
+
+/** Runs one record chain that is in no hash (a single instruction), then returns. */
+export function runRecord(cpu: u32, record: u32): void {
+  store<u32>(cpu, 0, CPU_LINK_FROM);
+  call_indirect<void>(load<u32>(record, REC_HANDLER), cpu, record);
+}
+
+/** A handler leaves at the instruction of `record`, which is not done. */
+export function leaveAt(cpu: u32, record: u32): void {
+  let rip = load<u64>(cpu, CPU_RIP_PAGE) + load<u16>(record, REC_OFFSET);
+  store<u64>(cpu, rip, CPU_RIP);
+  store<i32>(cpu, load<i32>(cpu, CPU_BUDGET) - load<u8>(record, REC_INDEX), CPU_BUDGET);
+}
+
+/** After an instruction that began with RFLAGS.TF set: #DB with DR6.BS. */
+export function singleStepTrap(cpu: u32): void {
+  if (load<i32>(cpu, CPU_EXC) >= 0) return;
+  store<u64>(cpu, load<u64>(cpu, CPU_DR6) | DR6_BS, CPU_DR6);
+  store<i32>(cpu, EXC_DB, CPU_EXC);
+}
