@@ -148,6 +148,10 @@ export const CPU_EXIT_COUNTS = 0x1000; // 64 x u64 counters by EXIT_* and STAT_*
 export const CPU_JUMP_CACHE = 0x2000; // JUMP_CACHE_ENTRIES x 16: u64 rip, u32 generation, u32 record address; index = (rip ^ rip >> 12) & (JUMP_CACHE_ENTRIES - 1)
 export const JUMP_CACHE_ENTRIES = 4096;
 
+export const CPU_WALK = 0x1200; // 128 bytes: entries of the page walk under way (microcode)
+export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (microcode)
+
+export const CPU_IMAGE = 0x14000; // 4096 bytes: frame, TSS or XSAVE image that microcode builds or reads
 export const CPU_TLB_LOG = 0x12000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 6 KiB
 
 export const CPU_TLB = 0x20000; // TLB_SETS x TLB_ENTRIES x TLB_ENTRY_SIZE
@@ -178,6 +182,14 @@ export const ACCESS_WRITE = 1;
 export const ACCESS_EXEC = 2;
 export const ACCESS_IMPLICIT = 4; // supervisor access whatever the CPL: descriptor tables, TSS, inner stacks
 export const ACCESS_STACK = 8; // a non-canonical address is #SS, not #GP
+
+// ---- INT_*: kinds of event for the microcode's deliverInterrupt ----
+export const INT_EXTERNAL = 0;
+export const INT_NMI = 1;
+export const INT_SOFTWARE = 2; // INT n
+export const INT_SOFTWARE_EXCEPTION = 3; // INT3, INTO
+export const INT_PRIVILEGED_SOFTWARE = 4; // INT1: no check of the gate's DPL
+export const INT_EXCEPTION = 5;
 
 // ---- MODE_*: what decoding depends on ----
 export const MODE_SIZE_MASK = 0x3; // 0 = 16-bit, 1 = 32-bit, 2 = 64-bit code
