@@ -1,0 +1,136 @@
+/**
+ * One instruction at a time, without a machine: what the conformance tests and the fuzzers drive a tier through.
+ *
+ * A testbench is one vCPU in flat 64-bit long mode at CPL 3 (SSE and x87 enabled: CR0.NE MP, CR4.OSFXSR OSXMMEXCPT, IOPL 0,
+ * FS and GS base 0), whose page tables map the given ranges and nothing else. Its state is read and written straight in
+ * `memory` at the offsets of layout.ts.
+ */
+import * as L from '../cpu/layout.ts';
+import type { VcpuBus } from './contract.ts';
+import { WasmVcpu } from './wasm-vcpu.ts';
+import { WasmVm } from './wasm-vm.ts';
+
+export interface TestbenchRange {
+  /** Page-aligned linear address below 2^31. */
+  readonly linear: number;
+  readonly bytes: number;
+  readonly writable: boolean;
+}
+
+export interface TestbenchOptions {
+  readonly tier: 'interp' | 'jit';
+  /** User pages, all executable. */
+  readonly ranges: readonly TestbenchRange[];
+}
+
+export interface Testbench {
+  readonly memory: WebAssembly.Memory;
+  /** Base address of the vCPU's state in `memory`. */
+  readonly cpu: number;
+  /** Address in `memory` of the byte at a mapped linear address; a range is contiguous there. */
+  host(linear: number): number;
+  /** Tells that code bytes were changed from outside: nothing decoded or translated before may run again. */
+  codeChanged(): void;
+  /**
+   * Runs `count` instructions from CPU_RIP in the tier at hand (`jit`: translated, however cold). Stops early at an exception,
+   * which is not delivered but left in CPU_EXC (-1 = none), CPU_EXC_ERROR and CPU_EXC_CR2. Afterwards CPU_RIP is exact (the
+   * faulting instruction's after a fault) and registers and flags are in the state.
+   */
+  step(count: number): void;
+}
+
+/** Makes a testbench. The memory that backs the ranges is fresh and zero. */
+export function createTestbench(options: TestbenchOptions): Testbench {
+  const total = options.ranges.reduce((sum, range) => sum + range.bytes, 0) + TABLE_BYTES;
+  const vm = new WasmVm({ hostMemoryBytes: total + 0x20000, vcpus: 1 }, { tier: options.tier });
+  const ram = vm.allocate(total);
+  vm.setMemoryRegion({ slot: 0, guestPhysical: 0, sizeBytes: total, hostOffset: ram, readonly: false, logDirty: false });
+  const vcpu = new WasmVcpu(vm.engine, 0, UNCONNECTED);
+  const { engine } = vm;
+
+  const tables = new PageTables(new DataView(engine.memory.buffer), ram);
+  let physical = TABLE_BYTES;
+  const placed = options.ranges.map((range) => {
+    tables.map(range, physical);
+    const host = ram + physical;
+    physical += range.bytes;
+    return { ...range, host };
+  });
+
+  const registers = vcpu.registers;
+  vcpu.setInitialState({ mode: 'long', rip: 0, cr3: 0 });
+  // PE MP ET NE WP PG; PAE OSFXSR OSXMMEXCPT OSXSAVE; LME LMA NXE SCE
+  registers.set('cr0', 0x80010033n);
+  registers.set('cr4', 0x40620n);
+  registers.set('efer', 0xd01n);
+  for (const name of ['cs', 'ss', 'ds', 'es', 'fs', 'gs']) {
+    registers.set(name, name === 'cs' ? 0x33n : 0x2bn);
+    registers.set(`${name}.attr`, name === 'cs' ? 0xa0fbn : 0xc0f3n);
+  }
+  registers.set('rflags', 0x202n);
+  return {
+    memory: engine.memory,
+    cpu: vcpu.cpu,
+    host(linear) {
+      const range = placed.find((r) => linear >= r.linear && linear < r.linear + r.bytes);
+      if (range === undefined) throw new RangeError(`nothing is mapped at ${linear}`);
+      return range.host + linear - range.linear;
+    },
+    codeChanged: () => engine.cache.dropAll(),
+    step(count) {
+      for (let i = 0; i < count && (engine.i32[(vcpu.cpu + L.CPU_EXC) >> 2] ?? 0) < 0; i++) vcpu.step();
+    },
+  };
+}
+
+const PAGE = 4096;
+/** PML4, PDPT, two page directories' worth of 1 GiB each, and page tables for the ranges. */
+const TABLE_BYTES = 0x80000;
+const PRESENT_USER = 0x5;
+const WRITABLE = 0x2;
+
+/** Four-level page tables at guest physical address 0, accessed and dirty bits set. */
+class PageTables {
+  private readonly view: DataView;
+  private readonly ram: number;
+  private top: number = PAGE;
+
+  constructor(view: DataView, ram: number) {
+    this.view = view;
+    this.ram = ram;
+  }
+
+  map(range: TestbenchRange, physical: number): void {
+    for (let offset = 0; offset < range.bytes; offset += PAGE) {
+      const linear = range.linear + offset;
+      let table = 0;
+      for (const divisor of [2 ** 39, 2 ** 30, 2 ** 21]) table = this.next(table, Math.floor(linear / divisor) % 512);
+      const flags = PRESENT_USER | (range.writable ? WRITABLE : 0) | 0x60;
+      this.view.setUint32(this.ram + table + (Math.floor(linear / PAGE) % 512) * 8, (physical + offset) | flags, true);
+    }
+  }
+
+  private next(table: number, index: number): number {
+    const at = this.ram + table + index * 8;
+    const entry = this.view.getUint32(at, true);
+    if (entry !== 0) return entry & ~0xfff;
+    const fresh = this.top;
+    this.top += PAGE;
+    if (this.top > TABLE_BYTES) throw new RangeError('the testbench has no room for more page tables');
+    this.view.setUint32(at, fresh | PRESENT_USER | WRITABLE | 0x20, true);
+    return fresh;
+  }
+}
+
+/** No devices: ports and unmapped memory read as all ones. */
+const UNCONNECTED: VcpuBus = {
+  ioIn: (_port, bytes) => (bytes === 4 ? 0xffffffff : (1 << (bytes * 8)) - 1),
+  ioOut: () => undefined,
+  mmioRead: (_gpa, bytes) => (bytes === 4 ? 0xffffffff : (1 << (bytes * 8)) - 1),
+  mmioWrite: () => undefined,
+  readMsr: () => undefined,
+  writeMsr: () => false,
+  cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }),
+  tsc: () => 0,
+  acknowledgeInterrupt: () => -1,
+};

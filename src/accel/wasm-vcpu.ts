@@ -1,0 +1,249 @@
+/**
+ * A vCPU executed by generated WebAssembly: grants instruction budgets, decodes what the dispatcher finds undecoded, and
+ * injects interrupts at block boundaries.
+ */
+import type { Engine, MicrocodeFunction } from '../cpu/engine.ts';
+import * as L from '../cpu/layout.ts';
+import type { InitialState, RegisterFile, Vcpu, VcpuBus, VmExit } from './contract.ts';
+import { StateRegisters, applyInitialState } from './registers.ts';
+
+/** RFLAGS.IF */
+const RFLAGS_IF = 0x200;
+/** Kinds of `deliverInterrupt` (microcode/exceptions.ts). */
+const KIND_EXTERNAL = 0;
+const KIND_NMI = 1;
+const NMI_VECTOR = 2;
+/** Signature in EDX after reset: family, model, stepping as CPUID leaf 1 tells. */
+const RESET_SIGNATURE = 0x00000663;
+const MAX_GRANT = 0x3fffffff;
+
+const EXIT_NAMES: Readonly<Record<number, string>> = {
+  [L.EXIT_BUDGET]: 'budget',
+  [L.EXIT_DECODE]: 'decode',
+  [L.EXIT_HLT]: 'hlt',
+  [L.EXIT_SHUTDOWN]: 'shutdown',
+  [L.EXIT_IO_IN]: 'io-in',
+  [L.EXIT_IO_OUT]: 'io-out',
+  [L.EXIT_MMIO_READ]: 'mmio-read',
+  [L.EXIT_MMIO_WRITE]: 'mmio-write',
+  [L.EXIT_HYPERCALL]: 'hypercall',
+  [L.EXIT_DEBUG]: 'debug',
+  [L.EXIT_MWAIT]: 'mwait',
+  [L.EXIT_EXCEPTION]: 'exception',
+  [L.EXIT_INTERRUPT]: 'interrupt',
+  [L.EXIT_MSR]: 'msr',
+  [L.EXIT_CPUID]: 'cpuid',
+  [L.EXIT_PAUSE]: 'pause',
+  [L.STAT_TLB_FILL]: 'tlb-fill',
+  [L.STAT_TLB_FLUSH]: 'tlb-flush',
+  [L.STAT_CODE_INVALIDATION]: 'code-invalidation',
+  [L.STAT_BLOCK_LOOKUP]: 'block-lookup',
+};
+
+export class WasmVcpu implements Vcpu {
+  readonly index: number;
+  readonly bus: VcpuBus;
+  readonly registers: RegisterFile;
+  /** Base address of the state in the engine's memory. */
+  readonly cpu: number;
+  /** A single instruction is running on its own: stores to its page's code go through. */
+  single = false;
+  private readonly engine: Engine;
+  private readonly i32: Int32Array;
+  private readonly runFrom: MicrocodeFunction;
+  private readonly runRecord: MicrocodeFunction;
+  private readonly findBlock: MicrocodeFunction;
+  private readonly deliverInterrupt: MicrocodeFunction;
+  private executed = 0;
+  private running = false;
+  private attention = false;
+  private halted = false;
+
+  constructor(engine: Engine, index: number, bus: VcpuBus) {
+    this.engine = engine;
+    this.index = index;
+    this.bus = bus;
+    this.cpu = L.FIRST_VCPU + index * L.CPU_STRIDE;
+    this.i32 = engine.i32;
+    this.runFrom = engine.function('run');
+    this.runRecord = engine.function('runRecord');
+    this.findBlock = engine.function('findBlock');
+    this.deliverInterrupt = engine.function('deliverInterrupt');
+    this.registers = new StateRegisters(engine, this.cpu);
+    this.reset();
+  }
+
+  private get(offset: number): number {
+    return this.i32[(this.cpu + offset) >> 2] ?? 0;
+  }
+
+  private set(offset: number, value: number): void {
+    this.i32[(this.cpu + offset) >> 2] = value;
+  }
+
+  get instructionCount(): number {
+    return this.executed + (this.running ? this.get(L.CPU_BUDGET_GRANTED) - this.get(L.CPU_BUDGET) : 0);
+  }
+
+  reset(): void {
+    this.engine.call('resetCpu', this.cpu, 0, RESET_SIGNATURE);
+    this.halted = false;
+    this.attention = false;
+    this.set(L.CPU_IRQ_PENDING, 0);
+    this.set(L.CPU_BUDGET, 0);
+    this.set(L.CPU_BUDGET_GRANTED, 0);
+    this.set(L.CPU_LINK_FROM, 0);
+  }
+
+  setInitialState(state: InitialState): void {
+    applyInitialState(this.engine, this.cpu, this.registers, state);
+    this.halted = false;
+  }
+
+  requestAttention(): void {
+    this.attention = true;
+    if (this.running) this.endGrant();
+  }
+
+  /** Makes the budget negative without changing what it says was executed. */
+  private endGrant(): void {
+    const done = this.get(L.CPU_BUDGET_GRANTED) - this.get(L.CPU_BUDGET);
+    this.set(L.CPU_BUDGET_GRANTED, done - 1);
+    this.set(L.CPU_BUDGET, -1);
+  }
+
+  setInterruptRequest(active: boolean): void {
+    if (active) {
+      Atomics.or(this.i32, (this.cpu + L.CPU_IRQ_PENDING) >> 2, L.IRQ_INTR);
+      if (this.running && (this.get(L.CPU_RFLAGS) & RFLAGS_IF) !== 0) this.endGrant();
+    } else {
+      Atomics.and(this.i32, (this.cpu + L.CPU_IRQ_PENDING) >> 2, ~L.IRQ_INTR);
+    }
+  }
+
+  raiseNmi(): void {
+    Atomics.or(this.i32, (this.cpu + L.CPU_IRQ_PENDING) >> 2, L.IRQ_NMI);
+    if (this.running) this.endGrant();
+  }
+
+  run(instructions: number): VmExit {
+    let remaining = Math.max(1, Math.min(instructions, MAX_GRANT));
+    this.attention = false;
+    this.running = true;
+    try {
+      for (;;) {
+        if (this.injectInterrupt()) this.halted = false;
+        if (this.halted) return { reason: 'halted' };
+        if (remaining <= 0 || this.attention) return { reason: 'budget' };
+        const before = this.executed;
+        const exit = this.mustStepAlone() ? this.step() : this.runGranted(remaining);
+        remaining -= this.executed - before;
+        switch (exit) {
+          case L.EXIT_NONE:
+          case L.EXIT_BUDGET:
+            break;
+          case L.EXIT_DECODE:
+            this.decode();
+            break;
+          case L.EXIT_HLT:
+          case L.EXIT_MWAIT:
+            this.halted = true;
+            break;
+          case L.EXIT_SHUTDOWN:
+            return { reason: 'shutdown' };
+          case L.EXIT_DEBUG:
+            return { reason: 'debug' };
+          case L.EXIT_HYPERCALL:
+            break;
+          default:
+            return { reason: 'internal-error', message: `exit ${exit}, information ${this.get(L.CPU_EXIT_INFO)}` };
+        }
+      }
+    } finally {
+      this.running = false;
+    }
+  }
+
+  /** Runs with a budget; gives the exit. */
+  private runGranted(instructions: number): number {
+    this.set(L.CPU_BUDGET, instructions);
+    this.set(L.CPU_BUDGET_GRANTED, instructions);
+    this.set(L.CPU_EXIT, L.EXIT_NONE);
+    this.runFrom(this.cpu);
+    return this.collect();
+  }
+
+  /** Adds up what the grant executed, and gives the exit. */
+  private collect(): number {
+    this.executed += this.get(L.CPU_BUDGET_GRANTED) - this.get(L.CPU_BUDGET);
+    this.set(L.CPU_BUDGET, 0);
+    this.set(L.CPU_BUDGET_GRANTED, 0);
+    const exit = this.get(L.CPU_EXIT);
+    this.set(L.CPU_EXIT, L.EXIT_NONE);
+    this.count(exit);
+    return exit;
+  }
+
+  private count(event: number): void {
+    const at = (this.cpu + L.CPU_EXIT_COUNTS + event * 8) >> 2;
+    const low = ((this.i32[at] ?? 0) + 1) | 0;
+    this.i32[at] = low;
+    if (low === 0) this.i32[at + 1] = (this.i32[at + 1] ?? 0) + 1;
+  }
+
+  /** The dispatcher found nothing decoded at CPU_RIP and left the physical address in the scratch area. */
+  private decode(): void {
+    if (this.get(L.CPU_SINGLE) !== 0) this.step();
+    else this.engine.cache.decodeBlock(this.cpu, false);
+  }
+
+  /** After STI and MOV SS one instruction runs before a pending interrupt is looked at again. */
+  private mustStepAlone(): boolean {
+    if (this.get(L.CPU_INT_SHADOW) === 0) return false;
+    this.set(L.CPU_INT_SHADOW, 0);
+    return this.get(L.CPU_IRQ_PENDING) !== 0 && this.get(L.CPU_EXC) < 0;
+  }
+
+  /** Executes one instruction, decoded for this once. Gives the exit. A pending exception stays pending. */
+  step(): number {
+    this.set(L.CPU_SINGLE, 1);
+    this.set(L.CPU_EXIT, L.EXIT_NONE);
+    this.set(L.CPU_BUDGET, 0);
+    this.set(L.CPU_BUDGET_GRANTED, 0);
+    const found = this.findBlock(this.cpu);
+    const record = found === 0 ? this.engine.cache.decodeBlock(this.cpu, true) : 0;
+    this.set(L.CPU_SINGLE, 0);
+    if (record !== 0) {
+      this.single = true;
+      this.runRecord(this.cpu, record);
+      this.single = false;
+    }
+    return this.collect();
+  }
+
+  private injectInterrupt(): boolean {
+    const pending = this.get(L.CPU_IRQ_PENDING);
+    if (pending === 0 || this.get(L.CPU_EXC) >= 0 || this.get(L.CPU_INT_SHADOW) !== 0) return false;
+    if ((pending & L.IRQ_NMI) !== 0 && this.get(L.CPU_NMI_BLOCKED) === 0) {
+      Atomics.and(this.i32, (this.cpu + L.CPU_IRQ_PENDING) >> 2, ~L.IRQ_NMI);
+      this.count(L.EXIT_INTERRUPT);
+      this.deliverInterrupt(this.cpu, NMI_VECTOR, KIND_NMI);
+      return true;
+    }
+    if ((pending & L.IRQ_INTR) === 0 || (this.get(L.CPU_RFLAGS) & RFLAGS_IF) === 0) return false;
+    const vector = this.bus.acknowledgeInterrupt();
+    if (vector < 0) return false;
+    this.count(L.EXIT_INTERRUPT);
+    this.deliverInterrupt(this.cpu, vector, KIND_EXTERNAL);
+    return true;
+  }
+
+  exitCounts(): Readonly<Record<string, number>> {
+    const counts: Record<string, number> = {};
+    for (const [event, name] of Object.entries(EXIT_NAMES)) {
+      const at = (this.cpu + L.CPU_EXIT_COUNTS + Number(event) * 8) >> 2;
+      counts[name] = ((this.i32[at] ?? 0) >>> 0) + (this.i32[at + 1] ?? 0) * 4294967296;
+    }
+    return counts;
+  }
+}

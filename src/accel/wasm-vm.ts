@@ -1,0 +1,145 @@
+/** The accelerators `jit` and `interp`: a VM whose vCPUs are executed by generated WebAssembly (src/cpu). */
+import { Engine, type HostImports } from '../cpu/engine.ts';
+import * as L from '../cpu/layout.ts';
+import { microcodeModule } from '../cpu/microcode-binary.ts';
+import type { Insn } from '../cpu/x86/decode/insn.ts';
+import type { Accelerator, MemoryRegion, Vcpu, VcpuBus, Vm, VmOptions } from './contract.ts';
+import { WasmVcpu } from './wasm-vcpu.ts';
+
+const PAGE = 4096;
+
+export interface WasmAcceleratorOptions {
+  readonly tier: 'interp' | 'jit';
+  /** Sees every block as it is decoded, with the address of its vCPU's state. */
+  readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
+}
+
+export function wasmAccelerator(options: WasmAcceleratorOptions): Accelerator {
+  return { name: options.tier, createVm: (vm) => new WasmVm(vm, options) };
+}
+
+export class WasmVm implements Vm {
+  readonly engine: Engine;
+  readonly memory: WebAssembly.Memory;
+  private readonly vcpus: WasmVcpu[] = [];
+  private readonly limit: number;
+  private readonly slots = new Map<number, MemoryRegion>();
+
+  constructor(options: VmOptions, accelerator: WasmAcceleratorOptions) {
+    this.limit = options.vcpus;
+    this.engine = new Engine({
+      microcode: microcodeModule(),
+      vcpus: options.vcpus,
+      hostMemoryBytes: options.hostMemoryBytes,
+      host: this.imports(),
+      ...(accelerator.onDecoded === undefined ? {} : { onDecoded: accelerator.onDecoded }),
+    });
+    this.memory = this.engine.memory;
+  }
+
+  allocate(sizeBytes: number): number {
+    return this.engine.allocate(sizeBytes);
+  }
+
+  setMemoryRegion(region: MemoryRegion): void {
+    if (region.sizeBytes === 0) this.slots.delete(region.slot);
+    else this.slots.set(region.slot, region);
+    if (this.slots.size > L.MAX_SLOTS) throw new RangeError(`more than ${L.MAX_SLOTS} memory regions`);
+    const { i32 } = this.engine;
+    let at = L.MACHINE_SLOTS >> 2;
+    for (const { guestPhysical, sizeBytes, hostOffset, readonly, logDirty } of this.slots.values()) {
+      i32.fill(0, at, at + L.SLOT_SIZE / 4);
+      i32[at + L.SLOT_FIRST_PAGE / 4] = Math.floor(guestPhysical / PAGE);
+      i32[at + L.SLOT_PAGES / 4] = sizeBytes / PAGE;
+      i32[at + L.SLOT_HOST / 4] = hostOffset;
+      i32[at + L.SLOT_FLAGS / 4] = (readonly ? L.SLOT_READONLY : 0) | (logDirty ? L.SLOT_LOG_DIRTY : 0);
+      at += L.SLOT_SIZE / 4;
+    }
+    i32[L.MACHINE_SLOT_COUNT >> 2] = this.slots.size;
+    this.mappingChanged();
+  }
+
+  createVcpu(bus: VcpuBus): Vcpu {
+    if (this.vcpus.length === this.limit) throw new RangeError(`this VM was made for ${this.limit} vCPUs`);
+    const vcpu = new WasmVcpu(this.engine, this.vcpus.length, bus);
+    this.vcpus.push(vcpu);
+    return vcpu;
+  }
+
+  memoryWritten(guestPhysical: number, sizeBytes: number): void {
+    this.engine.cache.invalidate(guestPhysical, sizeBytes);
+  }
+
+  setA20(enabled: boolean): void {
+    this.engine.setA20(enabled);
+    this.mappingChanged();
+  }
+
+  close(): void {
+    this.vcpus.length = 0;
+  }
+
+  private mappingChanged(): void {
+    this.engine.cache.dropAll();
+    for (const vcpu of this.vcpus) this.engine.call('resetTlb', vcpu.cpu);
+  }
+
+  /** The vCPU whose state is at `cpu`. */
+  private at(cpu: number): WasmVcpu {
+    const vcpu = this.vcpus[(cpu - L.FIRST_VCPU) / L.CPU_STRIDE];
+    if (vcpu === undefined) throw new Error(`no vCPU at ${cpu}`);
+    return vcpu;
+  }
+
+  private imports(): HostImports {
+    const put = (cpu: number, offset: number, value: number): void => {
+      this.engine.i32[(cpu + offset) >> 2] = value;
+    };
+    const take = (cpu: number, offset: number): number => (this.engine.i32[(cpu + offset) >> 2] ?? 0) >>> 0;
+    const address = (low: number, high: number): number => (low >>> 0) + (high >>> 0) * 4294967296;
+    return {
+      mmioRead: (cpu, low, high, bytes) => {
+        const { bus } = this.at(cpu);
+        const gpa = address(low, high);
+        put(cpu, L.CPU_HOST_DATA, bus.mmioRead(gpa, Math.min(bytes, 4)));
+        put(cpu, L.CPU_HOST_DATA + 4, bytes === 8 ? bus.mmioRead(gpa + 4, 4) : 0);
+      },
+      mmioWrite: (cpu, low, high, bytes) => {
+        const { bus } = this.at(cpu);
+        const gpa = address(low, high);
+        bus.mmioWrite(gpa, Math.min(bytes, 4), take(cpu, L.CPU_HOST_DATA));
+        if (bytes === 8) bus.mmioWrite(gpa + 4, 4, take(cpu, L.CPU_HOST_DATA + 4));
+      },
+      ioIn: (cpu, port, bytes) => this.at(cpu).bus.ioIn(port, bytes),
+      ioOut: (cpu, port, bytes, value) => this.at(cpu).bus.ioOut(port, bytes, value >>> 0),
+      codeWritten: (cpu, low, high, bytes) => {
+        if (!this.engine.cache.invalidate(address(low, high), bytes) || this.at(cpu).single) return 0;
+        put(cpu, L.CPU_SINGLE, 1);
+        return 1;
+      },
+      hostMsr: (cpu, msr, write) => {
+        const { bus } = this.at(cpu);
+        if (write) return bus.writeMsr(msr >>> 0, take(cpu, L.CPU_SCRATCH), take(cpu, L.CPU_SCRATCH + 4)) ? 0 : 1;
+        const value = bus.readMsr(msr >>> 0);
+        if (value === undefined) return 1;
+        put(cpu, L.CPU_SCRATCH, value.low);
+        put(cpu, L.CPU_SCRATCH + 4, value.high);
+        return 0;
+      },
+      hostCpuid: (cpu) => {
+        const { eax, ebx, ecx, edx } = this.at(cpu).bus.cpuid(take(cpu, L.CPU_SCRATCH), take(cpu, L.CPU_SCRATCH + 4));
+        [eax, ebx, ecx, edx].forEach((value, i) => put(cpu, L.CPU_SCRATCH + i * 4, value));
+      },
+      hostTsc: (cpu) => {
+        const ticks = this.at(cpu).bus.tsc();
+        put(cpu, L.CPU_SCRATCH, ticks | 0);
+        put(cpu, L.CPU_SCRATCH + 4, Math.floor(ticks / 4294967296));
+      },
+      tprWritten: (cpu) => this.at(cpu).bus.writeTpr?.(take(cpu, L.CPU_CR8)),
+      hostRandom: (cpu) => {
+        put(cpu, L.CPU_SCRATCH, Math.random() * 4294967296);
+        put(cpu, L.CPU_SCRATCH + 4, Math.random() * 4294967296);
+      },
+    };
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * What all vCPUs of one machine share: the memory and its map, microcode, the handler table, decoded code.
+ *
+ * Memory map: layout.ts for what has fixed places; behind the vCPUs come block hash, code page map, record arena, then
+ * whatever `allocate` hands out (guest RAM, ROM).
+ */
+import { CodeCache } from './code-cache.ts';
+import { type CodeTable, Handlers } from './interp/handlers.ts';
+import * as L from './layout.ts';
+import type { Insn } from './x86/decode/insn.ts';
+import { semantics } from './x86/semantics/index.ts';
+
+const WASM_PAGE = 0x10000;
+/** Guest physical pages that may hold code: 4 GiB. */
+const CODE_PAGES = 0x100000;
+const ARENA_BYTES = 40 << 20;
+
+/** Functions of the microcode by name; parameters are i32 as numbers, i64 as bigints. */
+export type MicrocodeFunction = (...args: (number | bigint)[]) => number;
+
+/** What microcode calls; see microcode/host.ts for each. */
+export interface HostImports {
+  mmioRead(cpu: number, gpaLow: number, gpaHigh: number, bytes: number): void;
+  mmioWrite(cpu: number, gpaLow: number, gpaHigh: number, bytes: number): void;
+  ioIn(cpu: number, port: number, bytes: number): number;
+  ioOut(cpu: number, port: number, bytes: number, value: number): void;
+  codeWritten(cpu: number, gpaLow: number, gpaHigh: number, bytes: number): number;
+  hostMsr(cpu: number, msr: number, write: number): number;
+  hostCpuid(cpu: number): void;
+  hostTsc(cpu: number): void;
+  hostRandom(cpu: number): void;
+  tprWritten(cpu: number): void;
+}
+
+export interface EngineOptions {
+  readonly microcode: WebAssembly.Module;
+  readonly vcpus: number;
+  /** Upper bound of what `allocate` gives out. */
+  readonly hostMemoryBytes: number;
+  readonly host: HostImports;
+  /** Sees every block as it is decoded (`-d in_asm`). */
+  readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
+}
+
+export class Engine implements CodeTable {
+  readonly memory: WebAssembly.Memory;
+  readonly table: WebAssembly.Table;
+  readonly functions: Readonly<Record<string, unknown>>;
+  readonly handlers: Handlers;
+  readonly cache: CodeCache;
+  readonly i32: Int32Array;
+  readonly bytes: Uint8Array;
+  private readonly microcode: Readonly<Record<string, MicrocodeFunction>>;
+  private nextSlot = 1;
+  private top: number;
+  private readonly end: number;
+
+  constructor(options: EngineOptions) {
+    const blockHash = L.FIRST_VCPU + options.vcpus * L.CPU_STRIDE;
+    const codePageMap = blockHash + L.BLOCK_HASH_ENTRIES * L.BLOCK_HASH_ENTRY_SIZE;
+    const arena = codePageMap + CODE_PAGES;
+    this.top = align(arena + ARENA_BYTES, WASM_PAGE);
+    const pages = Math.ceil((this.top + options.hostMemoryBytes) / WASM_PAGE) + 1;
+    if (pages > 0x10000) throw new RangeError(`${options.hostMemoryBytes} bytes of guest memory do not fit a 4 GiB WebAssembly memory`);
+    this.end = pages * WASM_PAGE;
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    this.table = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
+    this.i32 = new Int32Array(this.memory.buffer);
+    this.bytes = new Uint8Array(this.memory.buffer);
+
+    this.i32[L.MACHINE_CODE_PAGE_MAP >> 2] = codePageMap;
+    this.i32[L.MACHINE_CODE_PAGE_COUNT >> 2] = CODE_PAGES;
+    this.i32[L.MACHINE_BLOCK_HASH >> 2] = blockHash;
+    this.i32[L.MACHINE_VCPU_COUNT >> 2] = options.vcpus;
+    this.setA20(true);
+
+    const instance = new WebAssembly.Instance(options.microcode, {
+      env: { memory: this.memory, table: this.table, abort: () => undefined },
+      host: { ...options.host },
+    });
+    // INVARIANT: the microcode exports functions, and its memory under a name that is never called.
+    this.microcode = instance.exports as Record<string, MicrocodeFunction>;
+    this.functions = { ...this.microcode, dropBlock: (_cpu: number, record: number) => this.cache.dropBlock(record) };
+    this.handlers = new Handlers(this, semantics);
+    const cpus = Array.from({ length: options.vcpus }, (_, i) => L.FIRST_VCPU + i * L.CPU_STRIDE);
+    const onDecoded = options.onDecoded;
+    this.cache = new CodeCache(
+      { memory: this.memory, arena, arenaBytes: ARENA_BYTES, blockHash, codePageMap, codePageCount: CODE_PAGES, cpus },
+      this.handlers,
+      {
+        codePage: (ppn) => {
+          for (const cpu of cpus) this.call('tlbCodePage', cpu, ppn);
+        },
+        secondPage: (cpu) => this.secondPage(cpu),
+        ...(onDecoded === undefined ? {} : { decoded: onDecoded }),
+      },
+    );
+  }
+
+  /** Calls a microcode function. */
+  call(name: string, ...args: (number | bigint)[]): number {
+    const target = this.microcode[name];
+    if (target === undefined) throw new Error(`microcode has no function ${name}`);
+    return target(...args);
+  }
+
+  /** A microcode function for repeated use. */
+  function(name: string): MicrocodeFunction {
+    const target = this.microcode[name];
+    if (target === undefined) throw new Error(`microcode has no function ${name}`);
+    return target;
+  }
+
+  allocateSlot(): number {
+    if (this.nextSlot === this.table.length) this.table.grow(this.table.length);
+    return this.nextSlot++;
+  }
+
+  /** Zeroed host memory, 64 KiB aligned. */
+  allocate(sizeBytes: number): number {
+    const start = this.top;
+    this.top = align(start + sizeBytes, WASM_PAGE);
+    if (this.top > this.end) throw new RangeError(`no room for ${sizeBytes} more bytes of guest memory`);
+    return start;
+  }
+
+  setA20(enabled: boolean): void {
+    this.i32[L.MACHINE_A20_MASK >> 2] = enabled ? -1 : ~(1 << 20);
+    this.i32[(L.MACHINE_A20_MASK >> 2) + 1] = -1;
+  }
+
+  private secondPage(cpu: number): { phys: number; host: number } | undefined {
+    const view = new DataView(this.memory.buffer);
+    const mode = this.i32[(cpu + L.CPU_MODE) >> 2] ?? 0;
+    let linear = (view.getBigUint64(cpu + L.CPU_RIP, true) | 0xfffn) + 1n;
+    if ((mode & L.MODE_SIZE_MASK) !== L.MODE_64) {
+      const base = view.getBigUint64(cpu + L.CPU_SEG + L.CS * L.SEG_SIZE + L.SEG_BASE, true);
+      linear = (((view.getBigUint64(cpu + L.CPU_RIP, true) + base) | 0xfffn) + 1n) & 0xffffffffn;
+    }
+    if (this.call('translateCode', cpu, linear) !== 0) return undefined;
+    const phys = view.getUint32(cpu + L.CPU_SCRATCH, true) + view.getUint32(cpu + L.CPU_SCRATCH + 4, true) * 4294967296;
+    return { phys, host: view.getUint32(cpu + L.CPU_SCRATCH + 8, true) };
+  }
+}
+
+function align(value: number, to: number): number {
+  return Math.ceil(value / to) * to;
+}
