@@ -1,0 +1,64 @@
+#!/usr/bin/env node
+// The launcher: plain JavaScript that any Node understands. It finds a Node new enough, then runs the bundled command line
+// (dist/cli.js), or in a clone whose sources are newer than the bundle, the sources themselves.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const OLDEST_NODE_MAJOR = 24;
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** The Node 26 that the npm package `node` brings, in a clone with its development dependencies. */
+const pinnedNode = join(root, 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+
+function newestChange(folder) {
+  let newest = statSync(folder).mtimeMs;
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    newest = Math.max(newest, entry.isDirectory() ? newestChange(path) : statSync(path).mtimeMs);
+  }
+  return newest;
+}
+
+function bundleIsCurrent() {
+  const bundle = join(root, 'dist', 'cli.js');
+  const sources = join(root, 'src');
+  if (!existsSync(bundle)) return false;
+  return !existsSync(sources) || newestChange(sources) <= statSync(bundle).mtimeMs;
+}
+
+async function run() {
+  if (bundleIsCurrent()) {
+    await import(pathToFileURL(join(root, 'dist', 'cli.js')).href);
+    return;
+  }
+  // Sources: they need the compiled microcode beside them.
+  const { buildMicrocode } = await import(pathToFileURL(join(root, 'scripts', 'build-microcode.ts')).href);
+  await buildMicrocode();
+  await import(pathToFileURL(join(root, 'src', 'cli', 'main.ts')).href);
+}
+
+/** Runs this same command under another Node and ends as it ends; signals reach both through the terminal or are passed on. */
+function runUnder(node) {
+  const child = spawn(node, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+    stdio: 'inherit',
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('error', (error) => fail(`${node} cannot be started: ${error.message}`));
+  child.on('exit', (code, signal) => {
+    if (signal) {
+      process.removeAllListeners(signal);
+      process.kill(process.pid, signal);
+    } else process.exit(code ?? 1);
+  });
+}
+
+function fail(message) {
+  console.error(`orrery: ${message}`);
+  process.exit(1);
+}
+
+if (Number.parseInt(process.versions.node, 10) >= OLDEST_NODE_MAJOR) await run();
+else if (existsSync(pinnedNode)) runUnder(pinnedNode);
+else fail(`Node ${OLDEST_NODE_MAJOR} or newer is needed, and this is Node ${process.versions.node}`);

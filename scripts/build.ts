@@ -1,0 +1,89 @@
+/**
+ * Builds what is missing or older than its sources: the microcode, then the bundles in dist/. `node scripts/build.ts [--force]`
+ *
+ * dist/ holds one bundle a public door (index, node, browser), the command line (cli) and, in dist/types, their declarations.
+ * `--types` writes those as well; running from a clone needs none.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'vite';
+import { buildMicrocode } from './build-microcode.ts';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** Bundle name: entry. Those that run on Node share their chunks; the browser's stands alone. */
+const NODE_ENTRIES = { cli: 'src/cli/main.ts', node: 'src/node.ts', index: 'src/index.ts' };
+const BROWSER_ENTRIES = { browser: 'src/browser.ts' };
+
+type Entries = Readonly<Record<string, string>>;
+
+function present(entries: Entries): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(entries)
+      .map(([name, path]): [string, string] => [name, join(root, path)])
+      .filter(([, path]) => existsSync(path)),
+  );
+}
+
+function newestChange(folder: string): number {
+  let newest = statSync(folder).mtimeMs;
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    newest = Math.max(newest, entry.isDirectory() ? newestChange(path) : statSync(path).mtimeMs);
+  }
+  return newest;
+}
+
+async function bundle(entries: Entries, side: 'node' | 'browser'): Promise<void> {
+  const input = present(entries);
+  if (Object.keys(input).length === 0) return;
+  await build({
+    root,
+    configFile: false,
+    logLevel: 'warn',
+    publicDir: false,
+    ssr: side === 'node' ? { noExternal: true, external: ['koffi'] } : {},
+    build: {
+      ssr: side === 'node',
+      outDir: join(root, 'dist'),
+      emptyOutDir: false,
+      copyPublicDir: false,
+      target: 'es2024',
+      minify: false,
+      sourcemap: true,
+      modulePreload: false,
+      rolldownOptions: {
+        input,
+        preserveEntrySignatures: 'strict',
+        output: { format: 'es', entryFileNames: '[name].js', chunkFileNames: `chunks/${side}-[name]-[hash].js` },
+      },
+    },
+  });
+}
+
+function writeTypes(): void {
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const result = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.types.json'], { cwd: root, stdio: 'inherit' });
+  if (result.status !== 0) throw new Error('the declarations of the public doors do not compile');
+}
+
+async function main(): Promise<void> {
+  const force = process.argv.includes('--force');
+  await buildMicrocode(force);
+  const cli = join(root, 'dist/cli.js');
+  const stale = !existsSync(cli) || statSync(cli).mtimeMs < newestChange(join(root, 'src'));
+  if (stale || force) {
+    await bundle(BROWSER_ENTRIES, 'browser');
+    await bundle(NODE_ENTRIES, 'node');
+  }
+  if (process.argv.includes('--types')) writeTypes();
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`orrery: the build failed: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}
