@@ -5,6 +5,7 @@
  * accesses reach the machine through `VcpuBus` while `run` is under way, synchronously, so that a device register costs a
  * function call; they are counted like exits. Nothing above this line knows which implementation runs.
  */
+import type { CpuidResult } from '../cpu/x86/cpuid.ts';
 
 /** A range of guest physical memory backed by host memory: KVM_SET_USER_MEMORY_REGION. */
 export interface MemoryRegion {
@@ -38,13 +39,6 @@ export interface VcpuBus {
   /** CR8 as the local APIC keeps it. */
   readTpr?(): number;
   writeTpr?(value: number): void;
-}
-
-export interface CpuidResult {
-  readonly eax: number;
-  readonly ebx: number;
-  readonly ecx: number;
-  readonly edx: number;
 }
 
 /** Why `run` came back. */

@@ -1,0 +1,256 @@
+/**
+ * CPUID: the processor's features as named bits, and what each leaf answers for a set of them.
+ *
+ * Only what the engine really does has a name here, so a model cannot claim more. Bit positions: Intel SDM volume 2 (CPUID),
+ * AMD APM volume 3 appendix E; hypervisor leaves: Linux Documentation/virt/kvm/x86/cpuid.rst.
+ */
+
+
+/** Answer of one leaf. */
+export interface CpuidResult {
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
+type Register = 'eax' | 'ebx' | 'ecx' | 'edx';
+/** Leaf (and subleaf), register and bit of a feature. */
+type Place = readonly [leaf: number, register: Register, bit: number];
+
+/** Features by the names that QEMU's `-cpu` uses. */
+export const FEATURES: Readonly<Record<string, Place>> = {
+  fpu: [1, 'edx', 0],
+  de: [1, 'edx', 2],
+  pse: [1, 'edx', 3],
+  tsc: [1, 'edx', 4],
+  msr: [1, 'edx', 5],
+  pae: [1, 'edx', 6],
+  mce: [1, 'edx', 7],
+  cx8: [1, 'edx', 8],
+  apic: [1, 'edx', 9],
+  sep: [1, 'edx', 11],
+  mtrr: [1, 'edx', 12],
+  pge: [1, 'edx', 13],
+  mca: [1, 'edx', 14],
+  cmov: [1, 'edx', 15],
+  pat: [1, 'edx', 16],
+  pse36: [1, 'edx', 17],
+  clflush: [1, 'edx', 19],
+  mmx: [1, 'edx', 23],
+  fxsr: [1, 'edx', 24],
+  sse: [1, 'edx', 25],
+  sse2: [1, 'edx', 26],
+  pni: [1, 'ecx', 0],
+  pclmulqdq: [1, 'ecx', 1],
+  monitor: [1, 'ecx', 3],
+  ssse3: [1, 'ecx', 9],
+  cx16: [1, 'ecx', 13],
+  pcid: [1, 'ecx', 17],
+  'sse4.1': [1, 'ecx', 19],
+  'sse4.2': [1, 'ecx', 20],
+  x2apic: [1, 'ecx', 21],
+  movbe: [1, 'ecx', 22],
+  popcnt: [1, 'ecx', 23],
+  'tsc-deadline': [1, 'ecx', 24],
+  aes: [1, 'ecx', 25],
+  xsave: [1, 'ecx', 26],
+  rdrand: [1, 'ecx', 30],
+  hypervisor: [1, 'ecx', 31],
+  arat: [6, 'eax', 2],
+  fsgsbase: [7, 'ebx', 0],
+  bmi1: [7, 'ebx', 3],
+  smep: [7, 'ebx', 7],
+  bmi2: [7, 'ebx', 8],
+  erms: [7, 'ebx', 9],
+  invpcid: [7, 'ebx', 10],
+  rdseed: [7, 'ebx', 18],
+  adx: [7, 'ebx', 19],
+  smap: [7, 'ebx', 20],
+  clflushopt: [7, 'ebx', 23],
+  clwb: [7, 'ebx', 24],
+  'sha-ni': [7, 'ebx', 29],
+  umip: [7, 'ecx', 2],
+  pku: [7, 'ecx', 3],
+  rdpid: [7, 'ecx', 22],
+  fsrm: [7, 'edx', 4],
+  xsaveopt: [0xd, 'eax', 0],
+  xsavec: [0xd, 'eax', 1],
+  xgetbv1: [0xd, 'eax', 2],
+  xsaves: [0xd, 'eax', 3],
+  syscall: [0x80000001, 'edx', 11],
+  nx: [0x80000001, 'edx', 20],
+  pdpe1gb: [0x80000001, 'edx', 26],
+  rdtscp: [0x80000001, 'edx', 27],
+  lm: [0x80000001, 'edx', 29],
+  lahf_lm: [0x80000001, 'ecx', 0],
+  cr8legacy: [0x80000001, 'ecx', 4],
+  abm: [0x80000001, 'ecx', 5],
+  '3dnowprefetch': [0x80000001, 'ecx', 8],
+  invtsc: [0x80000007, 'edx', 8],
+  // Generated code speculates on nothing a guest could observe, so the guest needs no retpolines and no fences.
+  'lfence-always-serializing': [0x80000021, 'eax', 2],
+  'null-sel-clr-base': [0x80000021, 'eax', 6],
+  'auto-ibrs': [0x80000021, 'eax', 8],
+  kvmclock: [0x40000001, 'eax', 3],
+  'kvm-nopiodelay': [0x40000001, 'eax', 1],
+  'kvmclock-stable-bit': [0x40000001, 'eax', 24],
+};
+
+export interface CpuModel {
+  readonly name: string;
+  readonly description: string;
+  /** 12 characters. */
+  readonly vendor: string;
+  /** CPUID leaf 1 EAX: family, model, stepping. */
+  readonly signature: number;
+  /** At most 47 characters. */
+  readonly brand: string;
+  readonly features: ReadonlySet<string>;
+}
+
+const ALL = Object.keys(FEATURES);
+/** What the first AMD64 processors had. */
+const BASE64 =
+  'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm hypervisor'.split(' ');
+const V2 = 'pni ssse3 cx16 sse4.1 sse4.2 popcnt lahf_lm'.split(' ');
+const GUEST = 'x2apic tsc-deadline kvmclock kvm-nopiodelay kvmclock-stable-bit arat invtsc rdtscp cr8legacy'.split(' ');
+
+function model(name: string, description: string, features: readonly string[]): CpuModel {
+  // Family 15: none of the speculation defects that kernels work around on later families.
+  return { name, description, vendor: 'AuthenticAMD', signature: 0x00060fb1, brand: `Orrery virtual CPU (${name})`, features: new Set(features) };
+}
+
+export const CPU_MODELS: readonly CpuModel[] = [
+  model('max', 'everything the engine does (the default)', ALL),
+  model('qemu64', 'the baseline of x86-64 with what guests need of a hypervisor', [...BASE64, 'pni', 'cx16', 'lahf_lm', ...GUEST]),
+  model('x86-64-v2', 'the x86-64-v2 level', [...BASE64, ...V2, ...GUEST]),
+];
+
+/** What a vCPU tells beside its model. */
+export interface CpuidContext {
+  readonly apicId: number;
+  readonly vcpus: number;
+  /** CR4.OSXSAVE and CR4.PKE as they stand. */
+  readonly osxsave: boolean;
+  readonly ospke: boolean;
+  readonly tscKhz: number;
+}
+
+const XSAVE_AREA_BYTES = 576;
+const PHYSICAL_BITS = 40;
+const LINEAR_BITS = 48;
+
+/** All answers of one model. Immutable; shared by the machine's vCPUs. */
+export class Cpuid {
+  readonly model: CpuModel;
+  private readonly bits = new Map<string, number>();
+
+  constructor(cpu: CpuModel) {
+    this.model = cpu;
+    for (const name of cpu.features) {
+      const place = FEATURES[name];
+      if (place === undefined) throw new RangeError(`there is no CPU feature named ${name}`);
+      const [leaf, register, bit] = place;
+      const key = `${leaf}.${register}`;
+      this.bits.set(key, (this.bits.get(key) ?? 0) | (1 << bit));
+    }
+  }
+
+  has(feature: string): boolean {
+    return this.model.features.has(feature);
+  }
+
+  private word(leaf: number, register: Register): number {
+    return this.bits.get(`${leaf}.${register}`) ?? 0;
+  }
+
+  /** The four registers, each a number taken modulo 2^32. Leaves beyond the last answer zeros. */
+  query(leaf: number, subleaf: number, context: CpuidContext): CpuidResult {
+    const { apicId, vcpus } = context;
+    switch (leaf >>> 0) {
+      case 0:
+        return { eax: 0xd, ...vendorWords(this.model.vendor) };
+      case 1:
+        return {
+          eax: this.model.signature,
+          ebx: (apicId << 24) | (vcpus << 16) | (8 << 8), // CLFLUSH line of 8 quadwords
+          ecx: this.word(1, 'ecx') | (context.osxsave ? 1 << 27 : 0),
+          edx: this.word(1, 'edx') | (vcpus > 1 ? 1 << 28 : 0),
+        };
+      case 5: // MONITOR line sizes, extensions enumerated, interrupts break MWAIT
+        return this.has('monitor') ? { eax: 64, ebx: 64, ecx: 3, edx: 0 } : ZERO;
+      case 6:
+        return { ...ZERO, eax: this.word(6, 'eax') };
+      case 7:
+        if (subleaf !== 0) return ZERO;
+        return {
+          eax: 0,
+          ebx: this.word(7, 'ebx'),
+          ecx: this.word(7, 'ecx') | (context.ospke && this.has('pku') ? 1 << 4 : 0),
+          edx: this.word(7, 'edx'),
+        };
+      case 0xb: // each vCPU is a core of its own
+        if (subleaf === 0) return { eax: 0, ebx: 1, ecx: 0x100, edx: apicId };
+        if (subleaf === 1) return { eax: bitsFor(vcpus), ebx: vcpus, ecx: 0x201, edx: apicId };
+        return { eax: 0, ebx: 0, ecx: subleaf, edx: apicId };
+      case 0xd:
+        if (!this.has('xsave')) return ZERO;
+        if (subleaf === 0) return { eax: 3, ebx: XSAVE_AREA_BYTES, ecx: XSAVE_AREA_BYTES, edx: 0 };
+        if (subleaf === 1) return { eax: this.word(0xd, 'eax'), ebx: XSAVE_AREA_BYTES, ecx: 0, edx: 0 };
+        return ZERO;
+      case 0x40000000:
+        return this.has('hypervisor') ? { eax: 0x40000010, ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x4d } : ZERO; // KVMKVMKVM
+      case 0x40000001:
+        return { ...ZERO, eax: this.word(0x40000001, 'eax') | (this.has('kvmclock') ? 1 : 0) };
+      case 0x40000010: // TSC and APIC bus frequency in kHz
+        return { ...ZERO, eax: context.tscKhz, ebx: 1000000 };
+      case 0x80000000:
+        return { eax: 0x80000021 | 0, ...vendorWords(this.model.vendor) };
+      case 0x80000001: // AMD repeats the low features of leaf 1
+        return {
+          eax: this.model.signature,
+          ebx: 0,
+          ecx: this.word(0x80000001, 'ecx'),
+          edx: this.word(0x80000001, 'edx') | (this.word(1, 'edx') & 0x0183f3ff),
+        };
+      case 0x80000002:
+      case 0x80000003:
+      case 0x80000004:
+        return brandWords(this.model.brand, (leaf >>> 0) - 0x80000002);
+      case 0x80000005: // 64 KiB level 1 caches, 64-byte lines
+        return { eax: 0x01ff01ff, ebx: 0x01ff01ff, ecx: 0x40020140, edx: 0x40020140 };
+      case 0x80000006: // 512 KiB level 2, 16-way
+        return { eax: 0, ebx: 0x42004200, ecx: 0x02008140, edx: 0 };
+      case 0x80000007:
+        return { ...ZERO, edx: this.word(0x80000007, 'edx') };
+      case 0x80000008:
+        return { ...ZERO, eax: (LINEAR_BITS << 8) | PHYSICAL_BITS, ecx: vcpus - 1 };
+      case 0x80000021:
+        return { ...ZERO, eax: this.word(0x80000021, 'eax') };
+      default:
+        return ZERO;
+    }
+  }
+}
+
+const ZERO: CpuidResult = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+
+function bitsFor(count: number): number {
+  return count <= 1 ? 0 : 32 - Math.clz32(count - 1);
+}
+
+function word(text: string, at: number): number {
+  let value = 0;
+  for (let i = 0; i < 4; i++) value |= (text.charCodeAt(at + i) || 0) << (8 * i);
+  return value;
+}
+
+function vendorWords(vendor: string): { ebx: number; edx: number; ecx: number } {
+  return { ebx: word(vendor, 0), edx: word(vendor, 4), ecx: word(vendor, 8) };
+}
+
+function brandWords(brand: string, part: number): CpuidResult {
+  const at = part * 16;
+  return { eax: word(brand, at), ebx: word(brand, at + 4), ecx: word(brand, at + 8), edx: word(brand, at + 12) };
+}
