@@ -131,7 +131,9 @@ export const CPU_FDP = 0x498; // u64
 export const CPU_FCS = 0x4a0; // u16
 export const CPU_FDS = 0x4a2; // u16
 export const CPU_MXCSR = 0x4a4; // u32
+export const CPU_FPU_STORE = 0x4a8; // u32: 1 = what the last fpuStore* computed may be written to memory (no unmasked exception)
 export const CPU_FPR = 0x500; // 8 x 16 bytes, physical registers R0..R7: u64 significand, u16 sign and exponent; MM0..7 are the significands
+export const CPU_FPU_IMAGE = 0x580; // 512 bytes: FXSAVE, FNSAVE and environment images on their way to or from memory
 
 export const CPU_TLB_LOG_COUNT = 0x700; // u32: entries in CPU_TLB_LOG
 export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
