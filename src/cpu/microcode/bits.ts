@@ -35,6 +35,7 @@ export const EFER_SCE: u32 = 0x1;
 export const EFER_LME: u32 = 0x100;
 export const EFER_LMA: u32 = 0x400;
 export const EFER_NXE: u32 = 0x800;
+export const EFER_AIBRSE: u32 = 0x200000; // automatic IBRS: nothing to do, generated code does not speculate across privilege
 
 export const RFLAGS_CF: u32 = 0x1;
 export const RFLAGS_PF: u32 = 0x4;

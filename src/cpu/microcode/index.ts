@@ -1,2 +1,3 @@
 /** Everything the microcode offers, one line a room. Compiled by AssemblyScript to microcode.wasm. */
 export * from "./system";
+export * from "./dispatch";

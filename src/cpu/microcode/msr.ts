@@ -6,7 +6,7 @@ import {
   CPU_CSTAR, CPU_EFER, CPU_FMASK, CPU_KERNEL_GS_BASE, CPU_LSTAR, CPU_MISC_ENABLE, CPU_MTRR, CPU_PAT, CPU_SCRATCH, CPU_STAR,
   CPU_SYSENTER_CS, CPU_SYSENTER_EIP, CPU_SYSENTER_ESP, CPU_TSC_AUX, CPU_TSC_OFFSET, CPU_XSS, CPU_CR0, EXIT_MSR, FS, GS, SEG_BASE,
 } from "../layout";
-import { CR0_PG, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE } from "./bits";
+import { CR0_PG, EFER_AIBRSE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE } from "./bits";
 import { hostMsr, hostTsc } from "./host";
 import { canonical, count, offerInterrupts, raiseGp, segment } from "./state";
 import { flushTlb } from "./tlb";
@@ -109,7 +109,7 @@ function patValid(value: u64): bool {
 
 function writeEfer(cpu: u32, value: u64): i32 {
   const old = load<u64>(cpu, CPU_EFER);
-  if (value & ~(<u64>(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE))) return raiseGp(cpu, 0);
+  if (value & ~(<u64>(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_AIBRSE))) return raiseGp(cpu, 0);
   if (((old ^ value) & EFER_LME) && (load<u32>(cpu, CPU_CR0) & CR0_PG)) return raiseGp(cpu, 0);
   store<u64>(cpu, (value & ~(<u64>EFER_LMA)) | (old & EFER_LMA), CPU_EFER);
   if ((old ^ value) & EFER_NXE) flushTlb(cpu, 0);

@@ -5,7 +5,7 @@
  * Left out: 5-level paging, memory types, shadow stacks. The physical address width is PHYSICAL_BITS.
  */
 import {
-  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_WRITE, CPU_CR0, CPU_CR3, CPU_CR4, CPU_EFER, CPU_PDPTE, CPU_PKRU, CPU_RFLAGS, SLOT_FLAGS,
+  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_WRITE, CPU_CR0, CPU_CR3, CPU_CR4, CPU_EFER, CPU_PDPTE, CPU_PKRU, CPU_RFLAGS, CPU_WALK, SLOT_FLAGS,
   SLOT_READONLY,
 } from "../layout";
 import {
@@ -45,36 +45,35 @@ export let walkRights: u32 = 0;
 
 // The entries of the current walk, so that accessed and dirty bits are set once everything is permitted.
 let steps: u32 = 0;
-let entrySlot: u32 = 0;
-const stepHost: u32 = <u32>memory.data(16, 8); // host address, 0 = not writable
-const stepValue: u32 = <u32>memory.data(32, 8);
-const stepSlot: u32 = <u32>memory.data(32, 8); // slot u32, then physical page u32
+// A step in CPU_WALK: u64 value, u32 host address (0 = not writable), u32 slot, u64 physical page.
+const STEP_SIZE: u32 = 24;
 
 /** Reads a paging entry; what is no memory reads as all ones. */
-function readEntry(gpa: u64, wide: bool): u64 {
+function readEntry(cpu: u32, gpa: u64, wide: bool): u64 {
   gpa = a20(gpa);
   const slot = findSlot(gpa >> 12);
-  entrySlot = slot;
   const host = slot ? slotHost(slot, gpa) : 0;
   const value: u64 = !host ? (wide ? ~(<u64>0) : 0xffffffff) : wide ? atomic.load<u64>(host) : atomic.load<u32>(host);
-  store<u32>(stepHost + (steps << 2), slot && !(load<u32>(slot, SLOT_FLAGS) & SLOT_READONLY) ? host : 0);
-  store<u64>(stepValue + (steps << 3), value);
-  store<u32>(stepSlot + (steps << 3), slot);
-  store<u32>(stepSlot + (steps << 3), <u32>(gpa >> 12), 4);
+  const step = cpu + CPU_WALK + steps * STEP_SIZE;
+  store<u64>(step, value);
+  store<u32>(step, slot && !(load<u32>(slot, SLOT_FLAGS) & SLOT_READONLY) ? host : 0, 8);
+  store<u32>(step, slot, 12);
+  store<u64>(step, gpa >> 12, 16);
   steps++;
   return value;
 }
 
 /** Sets A everywhere and D in the leaf when asked. False when another processor changed an entry meanwhile. */
-function setAccessed(dirty: bool, wide: bool): bool {
+function setAccessed(cpu: u32, dirty: bool, wide: bool): bool {
   for (let i: u32 = 0; i < steps; i++) {
-    const host = load<u32>(stepHost + (i << 2)), old = load<u64>(stepValue + (i << 3));
+    const step = cpu + CPU_WALK + i * STEP_SIZE;
+    const old = load<u64>(step), host = load<u32>(step, 8);
     const want = old | PTE_A | (dirty && i == steps - 1 ? PTE_D : 0);
     if (want == old || !host) continue;
     if (wide) {
       if (atomic.cmpxchg<u64>(host, old, want) != old) return false;
     } else if (atomic.cmpxchg<u32>(host, <u32>old, <u32>want) != <u32>old) return false;
-    markDirty(load<u32>(stepSlot + (i << 3)), <u64>load<u32>(stepSlot + (i << 3), 4));
+    markDirty(load<u32>(step, 12), load<u64>(step, 16));
   }
   return true;
 }
@@ -114,7 +113,7 @@ export function walk(cpu: u32, va: u64, access: u32): i32 {
       }
       let shift = 12 + 9 * (level - 1);
       for (;;) {
-        entry = readEntry(table + (((va >> shift) & 511) << 3), true);
+        entry = readEntry(cpu, table + (((va >> shift) & 511) << 3), true);
         if (!(entry & PTE_P)) return raisePageFault(cpu, va, error);
         let bad = entry & reserved;
         const leaf = level == 1 || (entry & PTE_PS) != 0;
@@ -131,7 +130,7 @@ export function walk(cpu: u32, va: u64, access: u32): i32 {
       frame = (entry & ADDRESS & ~inside) | (va & inside & ~(<u64>0xfff));
       kind = level == 1 ? 0 : level == 2 ? RIGHT_LARGE : RIGHT_GIANT;
     } else {
-      entry = readEntry((load<u64>(cpu, CPU_CR3) & 0xfffff000) + (((va >> 22) & 1023) << 2), false);
+      entry = readEntry(cpu, (load<u64>(cpu, CPU_CR3) & 0xfffff000) + (((va >> 22) & 1023) << 2), false);
       if (!(entry & PTE_P)) return raisePageFault(cpu, va, error);
       rights &= entry;
       if ((entry & PTE_PS) && (cr4 & CR4_PSE)) {
@@ -139,7 +138,7 @@ export function walk(cpu: u32, va: u64, access: u32): i32 {
         frame = (entry & 0xffc00000) | ((entry & 0x1fe000) << 19) | (va & 0x3ff000);
         kind = RIGHT_LARGE;
       } else {
-        entry = readEntry((entry & 0xfffff000) + (((va >> 12) & 1023) << 2), false);
+        entry = readEntry(cpu, (entry & 0xfffff000) + (((va >> 12) & 1023) << 2), false);
         if (!(entry & PTE_P)) return raisePageFault(cpu, va, error);
         rights &= entry;
         frame = entry & 0xfffff000;
@@ -167,7 +166,7 @@ export function walk(cpu: u32, va: u64, access: u32): i32 {
     }
     const allowed = access & ACCESS_EXEC ? exec : access & ACCESS_WRITE ? write : read;
     if (!allowed) return raisePageFault(cpu, va, error | PF_P);
-    if (!setAccessed((access & ACCESS_WRITE) != 0, wide)) continue;
+    if (!setAccessed(cpu, (access & ACCESS_WRITE) != 0, wide)) continue;
 
     let result = kind;
     if (read) result |= RIGHT_READ;
