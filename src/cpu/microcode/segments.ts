@@ -73,7 +73,7 @@ export function withinLimit(limit: u32, attr: u32, offset: u64, bytes: u32): boo
 export function segmentAccess(cpu: u32, seg: u32, offset: u64, bytes: u32, write: i32): i32 {
   const vector: i32 = seg == SS ? EXC_SS : EXC_GP;
   if (code64(cpu)) {
-    const va = seg >= FS ? segBase(cpu, seg) + offset : offset;
+    const va = seg >= <u32>FS ? segBase(cpu, seg) + offset : offset;
     if (!canonical(va) || !canonical(va + bytes - 1)) return raise(cpu, vector, 0);
     store<u64>(cpu, va, CPU_SCRATCH);
     return 0;
