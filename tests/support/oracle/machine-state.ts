@@ -70,7 +70,7 @@ export interface Exception {
 
 export interface Outcome {
   readonly state: MachineState;
-  /** Address of the next instruction; of the faulting one after a fault. */
+  /** Address of the next instruction, of the faulting one after a fault; negative in the upper canonical half. */
   rip: number;
   exception: Exception | null;
 }

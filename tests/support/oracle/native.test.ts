@@ -1,5 +1,28 @@
 import { describe, expect, it } from 'vitest';
-import { AF, CF, CODE_BASE, DATA_BASE, DATA_SIZE, DATA_WRITABLE, FX_FSW, FX_FTW, FX_MXCSR, FX_ST, FX_XMM, OF, PF, RAX, RBX, RCX, RDI, RDX, RSI, RSP, SF, ZF } from './machine-state.ts';
+import {
+  AF,
+  CF,
+  CODE_BASE,
+  DATA_BASE,
+  DATA_SIZE,
+  DATA_WRITABLE,
+  FX_FSW,
+  FX_FTW,
+  FX_MXCSR,
+  FX_ST,
+  FX_XMM,
+  OF,
+  PF,
+  RAX,
+  RBX,
+  RCX,
+  RDI,
+  RDX,
+  RSI,
+  RSP,
+  SF,
+  ZF,
+} from './machine-state.ts';
 import { ARITHMETIC_FLAGS, createOutcome, createState } from './machine-state.ts';
 import type { MachineState, Outcome } from './machine-state.ts';
 import { hasNativeOracle, nativeOracle } from './native.ts';
@@ -96,7 +119,11 @@ describe.runIf(hasNativeOracle)('native oracle', () => {
 
   it('reports #GP of a non-canonical address, #SS through RSP, #GP of a misaligned MOVAPS', () => {
     expect(run([0x8b, 0x01], (s) => (s.gpr[RCX] = 1n << 60n)).exception).toEqual({ vector: 13, errorCode: 0, cr2: 0n });
-    expect(run([0x8b, 0x04, 0x24], (s) => (s.gpr[RSP] = 1n << 60n)).exception).toEqual({ vector: 12, errorCode: 0, cr2: 0n });
+    expect(run([0x8b, 0x04, 0x24], (s) => (s.gpr[RSP] = 1n << 60n)).exception).toEqual({
+      vector: 12,
+      errorCode: 0,
+      cr2: 0n,
+    });
     expect(run([0x0f, 0x28, 0x01], (s) => (s.gpr[RCX] = BigInt(DATA_BASE + 4))).exception?.vector).toBe(13);
   });
 
@@ -132,7 +159,10 @@ describe.runIf(hasNativeOracle)('native oracle', () => {
 
   it("leaves V8's own trap handler at work", async () => {
     run([0x0f, 0x0b]);
-    const header = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x06, 0x01, 0x60, 0x01, 0x7f, 0x01, 0x7f, 0x03, 0x02, 0x01, 0x00];
+    const header = [
+      0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x06, 0x01, 0x60, 0x01, 0x7f, 0x01, 0x7f, 0x03, 0x02, 0x01,
+      0x00,
+    ];
     const memoryAndExport = [0x05, 0x03, 0x01, 0x00, 0x01, 0x07, 0x05, 0x01, 0x01, 0x66, 0x00, 0x00];
     const load = [0x0a, 0x09, 0x01, 0x07, 0x00, 0x20, 0x00, 0x28, 0x02, 0x00, 0x0b];
     const { instance } = await WebAssembly.instantiate(Uint8Array.from([...header, ...memoryAndExport, ...load]));

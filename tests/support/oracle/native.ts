@@ -9,7 +9,19 @@
  * Kernel ABI: x86-64 psABI and the kernel's struct sigcontext_64 (asm/sigcontext.h).
  */
 import koffi from 'koffi';
-import { CODE_BASE, CODE_PAGE, DATA_BASE, DATA_SIZE, DATA_WRITABLE, FX_BYTES, FX_MXCSR, FX_MXCSR_MASK, TF, RF } from './machine-state.ts';
+import type { LibraryHandle } from 'koffi';
+import {
+  CODE_BASE,
+  CODE_PAGE,
+  DATA_BASE,
+  DATA_SIZE,
+  DATA_WRITABLE,
+  FX_BYTES,
+  FX_MXCSR,
+  FX_MXCSR_MASK,
+  TF,
+  RF,
+} from './machine-state.ts';
 import type { MachineState, Oracle, Outcome } from './machine-state.ts';
 
 const CONTROL = 0x62000000; // exchange area, read and write
@@ -32,6 +44,7 @@ const SIG_ERROR = 0x1b8;
 const SIG_TRAP = 0x1c0;
 const SIG_CR2 = 0x1c8;
 const DEFAULT_ACTION = 0x1d0; // kernel struct sigaction, all zero: SIG_DFL
+const READY = 0x1f0; // i32: MAGIC once the first thread has set everything up; i32 after it: 1 while a thread runs a test
 const OLD_HANDLERS = 0x200; // one pointer a signal
 const IN_FX = 0x400;
 const OUT_FX = 0x600;
@@ -52,6 +65,9 @@ const UC_ERROR = 192;
 const UC_TRAP = 200;
 const UC_CR2 = 216;
 
+const MAGIC = 0x4f525259;
+const READY_WAIT_MS = 5000;
+
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const PROT_EXEC = 4;
@@ -69,8 +85,16 @@ function absolute(reg: number, address: number): number[] {
   return [((reg & 7) << 3) | 4, 0x25, ...dword(address)];
 }
 
-const storeRegister = (reg: number, address: number): number[] => [reg > 7 ? 0x4c : 0x48, 0x89, ...absolute(reg, address)];
-const loadRegister = (reg: number, address: number): number[] => [reg > 7 ? 0x4c : 0x48, 0x8b, ...absolute(reg, address)];
+const storeRegister = (reg: number, address: number): number[] => [
+  reg > 7 ? 0x4c : 0x48,
+  0x89,
+  ...absolute(reg, address),
+];
+const loadRegister = (reg: number, address: number): number[] => [
+  reg > 7 ? 0x4c : 0x48,
+  0x8b,
+  ...absolute(reg, address),
+];
 const storeDword = (address: number, value: number): number[] => [0xc7, ...absolute(0, address), ...dword(value)];
 const RSP_REG = 4;
 
@@ -148,10 +172,11 @@ function jump(at: number, target: number): number[] {
   return [0xe9, ...dword(target - (at + 5))];
 }
 
-function mapFixed(libc: koffi.LibraryHandle, address: number, length: number, protection: number): void {
+/** Maps pages at an address; false when something is there already. */
+function mapFixed(libc: LibraryHandle, address: number, length: number, protection: number): boolean {
   const mmap = libc.func('void *mmap(uintptr_t addr, size_t length, int prot, int flags, int fd, intptr_t offset)');
   const got = koffi.address(mmap(address, length, protection, MAP_PRIVATE_ANONYMOUS_FIXED_NOREPLACE, -1, 0));
-  if (got !== BigInt(address)) throw new Error(`cannot map ${length} bytes at 0x${address.toString(16)} for the native oracle`);
+  return got === BigInt(address);
 }
 
 function view(address: number, length: number): ArrayBuffer {
@@ -159,7 +184,7 @@ function view(address: number, length: number): ArrayBuffer {
 }
 
 /** Installs the handler for one signal and keeps what was there before in OLD_HANDLERS. */
-function installHandler(libc: koffi.LibraryHandle, signal: number, handler: number, control: DataView): void {
+function installHandler(libc: LibraryHandle, signal: number, handler: number, control: DataView): void {
   const sigaction = libc.func('int sigaction(int signum, const uint8_t *act, _Out_ uint8_t *old)');
   const action = new Uint8Array(152); // handler, 128 bytes of mask, flags, restorer
   const fields = new DataView(action.buffer);
@@ -184,24 +209,20 @@ class NativeOracle implements Oracle {
   readonly #readOnly: Uint8Array;
   readonly #code: Uint8Array;
   readonly #exit: number;
-  readonly #lastReadOnly: Uint8Array = new Uint8Array(DATA_SIZE - DATA_WRITABLE);
+  readonly #locks: Int32Array;
   readonly #mprotect: (address: number, length: number, protection: number) => number;
 
   constructor() {
     const libc = koffi.load('libc.so.6');
     this.#mprotect = libc.func('int mprotect(uintptr_t addr, size_t length, int prot)');
-    mapFixed(libc, CONTROL, CONTROL_SIZE, PROT_READ | PROT_WRITE);
-    mapFixed(libc, TRAMPOLINE, TRAMPOLINE_SIZE, PROT_READ | PROT_WRITE);
-    mapFixed(libc, CODE_PAGE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
-    mapFixed(libc, DATA_BASE, DATA_SIZE, PROT_READ | PROT_WRITE);
     const entry = entryCode();
-    const exit = exitCode();
     this.#exit = TRAMPOLINE + entry.length;
-    const handler = this.#exit + exit.length;
-    new Uint8Array(view(TRAMPOLINE, TRAMPOLINE_SIZE)).set([...entry, ...exit, ...handlerCode(this.#exit)]);
-    this.#mprotect(TRAMPOLINE, TRAMPOLINE_SIZE, PROT_READ | PROT_EXEC);
-
+    const isFirst = mapFixed(libc, CONTROL, CONTROL_SIZE, PROT_READ | PROT_WRITE);
     this.#control = new DataView(view(CONTROL, CONTROL_SIZE));
+    this.#locks = new Int32Array(this.#control.buffer, READY, 2);
+    if (isFirst) this.#setUp(libc, entry);
+    else this.#awaitSetUp();
+
     this.#inGpr = new BigUint64Array(this.#control.buffer, IN_GPR, 16);
     this.#outGpr = new BigUint64Array(this.#control.buffer, OUT_GPR, 16);
     this.#inFx = new Uint8Array(this.#control.buffer, IN_FX, FX_BYTES);
@@ -210,21 +231,56 @@ class NativeOracle implements Oracle {
     this.#data = new Uint8Array(view(DATA_BASE, DATA_WRITABLE));
     this.#readOnly = new Uint8Array(view(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE));
     this.#code = new Uint8Array(view(CODE_PAGE, 4096));
-    this.#code.fill(0xcc);
-    this.#setReadOnly(new Uint8Array(DATA_SIZE - DATA_WRITABLE).fill(1)); // present from now on: faults there are protection faults
 
     const sigaltstack = libc.func('int sigaltstack(const uint8_t *ss, void *old)');
     const stack = new DataView(new ArrayBuffer(24));
     stack.setBigUint64(0, BigInt(CONTROL + SIGNAL_STACK), true);
     stack.setBigUint64(16, BigInt(SIGNAL_STACK_SIZE), true);
     if (sigaltstack(new Uint8Array(stack.buffer), null) !== 0) throw new Error('sigaltstack failed');
-    for (const signal of [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV]) installHandler(libc, signal, handler, this.#control);
     const prototype = koffi.proto('void()');
     const address = BigInt(TRAMPOLINE);
     this.#call = (): void => koffi.call(address, prototype);
   }
 
+  /** Once a process: pages, trampoline, handlers. */
+  #setUp(libc: LibraryHandle, entry: readonly number[]): void {
+    for (const [address, length, protection] of [
+      [TRAMPOLINE, TRAMPOLINE_SIZE, PROT_READ | PROT_WRITE],
+      [CODE_PAGE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC],
+      [DATA_BASE, DATA_SIZE, PROT_READ | PROT_WRITE],
+    ] as const)
+      if (!mapFixed(libc, address, length, protection))
+        throw new Error(`0x${address.toString(16)} is in use: no native oracle`);
+    const exit = exitCode();
+    const handler = this.#exit + exit.length;
+    new Uint8Array(view(TRAMPOLINE, TRAMPOLINE_SIZE)).set([...entry, ...exit, ...handlerCode(this.#exit)]);
+    this.#mprotect(TRAMPOLINE, TRAMPOLINE_SIZE, PROT_READ | PROT_EXEC);
+    // Present from now on, so that faults there are protection faults.
+    new Uint8Array(view(DATA_BASE, DATA_SIZE)).fill(0);
+    this.#mprotect(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE, PROT_READ);
+    for (const signal of [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV])
+      installHandler(libc, signal, handler, this.#control);
+    Atomics.store(this.#locks, 0, MAGIC);
+  }
+
+  /** Another thread of this process was first. */
+  #awaitSetUp(): void {
+    for (const start = performance.now(); performance.now() - start < READY_WAIT_MS;)
+      if (Atomics.load(this.#locks, 0) === MAGIC) return;
+    throw new Error(`0x${CONTROL.toString(16)} is in use: no native oracle`);
+  }
+
   run(code: Uint8Array, state: MachineState, out: Outcome, step: boolean = false): void {
+    // Threads share the pages: one at a time. A run takes microseconds, so spinning is fine.
+    while (Atomics.compareExchange(this.#locks, 1, 0, 1) !== 0);
+    try {
+      this.#runLocked(code, state, out, step);
+    } finally {
+      Atomics.store(this.#locks, 1, 0);
+    }
+  }
+
+  #runLocked(code: Uint8Array, state: MachineState, out: Outcome, step: boolean): void {
     const control = this.#control;
     const start = CODE_BASE - CODE_PAGE;
     const end = CODE_BASE + code.length;
@@ -258,7 +314,7 @@ class NativeOracle implements Oracle {
 
   #takeSignal(out: Outcome, step: boolean): void {
     const control = this.#control;
-    out.rip = Number(control.getBigUint64(SIG_RIP, true));
+    out.rip = Number(control.getBigInt64(SIG_RIP, true));
     const vector = Number(control.getBigUint64(SIG_TRAP, true));
     if (out.rip >= TRAMPOLINE && out.rip < TRAMPOLINE + TRAMPOLINE_SIZE && !(out.rip === this.#exit && vector === 1))
       throw new Error(`trampoline faulted: vector ${vector} at 0x${out.rip.toString(16)}`);
@@ -274,8 +330,7 @@ class NativeOracle implements Oracle {
 
   /** The read-only page changes rarely; only then is its protection lifted. */
   #setReadOnly(bytes: Uint8Array): void {
-    if (Buffer.compare(bytes, this.#lastReadOnly) === 0) return;
-    this.#lastReadOnly.set(bytes);
+    if (Buffer.compare(bytes, this.#readOnly) === 0) return;
     this.#mprotect(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE, PROT_READ | PROT_WRITE);
     this.#readOnly.set(bytes);
     this.#mprotect(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE, PROT_READ);
@@ -286,7 +341,7 @@ let oracle: Oracle | undefined;
 
 export const hasNativeOracle: boolean = process.platform === 'linux' && process.arch === 'x64';
 
-/** The process's one native oracle (its pages lie at fixed addresses); undefined on other hosts. */
+/** The thread's native oracle; all share pages at fixed addresses. Undefined on other hosts. */
 export function nativeOracle(): Oracle | undefined {
   if (hasNativeOracle) oracle ??= new NativeOracle();
   return oracle;
