@@ -5,7 +5,19 @@
  */
 import type { InsnRow } from './insn.ts';
 import { Method, type OperandCode, parseOperandCode } from './operand-codes.ts';
-import { ANYMOD, D64, ENDS, F64, I64, LOCK, O64, PROTECTED, type RowSpec, STRING, UNALIGNED } from './tables/notation.ts';
+import {
+  ANYMOD,
+  D64,
+  ENDS,
+  F64,
+  I64,
+  LOCK,
+  O64,
+  PROTECTED,
+  type RowSpec,
+  STRING,
+  UNALIGNED,
+} from './tables/notation.ts';
 
 // ---- the key ----
 /** Bits 0..1: PP_* */
@@ -52,7 +64,14 @@ export class CompiledRow {
   /** VEX.vvvv names an operand; else it must be 1111. */
   readonly usesVvvv: boolean;
 
-  constructor(row: InsnRow, mask: number, value: number, codes: readonly OperandCode[], flags: number, consumes66: boolean) {
+  constructor(
+    row: InsnRow,
+    mask: number,
+    value: number,
+    codes: readonly OperandCode[],
+    flags: number,
+    consumes66: boolean,
+  ) {
     this.row = row;
     this.mask = mask;
     this.value = value;
@@ -141,7 +160,15 @@ function parseModrm(text: string, e: Encoding): void {
 const MANDATORY = /^(NP|NFx|66|F3|F2)$/;
 
 function parseEncoding(text: string): Encoding {
-  const e: Encoding = { map: MAP_ONE_BYTE, opcode: 0, opcodeCount: 1, hasModrm: false, mask: 0, value: 0, consumes66: false };
+  const e: Encoding = {
+    map: MAP_ONE_BYTE,
+    opcode: 0,
+    opcodeCount: 1,
+    hasModrm: false,
+    mask: 0,
+    value: 0,
+    consumes66: false,
+  };
   const parts = text.split(' ');
   let next = 0;
   // A prefix is always followed by more, so a lone '66' could only be an opcode; none of the prefix bytes is one.
@@ -228,7 +255,8 @@ export function compileTables(tables: readonly (readonly RowSpec[])[]): Compiled
     for (let i = 0; i < e.opcodeCount; i++) {
       const slot = (e.map << 8) | (e.opcode + i);
       const entry = (entries[slot] ??= new OpcodeEntry(e.hasModrm));
-      if (entry.hasModrm !== e.hasModrm) throw new Error(`decode tables: '${spec.encoding}' disagrees with other rows about ModRM`);
+      if (entry.hasModrm !== e.hasModrm)
+        throw new Error(`decode tables: '${spec.encoding}' disagrees with other rows about ModRM`);
       addToLists(entry, compiled);
     }
   }

@@ -27,7 +27,8 @@ import {
   PP_F3,
   PP_NONE,
 } from './compile.ts';
-import { type Bits, DecodeStatus, type Insn, type InsnRow, type MemoryOperand, NO_REGISTER, type Operand, OperandKind, RIP_BASE } from './insn.ts';
+import { type Bits, DecodeStatus, type Insn, type InsnRow, NO_REGISTER, type Operand, OperandKind } from './insn.ts';
+import { byteAt, decodeMemory16, decodeMemory32, int16At, int32At, int8At } from './modrm.ts';
 import { Method, widthOf } from './operand-codes.ts';
 import { ALL_TABLES } from './tables/index.ts';
 
@@ -58,97 +59,15 @@ PREFIX_CLASS[0xf3] = PREFIX_REPEAT;
 for (let b = 0x40; b < 0x50; b++) PREFIX_CLASS[b] = PREFIX_REX;
 
 const REX_B = 1;
-const REX_X = 2;
 const REX_R = 4;
 const REX_W = 8;
 
 const SEGMENT_CS = 1;
-const SEGMENT_SS = 2;
 const SEGMENT_DS = 3;
 const SEGMENT_FS = 4;
 
-/** The byte at `pos`, or undefined (0 in arithmetic) past the end of the array: see the head of this file. */
-function byteAt(bytes: Uint8Array, pos: number): number {
-  // INVARIANT: undefined is only ever used in bit operations, and the result of such a decode is thrown away.
-  return bytes[pos] as number;
-}
-
-function int8At(bytes: Uint8Array, pos: number): number {
-  return (byteAt(bytes, pos) << 24) >> 24;
-}
-
-function int16At(bytes: Uint8Array, pos: number): number {
-  return ((byteAt(bytes, pos) | (byteAt(bytes, pos + 1) << 8)) << 16) >> 16;
-}
-
-function int32At(bytes: Uint8Array, pos: number): number {
-  return byteAt(bytes, pos) | (byteAt(bytes, pos + 1) << 8) | (byteAt(bytes, pos + 2) << 16) | (byteAt(bytes, pos + 3) << 24);
-}
-
 /** CR0 CR2 CR3 CR4 CR8 exist. */
 const VALID_CONTROL_REGISTERS = (1 << 0) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 8);
-
-function setDisp(mem: MemoryOperand, disp: number): void {
-  mem.disp = disp;
-  mem.dispHigh = disp >> 31;
-}
-
-/** Base and index of the 16-bit forms by rm: BX+SI BX+DI BP+SI BP+DI SI DI BP BX. */
-const BASE_16 = [3, 3, 5, 5, 6, 7, 5, 3];
-const INDEX_16 = [6, 7, 6, 7, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER];
-const REG_BP = 5;
-const REG_SP = 4;
-
-/** Memory form of ModRM with 16-bit addresses (SDM vol. 2 table 2-1). Returns the position after the displacement. */
-function decodeMemory16(bytes: Uint8Array, pos: number, mod: number, rm: number, segmentOverride: number, mem: MemoryOperand): number {
-  if (mod === 0 && rm === 6) {
-    setDisp(mem, int16At(bytes, pos));
-    return pos + 2;
-  }
-  // INVARIANT: rm is 0..7, the tables have eight entries.
-  const base = BASE_16[rm] as number;
-  mem.base = base;
-  mem.index = INDEX_16[rm] as number;
-  if (base === REG_BP && segmentOverride < 0) mem.segment = SEGMENT_SS;
-  if (mod === 0) return pos;
-  if (mod === 1) {
-    setDisp(mem, int8At(bytes, pos));
-    return pos + 1;
-  }
-  setDisp(mem, int16At(bytes, pos));
-  return pos + 2;
-}
-
-/** Memory form of ModRM with 32 or 64-bit addresses (SDM vol. 2 tables 2-2 and 2-3, section 2.2.1). */
-function decodeMemory32(bytes: Uint8Array, start: number, mod: number, rm: number, rex: number, segmentOverride: number, code64: boolean, mem: MemoryOperand): number {
-  let pos = start;
-  let base = rm;
-  if (rm === 4) {
-    const sib = byteAt(bytes, pos++) | 0;
-    const index = ((sib >> 3) & 7) | ((rex & REX_X) << 2);
-    if (index !== 4) {
-      mem.index = index;
-      mem.scale = sib >> 6;
-    }
-    base = sib & 7;
-  }
-  if (base === 5 && mod === 0) {
-    // disp32 without a base; without SIB in 64-bit code it counts from rip
-    mem.base = code64 && rm === 5 ? RIP_BASE : NO_REGISTER;
-    setDisp(mem, int32At(bytes, pos));
-    return pos + 4;
-  }
-  base |= (rex & REX_B) << 3;
-  mem.base = base;
-  if ((base === REG_SP || base === REG_BP) && segmentOverride < 0) mem.segment = SEGMENT_SS;
-  if (mod === 1) {
-    setDisp(mem, int8At(bytes, pos++));
-  } else if (mod === 2) {
-    setDisp(mem, int32At(bytes, pos));
-    pos += 4;
-  }
-  return pos;
-}
 
 function setOperand(op: Operand, kind: OperandKind, reg: number, bytes: number): void {
   op.kind = kind;
@@ -248,16 +167,20 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
       rex = 0;
       w = 0;
     }
-    vvvv = (~last >> 3) & (code64 ? 15 : 7);
+    vvvv = (~last >> 3) & 15;
     vexL = last & 4;
-    const vexPp = last & 3;
-    pp = vexPp; // VEX.pp numbers them as PP_* does: none, 66, F3, F2
+    pp = last & 3; // VEX.pp numbers them as PP_* does: none, 66, F3, F2
     b = byteAt(bytes, pos++) | 0;
   }
 
   const entry = TABLES.entries[(map << 8) | b];
   if (entry === undefined) return invalid(out, offset, pos, limit);
-  let key = pp | (code64 ? KEY_CODE64 : 0) | (w !== 0 ? KEY_W : 0) | ((rex & REX_B) !== 0 ? KEY_B : 0) | (vexL !== 0 ? KEY_L : 0);
+  let key =
+    pp |
+    (code64 ? KEY_CODE64 : 0) |
+    (w !== 0 ? KEY_W : 0) |
+    ((rex & REX_B) !== 0 ? KEY_B : 0) |
+    (vexL !== 0 ? KEY_L : 0);
   let modrm = 0;
   let list = 0;
   if (entry.hasModrm) {
@@ -330,7 +253,7 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
         setGpr(op, (b & 7) | ((rex & REX_B) << 3), width, hasRex);
         break;
       case Method.gprVvvv:
-        setGpr(op, vvvv, width, true);
+        setOperand(op, OperandKind.gpr, code64 ? vvvv : vvvv & 7, width);
         break;
       case Method.xmmOrMem:
         if (isMem) setOperand(op, OperandKind.mem, 0, width);
@@ -427,7 +350,8 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
         break;
     }
   }
-  if (lock && !(found.row.lock === true && out.operands[0].kind === OperandKind.mem)) return invalid(out, offset, pos, limit);
+  if (lock && !(found.row.lock === true && out.operands[0].kind === OperandKind.mem))
+    return invalid(out, offset, pos, limit);
 
   out.row = found.row;
   out.operandSize = operandSize;

@@ -158,7 +158,8 @@ export function parseOperandCode(code: string): OperandCode {
   if (split !== null) {
     const width = WIDTHS[split[1] ?? '?'];
     const memWidth = WIDTHS[split[2] ?? '?'];
-    if (width !== undefined && memWidth !== undefined) return { method: Method.gprOrMem, width, memWidth, reg: 0, mod: 'any' };
+    if (width !== undefined && memWidth !== undefined)
+      return { method: Method.gprOrMem, width, memWidth, reg: 0, mod: 'any' };
   }
   const letter = LETTERS[code.slice(0, 1)];
   const width = WIDTHS[code.slice(1)];

@@ -10,6 +10,8 @@ export const HINTS: readonly RowSpec[] = [
   row('0F 0D /0', 'NOP', 'Mb', 0, 'PREFETCH'),
   row('0F 0D /1', 'NOP', 'Mb', 0, 'PREFETCHW'),
   row('0F 0D /2', 'NOP', 'Mb', 0, 'PREFETCHWT1'),
+  row('0F 0D /3', 'NOP', 'Mb', 0, 'PREFETCHW'),
+  row('0F 0D /r', 'NOP', 'Mb', 0, 'PREFETCH'), // reserved, run as PREFETCH
   row('0F 0D /r', 'NOP', 'Ev Gv'),
   row('0F 18 /0', 'NOP', 'Mb', 0, 'PREFETCHNTA'),
   row('0F 18 /1', 'NOP', 'Mb', 0, 'PREFETCHT0'),

@@ -11,4 +11,15 @@ import { SSE_INT } from './sse-int.ts';
 import { SYSTEM } from './system.ts';
 import { X87 } from './x87.ts';
 
-export const ALL_TABLES: readonly (readonly RowSpec[])[] = [INTEGER, CONTROL, SYSTEM, HINTS, BMI, X87, MMX, SSE_FLOAT, SSE_INT, CRYPTO];
+export const ALL_TABLES: readonly (readonly RowSpec[])[] = [
+  INTEGER,
+  CONTROL,
+  SYSTEM,
+  HINTS,
+  BMI,
+  X87,
+  MMX,
+  SSE_FLOAT,
+  SSE_INT,
+  CRYPTO,
+];

@@ -39,7 +39,7 @@ export const SYSTEM: readonly RowSpec[] = [
   row('0F 01 /3', 'LIDT', 'Ms', F64 | ENDS),
   row('0F 01 /4', 'SMSW', 'RvMw'),
   row('0F 01 /6', 'LMSW', 'RvMw', ENDS),
-  row('0F 01 /7', 'INVLPG', 'Mb', ENDS),
+  row('0F 01 /7', 'INVLPG', 'M', ENDS),
   row('NP 0F 01 C1', 'VMCALL', '', ENDS),
   row('NP 0F 01 C2', 'VMLAUNCH', '', ENDS),
   row('NP 0F 01 C3', 'VMRESUME', '', ENDS),
@@ -79,7 +79,7 @@ export const SYSTEM: readonly RowSpec[] = [
   row('0F A2', 'CPUID'),
   row('0F AA', 'RSM', '', ENDS),
   row('F3 0F C7 /7', 'RDPID', 'Rn', F64),
-  row('66 0F 38 82 /r', 'INVPCID', 'Gn Mx', ENDS | PROTECTED | F64),
+  row('66 0F 38 82 /r', 'INVPCID', 'Gn Mx', ENDS | F64),
   // ---- interrupts and ports ----
   row('F4', 'HLT', '', ENDS),
   row('FA', 'CLI'),
@@ -99,7 +99,7 @@ export const SYSTEM: readonly RowSpec[] = [
   row('NP 0F AE /2', 'LDMXCSR', 'Md'),
   row('NP 0F AE /3', 'STMXCSR', 'Md'),
   row('NP 0F AE /4', 'XSAVE', 'M'),
-  row('NP 0F AE /5', 'XRSTOR', 'M'),
+  row('NP 0F AE /5', 'XRSTOR', 'M', ENDS), // may load PKRU
   row('NP 0F AE /6', 'XSAVEOPT', 'M'),
   row('NP 0F AE /7', 'CLFLUSH', 'Mb'),
   row('66 0F AE /6', 'CLWB', 'Mb'),
@@ -112,7 +112,7 @@ export const SYSTEM: readonly RowSpec[] = [
   row('F3 0F AE /2', 'WRFSBASE', 'Ry', O64),
   row('F3 0F AE /3', 'WRGSBASE', 'Ry', O64),
   // ---- group 9 ----
-  row('NP 0F C7 /3', 'XRSTORS', 'M'),
+  row('NP 0F C7 /3', 'XRSTORS', 'M', ENDS),
   row('NP 0F C7 /4', 'XSAVEC', 'M'),
   row('NP 0F C7 /5', 'XSAVES', 'M'),
   row('NP 0F C7 /6', 'VMPTRLD', 'Mq', ENDS | PROTECTED),

@@ -34,7 +34,7 @@ export const X87: readonly RowSpec[] = [
   row('D9 C0+i', 'FLD', 'STi'),
   row('D9 C8+i', 'FXCH', 'ST0 STi'),
   row('D9 D0', 'FNOP'),
-  row('D9 D8+i', 'FSTP_nce', 'STi'), // as FSTP, but an empty ST0 is not an invalid operation; undocumented
+  row('D9 D8+i', 'FSTP_nce', 'STi', 0, 'FSTPNCE'), // as FSTP, but an empty ST0 is not an invalid operation; undocumented
   row('D9 E0', 'FCHS'),
   row('D9 E1', 'FABS'),
   row('D9 E4', 'FTST'),
