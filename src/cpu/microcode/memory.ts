@@ -29,7 +29,7 @@ function readPart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
 }
 
 /** What must happen before a store into a page marked TLB_TAG_CODE. Nonzero: the store must not happen now. */
-function beforeStore(cpu: u32, entry: u32, va: u64, bytes: u32): i32 {
+export function beforeStore(cpu: u32, entry: u32, va: u64, bytes: u32): i32 {
   const tag = load<u64>(entry, TLB_WRITE_TAG);
   if (!(tag & TLB_TAG_CODE) || (tag & TLB_TAG_MMIO)) return 0;
   const gpa = entryGpa(entry, va), ppn = gpa >> 12;

@@ -2,12 +2,12 @@
  * Stacks as microcode pushes to and pops from them: a stack under construction, which becomes SS:rSP only when its user
  * commits. What a fault leaves behind below the old top is invisible to the program.
  */
-import { ACCESS_IMPLICIT, ACCESS_STACK, CPU_SCRATCH, CPU_SEG, EXC_SS, EXC_TS, SEG_ATTR, SEG_BASE, SEG_LIMIT, SEG_SIZE, SS, TR } from "../layout";
+import { ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_SCRATCH, CPU_SEG, EXC_SS, EXC_TS, SEG_ATTR, SEG_BASE, SEG_LIMIT, SEG_SIZE, SS, TR } from "../layout";
 import { ATTR_CODE, ATTR_DB, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE } from "./bits";
 import {
   attrDpl, descAttr, descBase, descLimit, eventExt, fetchDescriptor, raiseSelector, systemAddress, touchDescriptor,
 } from "./descriptors";
-import { readSystem, readVirtual, writeVirtual } from "./memory";
+import { probeAccess, readSystem, readVirtual, writeVirtual } from "./memory";
 import { canonical, code64, gpr, raise, RSP, segAttr, segBase, segLimit, segSelector, stackMask } from "./state";
 import { withinLimit } from "./segments";
 
@@ -101,6 +101,12 @@ export function peekValue(cpu: u32, above: u64, bytes: u32): i32 {
   if (readVirtual(cpu, va, cpu + CPU_SCRATCH, bytes, stackAccess)) return 1;
   popped = load<u64>(cpu, CPU_SCRATCH);
   return 0;
+}
+
+/** Could `bytes` be written at `offset`? */
+export function probeStack(cpu: u32, offset: u64, bytes: u32): i32 {
+  if (stackLinear(cpu, offset, bytes)) return 1;
+  return probeAccess(cpu, load<u64>(cpu, CPU_SCRATCH), bytes, stackAccess | ACCESS_WRITE);
 }
 
 /** Moves the top by `bytes` without touching memory. */
