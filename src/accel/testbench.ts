@@ -37,6 +37,11 @@ export interface Testbench {
    * faulting instruction's after a fault) and registers and flags are in the state.
    */
   step(count: number): void;
+  /**
+   * Runs from CPU_RIP as a machine would, in blocks linked to each other, until an exception is pending (left there, as by
+   * `step`) or about `instructions` were executed. The code must be meant to end in an exception.
+   */
+  run(instructions: number): void;
 }
 
 /** Makes a testbench. The memory that backs the ranges is fresh and zero. */
@@ -44,7 +49,14 @@ export function createTestbench(options: TestbenchOptions): Testbench {
   const total = options.ranges.reduce((sum, range) => sum + range.bytes, 0) + TABLE_BYTES;
   const vm = new WasmVm({ hostMemoryBytes: total + 0x20000, vcpus: 1 }, { tier: options.tier });
   const ram = vm.allocate(total);
-  vm.setMemoryRegion({ slot: 0, guestPhysical: 0, sizeBytes: total, hostOffset: ram, readonly: false, logDirty: false });
+  vm.setMemoryRegion({
+    slot: 0,
+    guestPhysical: 0,
+    sizeBytes: total,
+    hostOffset: ram,
+    readonly: false,
+    logDirty: false,
+  });
   const vcpu = new WasmVcpu(vm.engine, 0, UNCONNECTED);
   const { engine } = vm;
 
@@ -68,6 +80,10 @@ export function createTestbench(options: TestbenchOptions): Testbench {
     registers.set(`${name}.attr`, name === 'cs' ? 0xa0fbn : 0xc0f3n);
   }
   registers.set('rflags', 0x202n);
+  const { i32 } = engine;
+  const at = (offset: number): number => (vcpu.cpu + offset) >> 2;
+  const findBlock = engine.function('findBlock');
+  const runRecord = engine.function('runRecord');
   return {
     memory: engine.memory,
     cpu: vcpu.cpu,
@@ -78,7 +94,26 @@ export function createTestbench(options: TestbenchOptions): Testbench {
     },
     codeChanged: () => engine.cache.dropAll(),
     step(count) {
-      for (let i = 0; i < count && (engine.i32[(vcpu.cpu + L.CPU_EXC) >> 2] ?? 0) < 0; i++) vcpu.step();
+      for (let i = 0; i < count && (i32[at(L.CPU_EXC)] ?? 0) < 0; i++) vcpu.step();
+    },
+    // The dispatcher's loop (microcode/dispatch.ts), except that exceptions are not delivered.
+    run(instructions) {
+      i32[at(L.CPU_EXIT)] = L.EXIT_NONE;
+      i32[at(L.CPU_BUDGET)] = instructions;
+      i32[at(L.CPU_BUDGET_GRANTED)] = instructions;
+      i32[at(L.CPU_LINK_FROM)] = 0;
+      while (
+        i32[at(L.CPU_EXIT)] === L.EXIT_NONE &&
+        (i32[at(L.CPU_EXC)] ?? 0) < 0 &&
+        (i32[at(L.CPU_BUDGET)] ?? -1) >= 0
+      ) {
+        const record = findBlock(vcpu.cpu);
+        if (record === 0) engine.cache.decodeBlock(vcpu.cpu, false);
+        if (record < 2) continue;
+        const from = i32[at(L.CPU_LINK_FROM)] ?? 0;
+        if (from !== 0) i32[(from + L.REC_IMM) >> 2] = record;
+        runRecord(vcpu.cpu, record);
+      }
     },
   };
 }
