@@ -47,7 +47,7 @@ export interface Testbench {
 /** Makes a testbench. The memory that backs the ranges is fresh and zero. */
 export function createTestbench(options: TestbenchOptions): Testbench {
   const total = options.ranges.reduce((sum, range) => sum + range.bytes, 0) + TABLE_BYTES;
-  const vm = new WasmVm({ hostMemoryBytes: total + 0x20000, vcpus: 1 }, { tier: options.tier });
+  const vm = new WasmVm({ hostMemoryBytes: total + 0x20000, vcpus: 1 }, { tier: options.tier, hotAfter: 1 });
   const ram = vm.allocate(total);
   vm.setMemoryRegion({
     slot: 0,
@@ -57,7 +57,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
     readonly: false,
     logDirty: false,
   });
-  const vcpu = new WasmVcpu(vm.engine, 0, UNCONNECTED);
+  const vcpu = new WasmVcpu(vm.engine, 0, UNCONNECTED, options.tier === 'jit');
   const { engine } = vm;
 
   const tables = new PageTables(new DataView(engine.memory.buffer), ram);

@@ -34,6 +34,7 @@ const EXIT_NAMES: Readonly<Record<number, string>> = {
   [L.EXIT_MSR]: 'msr',
   [L.EXIT_CPUID]: 'cpuid',
   [L.EXIT_PAUSE]: 'pause',
+  [L.EXIT_TRANSLATE]: 'translate',
   [L.STAT_TLB_FILL]: 'tlb-fill',
   [L.STAT_TLB_FLUSH]: 'tlb-flush',
   [L.STAT_CODE_INVALIDATION]: 'code-invalidation',
@@ -54,12 +55,15 @@ export class WasmVcpu implements Vcpu {
   private readonly runRecord: MicrocodeFunction;
   private readonly findBlock: MicrocodeFunction;
   private readonly deliverInterrupt: MicrocodeFunction;
+  private readonly translateSteps: boolean;
   private executed = 0;
   private running = false;
   private attention = false;
   private halted = false;
 
-  constructor(engine: Engine, index: number, bus: VcpuBus) {
+  /** `translateSteps`: single steps go through tier 1 as well, so that tests reach it however cold the code is. */
+  constructor(engine: Engine, index: number, bus: VcpuBus, translateSteps = false) {
+    this.translateSteps = translateSteps;
     this.engine = engine;
     this.index = index;
     this.bus = bus;
@@ -145,6 +149,9 @@ export class WasmVcpu implements Vcpu {
           case L.EXIT_DECODE:
             this.decode();
             break;
+          case L.EXIT_TRANSLATE:
+            this.engine.cache.translate(this.get(L.CPU_EXIT_INFO));
+            break;
           case L.EXIT_HLT:
           case L.EXIT_MWAIT:
             this.halted = true;
@@ -214,9 +221,11 @@ export class WasmVcpu implements Vcpu {
     const record = found === 0 ? this.engine.cache.decodeBlock(this.cpu, true) : 0;
     this.set(L.CPU_SINGLE, 0);
     if (record !== 0) {
+      const slot = this.translateSteps ? this.engine.cache.translateSingle(this.cpu) : undefined;
       this.single = true;
       this.runRecord(this.cpu, record);
       this.single = false;
+      if (slot !== undefined) this.engine.cache.releaseTranslation(slot);
     }
     return this.collect();
   }

@@ -10,6 +10,8 @@ const PAGE = 4096;
 
 export interface WasmAcceleratorOptions {
   readonly tier: 'interp' | 'jit';
+  /** Entries into a block before it is translated (tier `jit`); 1 = at once, and single steps are translated too. */
+  readonly hotAfter?: number;
   /** Sees every block as it is decoded, with the address of its vCPU's state. */
   readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
 }
@@ -23,15 +25,19 @@ export class WasmVm implements Vm {
   readonly memory: WebAssembly.Memory;
   private readonly vcpus: WasmVcpu[] = [];
   private readonly limit: number;
+  private readonly forced: boolean;
   private readonly slots = new Map<number, MemoryRegion>();
 
   constructor(options: VmOptions, accelerator: WasmAcceleratorOptions) {
     this.limit = options.vcpus;
+    this.forced = accelerator.tier === 'jit' && accelerator.hotAfter === 1;
     this.engine = new Engine({
       microcode: microcodeModule(),
       vcpus: options.vcpus,
       hostMemoryBytes: options.hostMemoryBytes,
       host: this.imports(),
+      tier: accelerator.tier,
+      ...(accelerator.hotAfter === undefined ? {} : { hotAfter: accelerator.hotAfter }),
       ...(accelerator.onDecoded === undefined ? {} : { onDecoded: accelerator.onDecoded }),
     });
     this.memory = this.engine.memory;
@@ -61,7 +67,7 @@ export class WasmVm implements Vm {
 
   createVcpu(bus: VcpuBus): Vcpu {
     if (this.vcpus.length === this.limit) throw new RangeError(`this VM was made for ${this.limit} vCPUs`);
-    const vcpu = new WasmVcpu(this.engine, this.vcpus.length, bus);
+    const vcpu = new WasmVcpu(this.engine, this.vcpus.length, bus, this.forced);
     this.vcpus.push(vcpu);
     return vcpu;
   }

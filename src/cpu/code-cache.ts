@@ -10,17 +10,20 @@
  */
 import * as L from './layout.ts';
 import { type Handlers, Pseudo } from './interp/handlers.ts';
+import type { Translator } from './jit/translator.ts';
 import { addressForm, AddressForm } from './interp/address-form.ts';
 import { isConditional, isDynamicRegister, registerField } from './interp/interp-context.ts';
+import { protectedNot86 } from './mode.ts';
+import { stateOffset } from './state-offset.ts';
 import { cloneInsn, createInsn, decode } from './x86/decode/decoder.ts';
-import { type Bits, DecodeStatus, type Insn, NO_REGISTER, type Operand, OperandKind, RIP_BASE } from './x86/decode/insn.ts';
+import { type Bits, DecodeStatus, type Insn, NO_REGISTER, OperandKind, RIP_BASE } from './x86/decode/insn.ts';
 
 /** REC_INDEX is a byte; the last value is kept for the closing record. */
 const MAX_BLOCK_INSNS = 120;
 const PAGE = 4096;
 const GRANULE_SHIFT = 6;
-/** Records a block may take: its instructions, a page-crossing check before, a closing record behind. */
-const MAX_BLOCK_BYTES = (MAX_BLOCK_INSNS + 2) * L.REC_SIZE;
+/** Records a block may take: its instructions, a counter and a page-crossing check before, a closing record behind. */
+const MAX_BLOCK_BYTES = (MAX_BLOCK_INSNS + 3) * L.REC_SIZE;
 
 export interface CodeCacheLayout {
   readonly memory: WebAssembly.Memory;
@@ -31,11 +34,23 @@ export interface CodeCacheLayout {
   readonly codePageMap: number;
   readonly codePageCount: number;
   readonly cpus: readonly number[];
+  /** Entries into a block before it is translated; 0 = never. */
+  readonly hotAfter: number;
+}
+
+interface BlockEntry {
+  readonly record: number;
+  readonly phys: number;
+  readonly mode: number;
+  /** Address of the page's first byte in the memory. */
+  readonly hostPage: number;
+  /** Table slot of its translation. */
+  slot?: number;
 }
 
 interface CodePage {
   /** Records of the blocks that begin here, with the physical address and mode they are known by. */
-  readonly entries: { record: number; phys: number; mode: number }[];
+  readonly entries: BlockEntry[];
   /** Granules of 64 bytes that hold decoded bytes. */
   readonly granules: Uint8Array;
   /** Pages with an instruction that ends in this one. */
@@ -52,10 +67,14 @@ export interface CodeCacheEvents {
   decoded?(insns: readonly Insn[], cpu: number): void;
 }
 
+/** Table slot of a translation, or undefined when there is none. */
+type Translated = number | undefined;
+
 export class CodeCache {
   private readonly layout: CodeCacheLayout;
   private readonly handlers: Handlers;
   private readonly events: CodeCacheEvents;
+  private readonly translator: Translator | undefined;
   private readonly bytes: Uint8Array;
   private readonly u16: Uint16Array;
   private readonly i32: Int32Array;
@@ -64,9 +83,15 @@ export class CodeCache {
   private readonly crossing = new Uint8Array(32);
   private top: number;
   /** Blocks and instructions decoded, drops of everything. */
-  readonly counts = { blocks: 0, insns: 0, flushes: 0, invalidations: 0 };
+  readonly counts: { blocks: number; insns: number; flushes: number; invalidations: number } = {
+    blocks: 0,
+    insns: 0,
+    flushes: 0,
+    invalidations: 0,
+  };
 
-  constructor(layout: CodeCacheLayout, handlers: Handlers, events: CodeCacheEvents) {
+  constructor(layout: CodeCacheLayout, handlers: Handlers, events: CodeCacheEvents, translator?: Translator) {
+    this.translator = translator;
     this.layout = layout;
     this.handlers = handlers;
     this.events = events;
@@ -101,6 +126,11 @@ export class CodeCache {
     const trace: Insn[] | undefined = this.events.decoded === undefined ? undefined : [];
     const page = single ? undefined : this.page(phys >>> 12);
     let crossed = false;
+    const counting = page !== undefined && this.translator !== undefined && this.layout.hotAfter > 0 && (mode & L.MODE_TF) === 0;
+    if (counting) {
+      at = this.close(at, offset, 0, Pseudo.count);
+      this.i32[(at - L.REC_SIZE + L.REC_IMM) >> 2] = this.layout.hotAfter;
+    }
     for (;;) {
       // INVARIANT: the index is 0 or 1.
       const insn = this.insns[index & 1]!;
@@ -119,6 +149,7 @@ export class CodeCache {
         if (page !== undefined) this.crosses(phys >>> 12, second.phys / PAGE);
         crossed = true;
       }
+      if (status === DecodeStatus.ok && insn.row.protectedOnly === true && !protectedNot86(mode)) status = DecodeStatus.invalid;
       if (status !== DecodeStatus.ok) {
         at = this.close(at, offset, index, status === DecodeStatus.tooLong ? Pseudo.tooLong : Pseudo.invalid);
         break;
@@ -148,7 +179,7 @@ export class CodeCache {
     this.handlers.flush();
     if (page !== undefined) {
       this.mark(page, phys & (PAGE - 1), Math.min(Math.max(offset, (phys & (PAGE - 1)) + 1), PAGE));
-      page.entries.push({ record, phys, mode });
+      page.entries.push({ record, phys, mode, hostPage });
       this.insert(phys, mode, record);
       this.top = at;
       this.counts.blocks++;
@@ -156,6 +187,42 @@ export class CodeCache {
     this.counts.insns += index;
     if (trace !== undefined) this.events.decoded?.(trace, cpu);
     return record;
+  }
+
+  /**
+   * The block whose counting record this is became hot: translates it. From then on its entry record leads to the function,
+   * or, when it cannot be translated, straight to the records behind.
+   */
+  translate(record: number): void {
+    const skip = this.handlers.pseudo(Pseudo.skip);
+    for (const page of this.pages.values()) {
+      const entry = page.entries.find((e) => e.record === record);
+      if (entry === undefined) continue;
+      const offset = entry.phys & (PAGE - 1);
+      const translation = this.translator?.translate(this.bytes, entry.hostPage, offset, entry.mode, false);
+      this.i32[record >> 2] = translation?.slot ?? skip;
+      if (translation === undefined) return;
+      entry.slot = translation.slot;
+      for (const [from, to] of translation.ranges) this.mark(page, from, to);
+      return;
+    }
+    this.i32[record >> 2] = skip;
+  }
+
+  /** Puts a translation of the one instruction of the single block (`decodeBlock` with `single`) in its place, if it has one. */
+  translateSingle(cpu: number): Translated {
+    const phys = this.load32(cpu + L.CPU_SCRATCH);
+    const host = this.load32(cpu + L.CPU_SCRATCH + 8);
+    const offset = phys & (PAGE - 1);
+    const mode = this.load32(cpu + L.CPU_MODE);
+    const translation = this.translator?.translate(this.bytes, host - offset, offset, mode, true);
+    if (translation === undefined) return undefined;
+    this.i32[this.layout.arena >> 2] = translation.slot;
+    return translation.slot;
+  }
+
+  releaseTranslation(slot: number): void {
+    this.translator?.release(slot);
   }
 
   private decodeAcross(host: number, here: number, secondHost: number, codeSize: Bits, insn: Insn): DecodeStatus {
@@ -193,6 +260,7 @@ export class CodeCache {
       const i = page.entries.findIndex((e) => e.record === record);
       const entry = page.entries[i];
       if (entry === undefined) continue;
+      if (entry.slot !== undefined) this.translator?.release(entry.slot);
       this.remove(entry.phys, entry.mode);
       page.entries.splice(i, 1);
       return;
@@ -214,9 +282,10 @@ export class CodeCache {
     this.pages.delete(ppn);
     if (ppn < this.layout.codePageCount) this.bytes[this.layout.codePageMap + ppn] = 0;
     const stale = this.handlers.pseudo(Pseudo.stale);
-    for (const { record, phys, mode } of page.entries) {
+    for (const { record, phys, mode, slot } of page.entries) {
       this.i32[record >> 2] = stale;
       this.remove(phys, mode);
+      if (slot !== undefined) this.translator?.release(slot);
     }
     for (const cpu of this.layout.cpus) this.i32[(cpu + L.CPU_LINK_FROM) >> 2] = 0;
     this.counts.invalidations++;
@@ -319,20 +388,6 @@ export class CodeCache {
 
   private load32(address: number): number {
     return (this.i32[address >> 2] ?? 0) >>> 0;
-  }
-}
-
-/** Offset in the vCPU state of a register operand. */
-export function stateOffset(operand: Operand): number {
-  switch (operand.kind) {
-    case OperandKind.gpr8high:
-      return L.CPU_GPR + operand.reg * 8 + 1;
-    case OperandKind.xmm:
-      return L.CPU_XMM + operand.reg * L.XMM_STRIDE;
-    case OperandKind.mmx:
-      return L.CPU_FPR + operand.reg * 16;
-    default:
-      return L.CPU_GPR + operand.reg * 8;
   }
 }
 

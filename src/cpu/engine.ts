@@ -6,6 +6,7 @@
  */
 import { CodeCache } from './code-cache.ts';
 import { type CodeTable, Handlers } from './interp/handlers.ts';
+import { Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 import type { Insn } from './x86/decode/insn.ts';
 import { semantics } from './x86/semantics/index.ts';
@@ -13,6 +14,8 @@ import { semantics } from './x86/semantics/index.ts';
 const WASM_PAGE = 0x10000;
 /** Guest physical pages that may hold code: 4 GiB. */
 const CODE_PAGES = 0x100000;
+/** Entries into a block before tier 1 takes it. */
+const HOT_AFTER = 1000;
 const ARENA_BYTES = 40 << 20;
 
 /** Functions of the microcode by name; parameters are i32 as numbers, i64 as bigints. */
@@ -38,6 +41,10 @@ export interface EngineOptions {
   /** Upper bound of what `allocate` gives out. */
   readonly hostMemoryBytes: number;
   readonly host: HostImports;
+  /** `interp`: tier 0 only. `jit`: what is entered `hotAfter` times is translated. */
+  readonly tier: 'interp' | 'jit';
+  /** Default 1000; 1 translates everything at once. */
+  readonly hotAfter?: number;
   /** Sees every block as it is decoded (`-d in_asm`). */
   readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
 }
@@ -45,9 +52,10 @@ export interface EngineOptions {
 export class Engine implements CodeTable {
   readonly memory: WebAssembly.Memory;
   readonly table: WebAssembly.Table;
-  readonly functions: Readonly<Record<string, unknown>>;
+  readonly functions: WebAssembly.ModuleImports;
   readonly handlers: Handlers;
   readonly cache: CodeCache;
+  readonly translator: Translator | undefined;
   readonly i32: Int32Array;
   readonly bytes: Uint8Array;
   private readonly microcode: Readonly<Record<string, MicrocodeFunction>>;
@@ -84,8 +92,10 @@ export class Engine implements CodeTable {
     this.handlers = new Handlers(this, semantics);
     const cpus = Array.from({ length: options.vcpus }, (_, i) => L.FIRST_VCPU + i * L.CPU_STRIDE);
     const onDecoded = options.onDecoded;
+    this.translator = options.tier === 'jit' ? new Translator(this, semantics) : undefined;
+    const hotAfter = options.hotAfter ?? HOT_AFTER;
     this.cache = new CodeCache(
-      { memory: this.memory, arena, arenaBytes: ARENA_BYTES, blockHash, codePageMap, codePageCount: CODE_PAGES, cpus },
+      { memory: this.memory, arena, arenaBytes: ARENA_BYTES, blockHash, codePageMap, codePageCount: CODE_PAGES, cpus, hotAfter },
       this.handlers,
       {
         codePage: (ppn) => {
@@ -94,6 +104,7 @@ export class Engine implements CodeTable {
         secondPage: (cpu) => this.secondPage(cpu),
         ...(onDecoded === undefined ? {} : { decoded: onDecoded }),
       },
+      this.translator,
     );
   }
 

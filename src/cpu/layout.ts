@@ -225,6 +225,7 @@ export const EXIT_INTERRUPT = 14; // counted only
 export const EXIT_MSR = 15; // counted only
 export const EXIT_CPUID = 16; // counted only
 export const EXIT_PAUSE = 17; // counted only
+export const EXIT_TRANSLATE = 18; // a block became hot: EXIT_INFO is its counting record
 export const STAT_TLB_FILL = 32;
 export const STAT_TLB_FLUSH = 33;
 export const STAT_CODE_INVALIDATION = 34;

@@ -66,13 +66,16 @@ export class Expr<T extends ValType = ValType> {
   private readonly immediates: Emit | undefined;
   /** Set for constants, so that folding and shape tests can see them; i64 as its signed value when it is exact. */
   readonly constant: number | undefined;
+  /** Reads memory or calls: evaluated later it may give something else. */
+  readonly volatile: boolean;
 
-  constructor(type: T, opcode: number, args: readonly Expr[], immediates?: Emit, constant?: number) {
+  constructor(type: T, opcode: number, args: readonly Expr[], immediates?: Emit, constant?: number, volatile = false) {
     this.type = type;
     this.opcode = opcode;
     this.args = args;
     this.immediates = immediates;
     this.constant = constant;
+    this.volatile = volatile || args.some((arg) => arg.volatile);
   }
 
   /** Writes the tree in stack order. */
@@ -336,10 +339,11 @@ const STORES: Record<string, number> = {
 export function load<T extends ValType>(type: T, bits: number, address: Expr<'i32'>, offset = 0, signed = false): Expr<T> {
   const opcode = LOADS[`${type}:${bits}${signed ? 's' : 'u'}`];
   if (opcode === undefined) throw new TypeError(`no wasm load of ${bits} bits into ${type}`);
-  return new Expr(type, opcode, [address], (w) => {
+  const immediates: Emit = (w) => {
     w.u32(0);
     w.u32(offset);
-  });
+  };
+  return new Expr(type, opcode, [address], immediates, undefined, true);
 }
 
 /** Opcode and immediates of a store, for `FunctionBuilder.store`. */
@@ -364,10 +368,11 @@ export function atomic<T extends IntType>(name: AtomicOp, type: T, bits: number,
   const column = ATOMIC_COLUMN[`${type}:${bits}`];
   const align = ALIGNMENT[bits];
   if (column === undefined || align === undefined) throw new TypeError(`no atomic ${name} of ${bits} bits in ${type}`);
-  return new Expr(type, ATOMIC + ATOMIC_BASE[name] + column, [address, ...args], (w) => {
+  const immediates: Emit = (w) => {
     w.u32(align);
     w.u32(0);
-  });
+  };
+  return new Expr(type, ATOMIC + ATOMIC_BASE[name] + column, [address, ...args], immediates, undefined, true);
 }
 
 export function localGet<T extends ValType>(type: T, index: number): Expr<T> {
@@ -375,5 +380,5 @@ export function localGet<T extends ValType>(type: T, index: number): Expr<T> {
 }
 
 export function callExpr<T extends ValType>(type: T, functionIndex: number, args: readonly Expr[]): Expr<T> {
-  return new Expr(type, 0x10, args, (w) => w.u32(functionIndex));
+  return new Expr(type, 0x10, args, (w) => w.u32(functionIndex), undefined, true);
 }

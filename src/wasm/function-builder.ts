@@ -27,7 +27,8 @@ export interface FunctionRef {
 
 export class FunctionBuilder {
   readonly signature: Signature;
-  private readonly body = new ByteWriter();
+  private body = new ByteWriter();
+  private readonly prologueBody = new ByteWriter();
   private readonly localTypes: ValType[] = [];
   private readonly free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private temporaries: Local<ValType>[] = [];
@@ -211,6 +212,14 @@ export class FunctionBuilder {
     this.body.bytes([0xfe, 0x03, 0x00]);
   }
 
+  /** Emits statements that run before everything else, however late this is called. */
+  prologue(statements: () => void): void {
+    const body = this.body;
+    this.body = this.prologueBody;
+    statements();
+    this.body = body;
+  }
+
   /** The body as the code section wants it: run-length coded locals, instructions, end. */
   finish(): ByteWriter {
     const out = new ByteWriter();
@@ -225,6 +234,7 @@ export class FunctionBuilder {
       out.u32(count);
       out.byte(VAL_TYPE_CODE[type]);
     }
+    out.bytes(this.prologueBody.view());
     out.bytes(this.body.view());
     out.byte(0x0b);
     return out;

@@ -33,11 +33,6 @@ const DEVIATIONS: readonly Deviation[] = [
     matches: (ours, theirs) => theirs.endsWith(' PAUSE') && ours.includes(' XCHG r8'),
   },
   {
-    reason: "SYSCALL and SYSRET outside 64-bit code are AMD's; Intel's processors raise #UD",
-    matches: (ours, theirs, insn) =>
-      ours === 'invalid' && insn.codeSize !== 64 && /^\d+ {2}(SYSCALL|SYSRET)$/.test(theirs),
-  },
-  {
     reason: 'ARPL always works on 16 bits (SDM); iced names the registers by operand size',
     matches: (ours, theirs) => theirs.includes(' ARPL ') && theirs.replaceAll(/ e([a-ds][xpi])/g, ' $1') === ours,
   },

@@ -9,6 +9,7 @@ import * as L from '../layout.ts';
 import { type Expr, i32, i64, load } from '../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../wasm/function-builder.ts';
 import { ModuleBuilder } from '../../wasm/module-builder.ts';
+import { createInsn } from '../x86/decode/decoder.ts';
 import { type Insn, OperandKind } from '../x86/decode/insn.ts';
 import type { Linker, Semantics, SemanticsTable } from '../x86/semantics/context.ts';
 import { addressForm } from './address-form.ts';
@@ -28,6 +29,10 @@ export const Pseudo = {
   crossPage: 'crossPage',
   /** Its bytes on the next page cannot be fetched: raise that page fault. */
   fetchFault: 'fetchFault',
+  /** Entry of a block that may become hot: counts down in the immediate, then asks for translation. */
+  count: 'count',
+  /** Entry of a block that cannot be translated: straight on to the next record. */
+  skip: 'skip',
   /** MODE_TF: the one instruction before is done, trap. */
   stepDone: 'stepDone',
 } as const;
@@ -37,7 +42,7 @@ export type Pseudo = (typeof Pseudo)[keyof typeof Pseudo];
 export interface CodeTable {
   readonly table: WebAssembly.Table;
   /** Functions generated code imports, by name: microcode. */
-  readonly functions: Readonly<Record<string, unknown>>;
+  readonly functions: WebAssembly.ModuleImports;
   readonly memory: WebAssembly.Memory;
   /** A fresh slot of the table. */
   allocateSlot(): number;
@@ -181,10 +186,24 @@ class PseudoContext extends InterpContext {
           this.microVoid('dropBlock', this.rec);
           this.leaveHere();
         });
-        const next = this.rec.add(i32(L.REC_SIZE));
-        this.f.tailCallIndirect(this.type, [this.cpu, next], load('i32', 32, this.rec, L.REC_SIZE));
+        this.nextRecord();
         return;
       }
+      case Pseudo.count: {
+        const left = this.let(load('i32', 32, this.rec, L.REC_IMM).sub(i32(1)));
+        this.f.store(32, this.rec, left, L.REC_IMM);
+        this.f.if(left.eqz(), () => {
+          this.setState(64, L.CPU_RIP, rip);
+          this.setState(32, L.CPU_EXIT, i32(L.EXIT_TRANSLATE));
+          this.setState(32, L.CPU_EXIT_INFO, this.rec);
+          this.f.return();
+        });
+        this.nextRecord();
+        return;
+      }
+      case Pseudo.skip:
+        this.nextRecord();
+        return;
       default: {
         // goOn, stale, stepDone: the instructions before this record are done.
         const left = this.let(this.state32(L.CPU_BUDGET).sub(load('i32', 8, this.rec, L.REC_INDEX)));
@@ -201,35 +220,18 @@ class PseudoContext extends InterpContext {
     }
   }
 
+  private nextRecord(): void {
+    const next = this.rec.add(i32(L.REC_SIZE));
+    this.f.tailCallIndirect(this.type, [this.cpu, next], load('i32', 32, this.rec, L.REC_SIZE));
+  }
+
   /** Virtual address of the page after the record's. */
   private secondPage(): Expr<'i64'> {
     return this.let(this.state64(L.CPU_RIP_PAGE).add(i64(4096)));
   }
 }
 
-const NO_INSN: Insn = {
-  row: { id: -1, name: '', encoding: '', operands: [] },
-  length: 0,
-  operandSize: 64,
-  addressSize: 64,
-  codeSize: 64,
-  operands: [none(), none(), none(), none()],
-  operandCount: 0,
-  mem: { base: -1, index: -1, scale: 0, disp: 0, dispHigh: 0, segment: L.DS },
-  immLow: 0,
-  immHigh: 0,
-  imm2: 0,
-  condition: 0,
-  lock: false,
-  rep: 0,
-  segmentOverride: -1,
-  hasRex: false,
-  rexW: false,
-};
-
-function none(): { kind: typeof OperandKind.none; reg: number; bytes: number } {
-  return { kind: OperandKind.none, reg: 0, bytes: 0 };
-}
+const NO_INSN: Insn = createInsn();
 
 const SIZE_CODE: Record<number, number> = { 16: 0, 32: 1, 64: 2 };
 /** Mode bits a handler may depend on beside the privilege level. */

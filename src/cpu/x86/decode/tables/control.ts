@@ -1,5 +1,5 @@
 /** Control transfer: jumps, calls, returns, loops, interrupts. SDM volume 2; notation in notation.ts. */
-import { ENDS, F64, I64, O64, row, type RowSpec } from './notation.ts';
+import { ENDS, F64, I64, row, type RowSpec } from './notation.ts';
 
 // Near branches in 64-bit code are 64 bits wide and ignore 66, as Intel's processors do (AMD's honour it).
 // prettier-ignore
@@ -33,8 +33,8 @@ export const CONTROL: readonly RowSpec[] = [
   row('F1', 'INT1', '', ENDS),
   row('62 /r', 'BOUND', 'Gv Ma', I64),
   // ---- system calls ----
-  row('0F 05', 'SYSCALL', '', ENDS | O64), // Intel's: only in 64-bit code
-  row('0F 07', 'SYSRET', '', ENDS | O64),
+  row('0F 05', 'SYSCALL', '', ENDS), // AMD's: outside 64-bit code too
+  row('0F 07', 'SYSRET', '', ENDS),
   row('0F 34', 'SYSENTER', '', ENDS),
   row('0F 35', 'SYSEXIT', '', ENDS),
   // ---- instructions that are undefined for ever ----
