@@ -88,6 +88,9 @@ export abstract class X86 {
   width(i: number): number {
     return this.operand(i).bytes * 8;
   }
+  private readWidth(i: number): number {
+    return this.operand(i).kind === OperandKind.imm ? this.width(0) : this.width(i);
+  }
   isMemory(i: number): boolean {
     return this.operand(i).kind === OperandKind.mem;
   }
@@ -139,9 +142,9 @@ export abstract class X86 {
 
   /**
    * Integer value of operand `i` (general or mmx register, xmm operand of 4 or 8 bytes, memory, immediate), zero-extended to
-   * its container; immediates are sign-extended to the operand's width as encoded. `bits` overrides the operand's width.
+   * its container. `bits` overrides the operand's width; an immediate is as wide as the first operand, extended as encoded.
    */
-  read(i: number, bits: number = this.width(i)): Int {
+  read(i: number, bits: number = this.readWidth(i)): Int {
     const operand = this.operand(i);
     switch (operand.kind) {
       case OperandKind.mem:
