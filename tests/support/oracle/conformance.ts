@@ -73,10 +73,11 @@ export function runForms(
     result.forms++;
     let failedHere = 0;
     const random = new Random(seedOf(form.key) + seed);
-    for (let e = 0; e < amount.encodings; e++) {
+    let threw = false;
+    for (let e = 0; e < amount.encodings && !threw; e++) {
       const encoding = randomEncoding(form, random);
       newArea(encoding, state, random);
-      for (let s = 0; s < amount.states; s++) {
+      for (let s = 0; s < amount.states && !threw; s++) {
         randomState(encoding, state, random);
         host.run(encoding.code, state, expected, encoding.step);
         result.cases++;
@@ -88,6 +89,7 @@ export function runForms(
           const differences = compare(encoding, state, expected, got, at);
           if (differences.length !== 0) text = failureText(encoding, state, differences, at);
         } catch (error) {
+          threw = true; // and it would again
           text = failureText(encoding, state, [['run', 'an outcome', String(error)]], at);
         }
         if (text === undefined) continue;

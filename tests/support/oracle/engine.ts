@@ -48,16 +48,24 @@ function parity(byte: number): boolean {
 
 export class EngineOracle implements Oracle {
   readonly name: string;
-  readonly #bench: Testbench;
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  readonly #data: Uint8Array;
-  readonly #readOnly: Uint8Array;
-  readonly #code: Uint8Array;
+  readonly #create: () => Testbench;
+  // INVARIANT: #open, called by the constructor, sets these.
+  #bench!: Testbench;
+  #bytes!: Uint8Array;
+  #view!: DataView;
+  #data!: Uint8Array;
+  #readOnly!: Uint8Array;
+  #code!: Uint8Array;
   #lastCode = '';
 
-  constructor(name: string, bench: Testbench) {
+  constructor(name: string, create: () => Testbench) {
     this.name = name;
+    this.#create = create;
+    this.#open();
+  }
+
+  #open(): void {
+    const bench = this.#create();
     this.#bench = bench;
     const { buffer } = bench.memory;
     this.#bytes = new Uint8Array(buffer);
@@ -65,9 +73,37 @@ export class EngineOracle implements Oracle {
     this.#data = new Uint8Array(buffer, bench.host(DATA_BASE), DATA_WRITABLE);
     this.#readOnly = new Uint8Array(buffer, bench.host(DATA_BASE + DATA_WRITABLE), DATA_SIZE - DATA_WRITABLE);
     this.#code = new Uint8Array(buffer, bench.host(CODE_PAGE), 4096);
+    this.#lastCode = '';
   }
 
   run(code: Uint8Array, state: MachineState, out: Outcome, step: boolean = false): void {
+    this.#guarded(code, state, out, (bench) => {
+      for (let steps = 0; ; steps++) {
+        bench.step(1);
+        out.rip = this.#rip();
+        if (step || out.rip !== CODE_BASE || this.#view.getInt32(bench.cpu + L.CPU_EXC, true) !== -1) return;
+        if (steps === MAX_STEPS) throw new Error(`no end after ${MAX_STEPS} steps`);
+      }
+    });
+  }
+
+  /** Runs a program that ends in an exception, in blocks. */
+  runProgram(code: Uint8Array, state: MachineState, out: Outcome, instructions: number): void {
+    this.#guarded(code, state, out, (bench) => {
+      bench.run(instructions);
+      out.rip = this.#rip();
+    });
+  }
+
+  /** Loads code and state and lets `drive` do as it likes. */
+  fuzz(code: Uint8Array, state: MachineState, out: Outcome, drive: (bench: Testbench) => void): void {
+    this.#guarded(code, state, out, (bench) => {
+      drive(bench);
+      out.rip = this.#rip();
+    });
+  }
+
+  #guarded(code: Uint8Array, state: MachineState, out: Outcome, body: (bench: Testbench) => void): void {
     const text = String.fromCharCode(...code);
     if (text !== this.#lastCode) {
       this.#lastCode = text;
@@ -76,15 +112,18 @@ export class EngineOracle implements Oracle {
       this.#bench.codeChanged();
     }
     this.#load(state);
-    const { cpu } = this.#bench;
-    const view = this.#view;
-    for (let steps = 0; ; steps++) {
-      this.#bench.step(1);
-      out.rip = Number(view.getBigInt64(cpu + L.CPU_RIP, true));
-      if (step || out.rip !== CODE_BASE || view.getInt32(cpu + L.CPU_EXC, true) !== -1) break;
-      if (steps === MAX_STEPS) throw new Error(`${this.name}: no end to ${text}`);
+    try {
+      body(this.#bench);
+    } catch (error) {
+      // A definition that throws while it is translated leaves a half-made module behind.
+      this.#open();
+      throw error;
     }
     this.#store(out);
+  }
+
+  #rip(): number {
+    return Number(this.#view.getBigInt64(this.#bench.cpu + L.CPU_RIP, true));
   }
 
   #load(state: MachineState): void {

@@ -1,0 +1,250 @@
+/**
+ * Random short programs: straight code, forward branches, bounded loops, calls. They find what single instructions cannot:
+ * flags used long after they were made, fused pairs, registers kept in locals across branches, precise state at a fault in the
+ * middle of a block. A program ends in UD2, on both sides.
+ *
+ * Only instructions whose flags are fully defined take part (AF apart, which nothing here reads).
+ */
+import { createInsn, decode } from '../../../src/cpu/x86/decode/decoder.ts';
+import { formatInsn } from '../../../src/cpu/x86/decode/format.ts';
+import type { Insn } from '../../../src/cpu/x86/decode/insn.ts';
+import { NO_REGISTER, OperandKind, RIP_BASE } from '../../../src/cpu/x86/decode/insn.ts';
+import { newArea, randomEncoding } from './cases.ts';
+import { compare, type Difference, failureText } from './compare.ts';
+import type { EngineOracle } from './engine.ts';
+import { allForms, type Form } from './forms.ts';
+import {
+  AF,
+  CODE_BASE,
+  createOutcome,
+  createState,
+  DATA_BASE,
+  DF,
+  type MachineState,
+  type Oracle,
+  type Outcome,
+  RBP,
+  RBX,
+  RSP,
+} from './machine-state.ts';
+import { Random } from './random.ts';
+import { fillState } from './states.ts';
+import { undefinedFlags } from './undefined.ts';
+
+/** Registers that point into the data area, or count loops, and are never written. */
+const POINTERS: readonly number[] = [RBX, RBP, 12, 13];
+const COUNTER = 14;
+const RESERVED: ReadonlySet<number> = new Set([...POINTERS, COUNTER, RSP]);
+/** Longest way of one program on the host; the engine gets as many instructions. */
+const MAX_INSTRUCTIONS = 10_000;
+
+const NAMES = new RegExp(
+  [
+    '^(ADD|OR|ADC|SBB|AND|SUB|XOR|CMP|TEST|INC|DEC|NEG|NOT|MOV|MOVZX|MOVSX|MOVSXD|LEA|XCHG|XADD|CMPXCHG|SETcc|CMOVcc|BSWAP|CBW|CWD',
+    'CMC|CLC|STC|SAHF|NOP|SHL|SHR|SAR|ROL|ROR|RCL|RCR|SHLX|SHRX|SARX|RORX|PDEP|PEXT|MULX|CRC32|POPCNT|ADCX|ADOX|MOVBE|PUSH|POP)$',
+  ].join('|'),
+);
+const SSE_NAMES =
+  /^(MOV[ADHLU].*|MOVQ|MOVD|P(ADD|SUB|AND|OR|XOR|CMP|SHUF|UNPCK|SLL|SRL|SRA|MUL|MAX|MIN|AVG).*|(ADD|SUB|MUL|DIV|SQRT|MIN|MAX)[PS][SD]|U?COMIS[SD]|CVT.*|(AND|ANDN|OR|XOR|SHUF|UNPCK.)P[SD])$/;
+
+interface Item {
+  readonly id: number;
+  readonly bytes: readonly number[];
+  /** Opcode bytes before a rel32 to the item with id `target`. */
+  readonly target?: number;
+}
+
+export interface Program {
+  readonly items: readonly Item[];
+}
+
+let candidates: readonly Form[] | undefined;
+
+function forms(): readonly Form[] {
+  candidates ??= allForms().filter((form) => {
+    if (form.key.includes(' lock')) return false;
+    if (form.family === 'sse') return SSE_NAMES.test(form.row.name);
+    return NAMES.test(form.row.name);
+  });
+  return candidates;
+}
+
+function usable(insn: Insn, state: MachineState): boolean {
+  for (let i = 0; i < insn.operandCount; i++) {
+    const operand = insn.operands[i as 0 | 1 | 2 | 3]; // INVARIANT: operandCount <= 4
+    if (operand.kind === OperandKind.gpr && RESERVED.has(operand.reg)) return false;
+    if (operand.kind === OperandKind.gpr8high && operand.reg === 3) return false; // BH
+  }
+  // Counts come from CL at run time: only counts that are encoded are known to leave the flags defined.
+  if (/^(SH|SA|RO|RC)[LR]$/.test(insn.row.name) && insn.row.operands.at(-1) === 'CL') return false;
+  return (undefinedFlags(insn, state) & ~AF) === 0;
+}
+
+function goodAddress(insn: Insn): boolean {
+  const { base, index, disp } = insn.mem;
+  if (base === RIP_BASE || base === NO_REGISTER) return false;
+  return (POINTERS.includes(base) || base === RSP) && index === NO_REGISTER && Math.abs(disp) < 2048;
+}
+
+const probe: MachineState = createState();
+
+/** Bytes of one instruction that may stand in a program. */
+function randomInstruction(random: Random): readonly number[] {
+  for (;;) {
+    const form = random.pick(forms());
+    for (let attempt = 0; attempt < 40; attempt++) {
+      const { insn, code, fixedTarget } = randomEncoding(form, random);
+      if (!usable(insn, probe)) continue;
+      const accesses = form.memory && form.row.name !== 'LEA';
+      // Targets fixed in the code are now and then bad ones: faults in the middle of a block.
+      if (accesses && !goodAddress(insn) && (fixedTarget === undefined || insn.mem.base === RIP_BASE)) continue;
+      if (form.row.name === 'LEA' && insn.mem.base === RIP_BASE) continue;
+      return [...code];
+    }
+  }
+}
+
+/** A program of about `length` items. */
+export function randomProgram(random: Random, length: number): Program {
+  const items: Item[] = [];
+  let id = 0;
+  const plain = (): void => void items.push({ id: id++, bytes: randomInstruction(random) });
+  const subroutines = random.below(3);
+  const calls: number[] = [];
+  while (items.length < length) {
+    const choice = random.below(12);
+    if (choice === 0) {
+      // A loop: MOV r14d, n; body; DEC r14d; JNZ body.
+      items.push({ id: id++, bytes: [0x41, 0xbe, 1 + random.below(20), 0, 0, 0] });
+      const body = id;
+      for (let n = 1 + random.below(5); n > 0; n--) plain();
+      items.push({ id: id++, bytes: [0x41, 0xff, 0xce] });
+      items.push({ id: id++, bytes: [0x0f, 0x85], target: body });
+    } else if (choice < 3) {
+      const condition = random.below(17);
+      const target = id + 1 + random.below(5);
+      items.push({ id: id++, bytes: condition === 16 ? [0xe9] : [0x0f, 0x80 | condition], target });
+    } else if (choice === 3 && subroutines > 0) {
+      calls.push(items.length);
+      items.push({ id: id++, bytes: [0xe8], target: -1 - random.below(subroutines) });
+    } else {
+      plain();
+    }
+  }
+  const end = id++;
+  items.push({ id: end, bytes: [0x0f, 0x0b] });
+  // Subroutines lie behind the end; a forward branch beyond it goes to the end.
+  const entries: number[] = [];
+  for (let s = 0; s < subroutines; s++) {
+    entries.push(id);
+    for (let n = 1 + random.below(4); n > 0; n--) {
+      const bytes = randomInstruction(random);
+      const isStack = bytes.some(
+        (b) => (b >= 0x50 && b < 0x60) || b === 0xff || b === 0x8f || b === 0x68 || b === 0x6a,
+      );
+      if (!isStack) items.push({ id: id++, bytes });
+    }
+    items.push({ id: id++, bytes: [0xc3] });
+  }
+  return {
+    items: items.map((item) => {
+      if (item.target === undefined) return item;
+      if (item.target < 0) return { ...item, target: entries[-1 - item.target] ?? end };
+      return { ...item, target: Math.min(item.target, end) };
+    }),
+  };
+}
+
+/** Machine code of a program; a target that was taken away becomes the next item that is there. */
+export function assemble(program: Program): Uint8Array {
+  const starts: number[] = [];
+  let at = 0;
+  for (const item of program.items) {
+    starts.push(at);
+    at += item.bytes.length + (item.target === undefined ? 0 : 4);
+  }
+  const code: number[] = [];
+  for (const item of program.items) {
+    code.push(...item.bytes);
+    if (item.target === undefined) continue;
+    const { target } = item;
+    const index = program.items.findIndex((other) => other.id >= target);
+    const rel = (starts[index] ?? 0) - (code.length + 4);
+    code.push(rel & 255, (rel >> 8) & 255, (rel >> 16) & 255, (rel >> 24) & 255);
+  }
+  return Uint8Array.from(code);
+}
+
+function listing(code: Uint8Array): string {
+  const insn = createInsn();
+  const lines: string[] = [];
+  for (let at = 0; at < code.length; at += Math.max(1, insn.length)) {
+    const status = decode(code, at, code.length, 64, insn);
+    const bytes = Array.from(code.subarray(at, at + insn.length), (b) => b.toString(16).padStart(2, '0')).join(' ');
+    const text = status === 0 ? formatInsn(insn, BigInt(CODE_BASE + at)) : '(bad)';
+    lines.push(`  ${(CODE_BASE + at).toString(16)}  ${bytes.padEnd(32)} ${text}`);
+  }
+  return lines.join('\n');
+}
+
+function randomStart(random: Random, state: MachineState): void {
+  fillState(random, state, 'sse', random.pick(['f32', 'f64', 'integer'] as const));
+  for (const reg of POINTERS) state.gpr[reg] = BigInt(DATA_BASE + 4096 + random.below(8192));
+  state.gpr[RSP] = BigInt(DATA_BASE + 8192 + random.below(256) * 8);
+  state.rflags &= ~DF;
+}
+
+export class SequenceRunner {
+  readonly #host: Oracle;
+  readonly #engine: EngineOracle;
+  readonly #state: MachineState = createState();
+  readonly #expected: Outcome = createOutcome();
+  readonly #got: Outcome = createOutcome();
+  /** Any valid encoding: what `compare` looks at besides states. */
+  readonly #neutral = randomEncoding(
+    // INVARIANT: UD2 is in the tables.
+    allForms().find((form) => form.row.name === 'UD2') as Form,
+    new Random(1),
+  );
+  instructions = 0;
+
+  constructor(host: Oracle, engine: EngineOracle) {
+    this.#host = host;
+    this.#engine = engine;
+  }
+
+  #differences(program: Program): Difference[] {
+    const code = assemble(program);
+    this.#host.run(code, this.#state, this.#expected);
+    try {
+      this.#engine.runProgram(code, this.#state, this.#got, MAX_INSTRUCTIONS);
+    } catch (error) {
+      return [['run', 'an outcome', String(error)]];
+    }
+    this.#expected.state.rflags &= ~AF;
+    this.#got.state.rflags &= ~AF;
+    return compare(this.#neutral, this.#state, this.#expected, this.#got, -1);
+  }
+
+  /** One random program from one random state; a description of the failure, cut down to the items that matter. */
+  run(seed: number): string | undefined {
+    const random = new Random(seed);
+    newArea(this.#neutral, this.#state, random);
+    randomStart(random, this.#state);
+    let program = randomProgram(random, 3 + random.below(24));
+    this.instructions += program.items.length;
+    if (this.#differences(program).length === 0) return undefined;
+    for (let i = program.items.length - 1; i >= 0; i--) {
+      const item = program.items[i];
+      if (item === undefined || (item.bytes[0] === 0x0f && item.bytes[1] === 0x0b)) continue;
+      const shorter = { items: program.items.filter((other) => other !== item) };
+      // Taking the counter or its branch out of a loop would make it endless.
+      const isLoop = item.bytes[0] === 0x41 && (item.bytes[1] === 0xbe || item.bytes[1] === 0xff);
+      if (!isLoop && item.bytes[0] !== 0xc3 && this.#differences(shorter).length !== 0) program = shorter;
+    }
+    const differences = this.#differences(program);
+    const text = failureText(this.#neutral, this.#state, differences, -1);
+    const registers = Array.from(this.#state.gpr, (v, i) => `r${i}=${v.toString(16)}`).join(' ');
+    return `seed ${seed}\n${listing(assemble(program))}\n  ${registers}\n${text.slice(text.indexOf('\n') + 1)}`;
+  }
+}
