@@ -1,3 +1,5 @@
 /** Everything the microcode offers, one line a room. Compiled by AssemblyScript to microcode.wasm. */
 export * from "./system";
 export * from "./dispatch";
+export * from "./fpu";
+export * from "./sse";

@@ -36,7 +36,7 @@ export let remainder: u64 = 0;
 
 @inline export function clearExceptions(): void { exc = 0; }
 @inline export function raiseFlags(flags: u32): void { exc |= flags; }
-@inline export function setFlags(flags: u32): void { exc = flags; }
+@inline export function dropFlags(flags: u32): void { exc &= ~flags; }
 
 /** High half of a * b; the low half goes to wideLow. */
 @inline export function multiplyWide(a: u64, b: u64): u64 {
