@@ -116,13 +116,13 @@ export function edgeInteger(random: Random, halves: Uint32Array, index: number):
   halves[index * 2 + 1] = high;
 }
 
-const F32_EDGES = [
+export const F32_EDGES: readonly number[] = [
   0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x807fffff, 0x00800000, 0x80800000, 0x00800001, 0x3f800000, 0xbf800000,
   0x3f7fffff, 0x3f800001, 0x3f000000, 0x3fc00000, 0xbfc00000, 0x40200000, 0x7f7fffff, 0xff7fffff, 0x7f800000,
   0xff800000, 0x7fc00000, 0xffc00000, 0x7fa00000, 0x7f800001, 0xff800001, 0x7fffffff, 0x4f000000, 0xcf000000,
   0x4effffff, 0x4f7fffff, 0x4f800000, 0x5f000000, 0xdf000000, 0x5effffff, 0x5f800000, 0x4b000000, 0x4b7fffff,
   0xcb000000, 0x4affffff, 0x33800000, 0x34000000, 0x43000000, 0x47000000, 0xc7000100,
-] as const;
+];
 
 export function edgeF32(random: Random): number {
   switch (random.below(8)) {
@@ -143,7 +143,7 @@ export function edgeF32(random: Random): number {
   }
 }
 
-const F64_EDGES = [
+export const F64_EDGES: readonly (readonly [number, number])[] = [
   [0, 0],
   [0, 0x80000000],
   [1, 0],
@@ -192,7 +192,7 @@ const F64_EDGES = [
   [0, 0x36a00000], // the smallest denormal single
   [0, 0x36900000],
   [1, 0x36900000],
-] as const;
+];
 
 export function edgeF64(random: Random, halves: Uint32Array, index: number): void {
   let low = random.u32();
@@ -222,7 +222,7 @@ export function edgeF64(random: Random, halves: Uint32Array, index: number): voi
   halves[index * 2 + 1] = high;
 }
 
-const F80_EDGES = [
+export const F80_EDGES: readonly (readonly [number, number, number])[] = [
   // sign and exponent, significand high, low
   [0x0000, 0, 0],
   [0x8000, 0, 0],
@@ -275,7 +275,7 @@ const F80_EDGES = [
   [0x3c00, 0xffffffff, 0xfffff800],
   [0x3bcd, 0x80000000, 0], // the smallest denormal double
   [0x3bcc, 0x80000000, 0],
-] as const;
+];
 
 /** Writes an 80-bit value's ten bytes at `offset`. */
 export function edgeF80(random: Random, view: DataView, offset: number): void {
