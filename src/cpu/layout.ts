@@ -139,6 +139,7 @@ export const CPU_TLB_LOG_COUNT = 0x700; // u32: entries in CPU_TLB_LOG
 export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
 export const CPU_LAST_CS_BASE = 0x708; // u64: CS base that the jump cache was filled under
 export const CPU_LAST_CS_LIMIT = 0x710; // u32
+export const CPU_SSE_FAULT = 0x714; // u32: what CR0 and CR4 make of SSE instructions: 0 = they run, else EXC_UD or EXC_NM; kept by updateMode
 export const CPU_TLB_GIANT = 0x718; // u64: bit (va >> 30) & 63 = a part of a 1 GiB page was filled there
 export const CPU_TLB_LARGE = 0x720; // 64 bytes: the same for 2 and 4 MiB pages, bit (va >> 22) & 511
 

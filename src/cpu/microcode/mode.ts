@@ -1,12 +1,13 @@
 /** The translation mode: what decoding, addressing and the TLB set depend on, recomputed whenever one of its sources changes. */
 import {
-  CPU_CR0, CPU_CR4, CPU_GENERATION, CPU_JUMP_GEN, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS, CPU_TLB, CPU_TLB_SET,
-  CS, DS, ES, MODE_32, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_FLAT, MODE_PROTECTED, MODE_STACK32, MODE_TF, MODE_VM86,
+  CPU_CR0, CPU_CR4, CPU_GENERATION, CPU_JUMP_GEN, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS,
+  CPU_SSE_FAULT, CPU_TLB, CPU_TLB_SET, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_BITS, MODE_CPL_SHIFT,
+  MODE_FLAT, MODE_PROTECTED, MODE_STACK32, MODE_TF, MODE_VM86,
   SEG_ATTR_UNUSABLE, SS, TLB_SET_SIZE, TLB_SET_SUPERVISOR, TLB_SET_SUPERVISOR_AC, TLB_SET_USER,
 } from "../layout";
 import {
-  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_PE, CR4_SMAP, RFLAGS_AC, RFLAGS_TF,
-  RFLAGS_VM,
+  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_SMAP,
+  RFLAGS_AC, RFLAGS_TF, RFLAGS_VM,
 } from "./bits";
 import { cpl, longMode, segAttr, segBase, segLimit } from "./state";
 import { bumpGeneration } from "./tlb";
@@ -23,7 +24,13 @@ function flatCode(cpu: u32): bool {
   return segBase(cpu, CS) == 0 && segLimit(cpu, CS) == 0xffffffff && (segAttr(cpu, CS) & readable) == readable;
 }
 
-/** Recomputes CPU_MODE, CPU_TLB_SET and CPU_JUMP_GEN from CR0, CR4, EFER, the segments and RFLAGS. */
+/** SDM volume 3, chapter 14.3.1: how SSE instructions fault. */
+function sseExceptionBy(cr0: u32, cr4: u32): u32 {
+  if ((cr0 & CR0_EM) || !(cr4 & CR4_OSFXSR)) return EXC_UD;
+  return cr0 & CR0_TS ? EXC_NM : 0;
+}
+
+/** Recomputes CPU_MODE, CPU_TLB_SET, CPU_SSE_FAULT and CPU_JUMP_GEN from CR0, CR4, EFER, the segments and RFLAGS. */
 export function updateMode(cpu: u32): void {
   const rflags = load<u32>(cpu, CPU_RFLAGS), csAttr = segAttr(cpu, CS);
   let mode: u32 = rflags & RFLAGS_TF ? MODE_TF : 0;
@@ -50,6 +57,7 @@ export function updateMode(cpu: u32): void {
   if (privilege == 3) set = TLB_SET_USER;
   else if ((rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP)) set = TLB_SET_SUPERVISOR_AC;
   store<u32>(cpu, mode, CPU_MODE);
+  store<u32>(cpu, sseExceptionBy(load<u32>(cpu, CPU_CR0), load<u32>(cpu, CPU_CR4)), CPU_SSE_FAULT);
   store<u32>(cpu, cpu + CPU_TLB + set * TLB_SET_SIZE, CPU_TLB_SET);
   store<u32>(cpu, (load<u32>(cpu, CPU_GENERATION) << MODE_BITS) | mode, CPU_JUMP_GEN);
 }
