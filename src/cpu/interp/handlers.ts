@@ -175,12 +175,12 @@ class PseudoContext extends InterpContext {
         this.raise(L.EXC_GP);
         return;
       case Pseudo.fetchFault:
-        this.f.drop(this.micro('i32', 'translateCode', this.secondPage()));
+        this.f.drop(this.micro('i32', 'translateRip', this.secondPage()));
         this.leaveHere();
         return;
       case Pseudo.crossPage: {
-        // translateCode leaves the physical address in the scratch area; nonzero status = page fault pending.
-        this.microOrFault('translateCode', this.secondPage());
+        // translateRip leaves the physical address in the scratch area; nonzero status = page fault pending.
+        this.microOrFault('translateRip', this.secondPage());
         const found = load('i64', 64, this.cpu, L.CPU_SCRATCH).shr_u(i64(12));
         this.f.if(found.ne(load('i64', 64, this.rec, L.REC_IMM)), () => {
           this.microVoid('dropBlock', this.rec);
@@ -225,7 +225,7 @@ class PseudoContext extends InterpContext {
     this.f.tailCallIndirect(this.type, [this.cpu, next], load('i32', 32, this.rec, L.REC_SIZE));
   }
 
-  /** Virtual address of the page after the record's. */
+  /** rip at the start of the page after the record's. */
   private secondPage(): Expr<'i64'> {
     return this.let(this.state64(L.CPU_RIP_PAGE).add(i64(4096)));
   }

@@ -114,6 +114,10 @@ export class InterpContext extends X86 {
     return this.let(bits === 64 ? this.field('i64', 64, L.REC_IMM) : this.field('i32', 32, L.REC_IMM));
   }
 
+  farSelector(): Expr<'i32'> {
+    return this.let(this.field('i32', 16, L.REC_R2));
+  }
+
   // ---- memory operand ----
 
   private registerAt(field: number): Expr<'i64'> {

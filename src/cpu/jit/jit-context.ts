@@ -226,6 +226,10 @@ export class JitContext extends X86 {
     return this.cpu.add(i32(stateOffset(this.operand(i))));
   }
 
+  farSelector(): Expr<'i32'> {
+    return i32(this.insn.imm2);
+  }
+
   immediate(i: number, bits: number): Int {
     const { insn } = this;
     if (this.operand(i).kind === OperandKind.imm2) return bits === 64 ? i64(insn.imm2) : i32(insn.imm2);

@@ -48,6 +48,12 @@ export function findBlock(cpu: u32): u32 {
   return record;
 }
 
+/** The same for a rip in the current code segment, which is not checked against its limit. */
+export function translateRip(cpu: u32, rip: u64): i32 {
+  if ((load<u32>(cpu, CPU_MODE) & MODE_SIZE_MASK) == MODE_64) return translateCode(cpu, rip);
+  return translateCode(cpu, (load<u64>(cpu, CPU_SEG + CS * SEG_SIZE + SEG_BASE) + rip) & 0xffffffff);
+}
+
 /** Translates a linear address for fetching; result in CPU_SCRATCH as above. Nonzero = a fault is pending. */
 export function translateCode(cpu: u32, va: u64): i32 {
   const entry = translate(cpu, va, ACCESS_EXEC);

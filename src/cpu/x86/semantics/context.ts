@@ -213,6 +213,9 @@ export abstract class X86 {
   /** Immediate, sign-extended as the encoding says, in the container of `bits` (upper bits beyond `bits` may be ones). */
   abstract immediate(i: number, bits: number): Int;
 
+  /** Selector of the far pointer operand; its offset is `immediate(0, 32)`. */
+  abstract farSelector(): Expr<'i32'>;
+
   // ---- memory operand ----
 
   /** Effective address without segment, cut to the address size (LEA). */
