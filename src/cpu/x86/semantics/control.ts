@@ -1,0 +1,50 @@
+/** Near control transfer: Jcc, JMP, CALL, RET, LOOP, JrCXZ. SDM volume 2. Each ends in a jump, after everything that can fault. */
+import { i64, int } from '../../../wasm/expr.ts';
+import { intType, RCX, type Semantics, type SemanticsTable } from './context.ts';
+
+const jcc: Semantics = (x) => x.branchDirect(x.flags.condition(x.insn.condition));
+
+const jmp: Semantics = (x) => x.jumpDirect();
+
+const jmpIndirect: Semantics = (x) => x.jumpTo(x.read(0).toI64());
+
+const call: Semantics = (x) => {
+  const bits = x.insn.operandSize;
+  x.push(x.nextRip().toInt(intType(bits)), bits);
+  x.jumpDirect();
+};
+
+const callIndirect: Semantics = (x) => {
+  const bits = x.insn.operandSize;
+  const target = x.read(0).toI64();
+  x.push(x.nextRip().toInt(intType(bits)), bits);
+  x.jumpTo(target);
+};
+
+const ret: Semantics = (x) => {
+  const bits = x.insn.operandSize;
+  const target = x.top(bits).toI64();
+  const popped = i64(bits / 8);
+  x.popped(x.insn.operandCount > 0 ? popped.add(x.read(0, 64).toI64()) : popped);
+  x.jumpTo(target);
+};
+
+/** Counts rCX down, its width being the address size, and branches while it is not zero and `also` holds. */
+function loop(also?: 'equal' | 'unequal'): Semantics {
+  return (x) => {
+    const bits = x.insn.addressSize;
+    const type = intType(bits);
+    const count = x.let(x.reg(RCX, bits).sub(int(type, 1)).zeroExtend(bits));
+    x.setReg(RCX, bits, count);
+    const more = count.ne(int(type, 0));
+    const zf = x.flags.zf();
+    x.branchDirect(also === undefined ? more : more.and(also === 'equal' ? zf : zf.eqz()));
+  };
+}
+
+const jcxz: Semantics = (x) => x.branchDirect(x.reg(RCX, x.insn.addressSize).eqz());
+
+export const control: SemanticsTable = {
+  Jcc: jcc, JMP: jmp, JMP_indirect: jmpIndirect, CALL: call, CALL_indirect: callIndirect, RET: ret,
+  LOOP: loop(), LOOPE: loop('equal'), LOOPNE: loop('unequal'), JCXZ: jcxz,
+}; // prettier-ignore

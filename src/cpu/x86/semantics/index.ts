@@ -1,0 +1,20 @@
+/** Every instruction's definition, by the row names of the decode tables. */
+import { alu } from './alu.ts';
+import type { Semantics, SemanticsTable } from './context.ts';
+import { control } from './control.ts';
+import { move } from './move.ts';
+
+const FAMILIES: readonly SemanticsTable[] = [alu, control, move];
+
+function merged(families: readonly SemanticsTable[]): SemanticsTable {
+  const all: Record<string, Semantics> = {};
+  for (const family of families) {
+    for (const [name, definition] of Object.entries(family)) {
+      if (all[name] !== undefined) throw new Error(`${name} is defined twice`);
+      all[name] = definition;
+    }
+  }
+  return all;
+}
+
+export const semantics: SemanticsTable = merged(FAMILIES);
