@@ -9,7 +9,7 @@ import {
   INT_SOFTWARE_EXCEPTION, INT_PRIVILEGED_SOFTWARE, SS, TR,
 } from "../layout";
 import {
-  ATTR_CODE, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_TYPE, RFLAGS_AC, RFLAGS_IF, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM,
+  ATTR_CODE, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_TYPE, RFLAGS_AC, RFLAGS_IF, RFLAGS_NT, RFLAGS_OF, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM,
   TYPE_INTERRUPT_GATE16, TYPE_INTERRUPT_GATE32, TYPE_TASK_GATE, TYPE_TRAP_GATE16, TYPE_TRAP_GATE32,
 } from "./bits";
 import { checkTarget, codeConforming, commitCode, fetchCode, takeCode } from "./code-segment";
@@ -230,4 +230,9 @@ export function deliverInterrupt(cpu: u32, vector: u32, kind: u32): i32 {
   if (kind == INT_NMI) store<u32>(cpu, 1, CPU_NMI_BLOCKED);
   if (failed) deliverException(cpu);
   return 0;
+}
+
+/** INTO: #OF through the gate when OF is set; else CPU_RIP, the next instruction, is where to go on. */
+export function into(cpu: u32): i32 {
+  return getFlags(cpu) & RFLAGS_OF ? deliverInterrupt(cpu, EXC_OF, INT_SOFTWARE_EXCEPTION) : 0;
 }

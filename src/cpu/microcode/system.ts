@@ -1,7 +1,7 @@
 /** What the system rooms of the microcode offer to generated code and the accelerator. */
 export { blockHashIndex, findBlock, translateCode, translateRip } from "./blocks";
 export { readCr, readDr, writeCr, writeDr, xsetbv } from "./control";
-export { deliverException, deliverInterrupt } from "./exceptions";
+export { deliverException, deliverInterrupt, into } from "./exceptions";
 export { farCall, farJump, farReturn } from "./far";
 export { iret } from "./iret";
 export { probe, readGuest, readSystem, rmwCommit, slowLoad, slowRmw, slowStore, writeGuest, writeSystem } from "./memory";

@@ -2,9 +2,13 @@
 import { alu } from './alu.ts';
 import type { Semantics, SemanticsTable } from './context.ts';
 import { control } from './control.ts';
+import { farControl } from './far-control.ts';
 import { move } from './move.ts';
+import { segment } from './segment.ts';
+import { string } from './string.ts';
+import { system } from './system.ts';
 
-const FAMILIES: readonly SemanticsTable[] = [alu, control, move];
+const FAMILIES: readonly SemanticsTable[] = [alu, control, farControl, move, segment, string, system];
 
 function merged(families: readonly SemanticsTable[]): SemanticsTable {
   const all: Record<string, Semantics> = {};
