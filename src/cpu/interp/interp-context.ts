@@ -138,6 +138,7 @@ export class InterpContext extends X86 {
 
   linear(bytes: number, access: Access): Expr<'i64'> {
     const form = addressForm(this.insn, this.modeBits);
+    this.stackAccess = this.field('i32', 8, L.REC_SEG).eq(i32(L.SS)).mul(i32(L.ACCESS_STACK << 8));
     switch (form) {
       case AddressForm.base:
       case AddressForm.indexed:
@@ -159,6 +160,7 @@ export class InterpContext extends X86 {
   }
 
   linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
+    this.stackAccess = X86.stackFlag(segment);
     if (segmentIsFlat(segment, this.modeBits)) return this.let(offset);
     if (this.is64) return this.let(offset.add(this.state64(L.CPU_SEG + segment * L.SEG_SIZE + L.SEG_BASE)));
     return linearThroughSegment(this, i32(segment), offset, bytes, access);

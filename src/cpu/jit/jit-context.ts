@@ -260,6 +260,7 @@ export class JitContext extends X86 {
   }
 
   linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
+    this.stackAccess = X86.stackFlag(segment);
     if (segmentIsFlat(segment, this.mode)) return this.let(offset);
     if (this.is64) return this.let(offset.add(this.state64(L.CPU_SEG + segment * L.SEG_SIZE + L.SEG_BASE)));
     return linearThroughSegment(this, i32(segment), offset, bytes, access);

@@ -1,6 +1,6 @@
 /** Comparison and examination: FCOM FUCOM FCOMI FUCOMI FTST FXAM and relatives (Intel SDM volume 2). */
 import { CPU_FSW } from "../../layout";
-import { C1, clearExceptions, DE, dropFlags, IE, INTEGER_BIT, raiseFlags, SF } from "./core";
+import { C1, clearExceptions, DE, dropFlags, exc, IE, INTEGER_BIT, raiseFlags, SF } from "./core";
 import { loadF32, loadF64, loadInt } from "./load";
 import { classify, isDenormal, normalE, normalSig, outSe, outSig, QNAN, ZERO } from "./number";
 import { C0, C2, C3, commit, isEmpty, OPERAND_EXCEPTIONS, pops, seAt, setConditions, sigAt, stAt } from "./registers";
@@ -28,11 +28,11 @@ function relate(aSig: u64, aSe: u32, bSig: u64, bSe: u32, quiet: bool): u32 {
   return less != (na != 0) ? C0 : 0;
 }
 
-/** Flags, conditions and pops after a comparison. */
+/** Flags, conditions (also when an unmasked exception is pending then) and pops after a comparison. */
 function settle(cpu: u32, conditions: u32, popCount: u32): void {
-  if ((commit(cpu) & OPERAND_EXCEPTIONS) != 0) return;
+  const stopped = (commit(cpu) & OPERAND_EXCEPTIONS) != 0;
   setConditions(cpu, conditions);
-  pops(cpu, popCount);
+  if (!stopped) pops(cpu, popCount);
 }
 
 @inline function stackFault(): u32 {
@@ -102,7 +102,9 @@ export function fpuCompareFlags(cpu: u32, i: u32, quiet: u32, popCount: u32): i3
     const a = stAt(cpu, 0), b = stAt(cpu, i);
     conditions = relate(sigAt(a), seAt(a), sigAt(b), seAt(b), quiet != 0);
   }
+  const fsw = load<u16>(cpu, CPU_FSW);
   if ((commit(cpu) & OPERAND_EXCEPTIONS) != 0) return -1;
+  if (!(exc & SF)) store<u16>(cpu, <u16>(<u32>load<u16>(cpu, CPU_FSW) | (<u32>fsw & C1)), CPU_FSW); // C1 stays
   pops(cpu, popCount);
   // C0 is bit 8, C2 bit 10, C3 bit 14: CF, PF, ZF in their order.
   return <i32>((conditions >> 8) & 0x45);

@@ -41,6 +41,7 @@ export function fpuMove(cpu: u32, i: u32, condition: u32): void {
 /** FFREE (popCount 0), FFREEP (1). */
 export function fpuFree(cpu: u32, i: u32, popCount: u32): void {
   store<u8>(cpu, <u8>(<u32>load<u8>(cpu, CPU_FTAG) & ~(<u32>1 << physical(cpu, i))), CPU_FTAG);
+  clearC1(cpu);
   if (popCount) pop(cpu);
 }
 

@@ -113,12 +113,10 @@ export function roundTo(
       exc |= UE;
       e += wrap;
       if (e < 1) {
-        // Beyond what wrapping reaches (FSCALE): zero or the least number, inexact.
+        // Beyond what wrapping reaches (FSCALE): zero, inexact.
         exc |= PE;
-        const up = roundsUp(negative, false, 1, rc);
         rE = 0;
-        rSig = up ? u64(1) << drop : 0;
-        if (up) exc |= C1;
+        rSig = 0;
         return;
       }
       tiny = false;
@@ -163,11 +161,15 @@ export function roundTo(
     exc |= OE;
     if (!(mask & OE)) {
       e -= wrap;
-      if (e < emax) {
-        rE = e;
-        rSig = sig;
-        return;
+      rE = e;
+      rSig = sig;
+      if (e >= emax) {
+        // Beyond what wrapping reaches: infinity whatever the rounding.
+        exc |= PE | C1;
+        rE = emax;
+        rSig = INTEGER_BIT;
       }
+      return;
     }
     exc |= PE;
     if (rc == RC_NEAREST || (rc != RC_ZERO && (rc == RC_DOWN) == (negative != 0))) {

@@ -1,7 +1,8 @@
 /** Operands from memory: 32- and 64-bit reals, integers and packed BCD made double extended (Intel SDM volume 2, FLD FILD FBLD). */
+import { CPU_FTOP } from "../../layout";
 import { clearExceptions, DE, IE, INTEGER_BIT, QUIET_BIT, raiseFlags, RC_NEAREST, RC_UP, SF } from "./core";
 import { outSe, outSig, result } from "./number";
-import { commit, fcwOf, INDEFINITE_SE, INDEFINITE_SIG, isEmpty, push, seAt, sigAt, stAt } from "./registers";
+import { commit, fcwOf, INDEFINITE_SE, INDEFINITE_SIG, isEmpty, push, put, seAt, setTag, sigAt, slot, stAt } from "./registers";
 
 // As operands of arithmetic, denormals and NaNs keep what they are, so that the operation itself sees them: a denormal
 // real becomes an ordinary number here and only leaves DE behind.
@@ -94,7 +95,10 @@ export function fpuLoadSt(cpu: u32, i: u32): void {
     // The empty register decides, even when the stack is full.
     raiseFlags(IE | SF);
     if (commit(cpu) != 0) return;
-    push(cpu, INDEFINITE_SIG, INDEFINITE_SE);
+    const top: u32 = (load<u32>(cpu, CPU_FTOP) - 1) & 7;
+    store<u32>(cpu, top, CPU_FTOP);
+    setTag(cpu, 0);
+    put(slot(cpu, top), INDEFINITE_SIG, INDEFINITE_SE);
     return;
   }
   const at = stAt(cpu, i);

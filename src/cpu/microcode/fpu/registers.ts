@@ -48,9 +48,16 @@ export function pops(cpu: u32, count: u32): void {
 
 /** Flags into FSW (C1 as gathered, C0 C2 C3 stay); returns those that are unmasked and makes them pending. */
 @inline export function commit(cpu: u32): u32 {
-  const fsw: u32 = (<u32>load<u16>(cpu, CPU_FSW) & ~C1) | exc;
-  const unmasked = exc & 0x3f & ~fcwOf(cpu);
-  store<u16>(cpu, <u16>(unmasked != 0 ? fsw | FSW_ES | FSW_B : fsw), CPU_FSW);
+  const masks = fcwOf(cpu);
+  const fsw: u32 = <u32>load<u16>(cpu, CPU_FSW) & ~C1;
+  const unmasked = exc & 0x3f & ~masks;
+  if (unmasked == 0) {
+    store<u16>(cpu, <u16>(fsw | exc), CPU_FSW);
+    return 0;
+  }
+  // When an operand stops the instruction, nothing is said of a result.
+  const kept = (unmasked & OPERAND_EXCEPTIONS) == 0 ? exc : (exc & SF) != 0 ? exc & (IE | SF | C1) : exc & OPERAND_EXCEPTIONS;
+  store<u16>(cpu, <u16>(fsw | kept | FSW_ES | FSW_B), CPU_FSW);
   return unmasked;
 }
 
@@ -79,13 +86,14 @@ export function underflowOnly(cpu: u32): bool {
 
 /** Pushes a value; with the flags gathered so far, or as a stack overflow. */
 export function push(cpu: u32, sig: u64, se: u32): void {
+  // A denormal that is loaded is pushed even when DE is unmasked.
   if (!isEmpty(cpu, 7)) {
     clearExceptions();
     raiseFlags(IE | SF | C1);
     sig = INDEFINITE_SIG;
     se = INDEFINITE_SE;
   }
-  if ((commit(cpu) & OPERAND_EXCEPTIONS) != 0) return;
+  if ((commit(cpu) & (IE | ZE)) != 0) return;
   const top: u32 = (load<u32>(cpu, CPU_FTOP) - 1) & 7;
   store<u32>(cpu, top, CPU_FTOP);
   store<u8>(cpu, <u8>(<u32>load<u8>(cpu, CPU_FTAG) | (<u32>1 << top)), CPU_FTAG);

@@ -1,7 +1,7 @@
 /** FPREM FPREM1 FRNDINT FSCALE FXTRACT (Intel SDM volume 2). */
 import { CPU_FSW, CPU_FTOP } from "../../layout";
 import {
-  C1, clearExceptions, DE, divideWide, IE, INTEGER_BIT, PE, raiseFlags, remainder, SF, ZE,
+  C1, clearExceptions, DE, divideWide, exc, IE, INTEGER_BIT, PE, raiseFlags, remainder, SF, ZE,
 } from "./core";
 import {
   BIAS, classify, EMAX, FINITE, indefinite, INFINITE, isDenormal, NEGATIVE, normalE, normalSig, outSe, outSig, propagate,
@@ -17,6 +17,7 @@ const PARTIAL_BITS: i32 = 63;
 
 /** FPREM (nearest = 0) and FPREM1 (1): ST0 = ST0 rem ST1. */
 export function fpuRemainder(cpu: u32, nearest: u32): void {
+  store<u16>(cpu, <u16>(<u32>load<u16>(cpu, CPU_FSW) & ~C2), CPU_FSW);
   if (isEmpty(cpu, 0) || isEmpty(cpu, 1)) {
     underflow(cpu, 0, 0);
     return;
@@ -83,8 +84,10 @@ export function fpuRemainder(cpu: u32, nearest: u32): void {
       }
     }
   }
+  const invalid = (exc & IE) != 0;
   if ((commit(cpu) & OPERAND_EXCEPTIONS) != 0) return;
-  store<u16>(cpu, <u16>((<u32>load<u16>(cpu, CPU_FSW) & ~(C0 | C1 | C2 | C3)) | conditions), CPU_FSW);
+  // An invalid operation leaves C0 and C3 alone.
+  if (!invalid) store<u16>(cpu, <u16>((<u32>load<u16>(cpu, CPU_FSW) & ~(C0 | C1 | C2 | C3)) | conditions), CPU_FSW);
   put(aAt, outSig, outSe);
 }
 

@@ -6,7 +6,7 @@
  * memory and the stack as they were.
  */
 import { CPU_FPU_IMAGE, CPU_FPU_STORE } from "../../layout";
-import { C1, clearExceptions, exc, IE, INTEGER_BIT, PE, raiseFlags, rE, roundTo, rSig, SF } from "./core";
+import { C1, clearExceptions, dropFlags, exc, IE, INTEGER_BIT, OE, PE, raiseFlags, rE, roundTo, rSig, SF, UE } from "./core";
 import { BIAS, classify, INFINITE, normalE, normalSig, QNAN, SNAN, UNSUPPORTED, ZERO } from "./number";
 import {
   commit, fcwOf, INDEFINITE_SE, INDEFINITE_SIG, isEmpty, pops, put, seAt, setTag, sigAt, stAt, underflow,
@@ -14,7 +14,9 @@ import {
 
 /** Notes whether the store happens. */
 @inline function decide(cpu: u32): void {
-  store<u32>(cpu, u32((exc & 0x1f & ~fcwOf(cpu)) == 0), CPU_FPU_STORE);
+  const stopped = exc & 0x1f & ~fcwOf(cpu);
+  if (stopped & (OE | UE)) dropFlags(PE | C1);
+  store<u32>(cpu, u32(stopped == 0), CPU_FPU_STORE);
 }
 
 /** Second step: flags, and pops unless nothing was written. */

@@ -218,6 +218,16 @@ export abstract class X86 {
 
   // ---- memory operand ----
 
+  /**
+   * The segment that the latest `linear` or `linearIn` went through, as GuestMemory's slow path wants it: ACCESS_STACK << 8
+   * for SS, whose faults are #SS, else 0.
+   */
+  stackAccess: Expr<'i32'> = i32(0);
+
+  protected static stackFlag(segment: number): Expr<'i32'> {
+    return i32(segment === L.SS ? L.ACCESS_STACK << 8 : 0);
+  }
+
   /** Effective address without segment, cut to the address size (LEA). */
   abstract effectiveAddress(): Expr<'i64'>;
   /** Linear address of the memory operand; outside flat modes checks the segment for an access of `bytes`. */

@@ -37,7 +37,7 @@ export class GuestMemory {
       this.hits(entry, va, bits / 8, L.TLB_READ_TAG),
       () => x.f.set(value, load(type, bits, this.host(entry, va))),
       () => {
-        x.microOrFault('slowLoad', va, i32(bits / 8));
+        x.microOrFault('slowLoad', va, x.stackAccess.or(i32(bits / 8)));
         x.f.set(value, load(type, bits, x.cpu, L.CPU_SCRATCH));
       },
     );
@@ -63,7 +63,7 @@ export class GuestMemory {
       () => x.f.store(bits, this.host(entry, va), value),
       () => {
         x.setState(bits, L.CPU_SCRATCH, value);
-        x.microOrFault('slowStore', va, i32(bits / 8));
+        x.microOrFault('slowStore', va, x.stackAccess.or(i32(bits / 8)));
       },
     );
   }
@@ -107,7 +107,7 @@ export class GuestMemory {
       this.hits(entry, va, bits / 8, L.TLB_WRITE_TAG),
       () => x.f.set(host, this.host(entry, va)),
       () => {
-        x.f.set(host, x.micro('i32', 'slowRmw', va, i32(bits / 8)));
+        x.f.set(host, x.micro('i32', 'slowRmw', va, x.stackAccess.or(i32(bits / 8))));
         x.f.if(host.get.eqz(), () => x.leaveHere());
       },
     );
