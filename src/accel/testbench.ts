@@ -7,7 +7,6 @@
  */
 import * as L from '../cpu/layout.ts';
 import type { VcpuBus } from './contract.ts';
-import { WasmVcpu } from './wasm-vcpu.ts';
 import { WasmVm } from './wasm-vm.ts';
 
 export interface TestbenchRange {
@@ -57,7 +56,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
     readonly: false,
     logDirty: false,
   });
-  const vcpu = new WasmVcpu(vm.engine, 0, UNCONNECTED, options.tier === 'jit');
+  const vcpu = vm.createVcpu(UNCONNECTED);
   const { engine } = vm;
 
   const tables = new PageTables(new DataView(engine.memory.buffer), ram);
@@ -79,6 +78,8 @@ export function createTestbench(options: TestbenchOptions): Testbench {
     registers.set(name, name === 'cs' ? 0x33n : 0x2bn);
     registers.set(`${name}.attr`, name === 'cs' ? 0xa0fbn : 0xc0f3n);
   }
+  // Too short for an I/O permission map: all ports are #GP.
+  registers.set('tr.limit', 0x65n);
   registers.set('rflags', 0x202n);
   const { i32 } = engine;
   const at = (offset: number): number => (vcpu.cpu + offset) >> 2;
