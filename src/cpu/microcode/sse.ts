@@ -4,3 +4,4 @@ export {
   sseCvtI32ToF32, sseCvtI64ToF32, sseCvtI64ToF64, sseF32Compare, sseF32Op, sseF32Packed, sseF32Round, sseF64Compare, sseF64Op,
   sseF64Packed, sseF64Round, sseFault,
 } from "./sse-float";
+export { sseMaskedStore } from "./sse/masked-store";

@@ -5,10 +5,11 @@ import { control } from './control.ts';
 import { farControl } from './far-control.ts';
 import { move } from './move.ts';
 import { segment } from './segment.ts';
+import { sse } from './sse/index.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
 
-const FAMILIES: readonly SemanticsTable[] = [alu, control, farControl, move, segment, string, system];
+const FAMILIES: readonly SemanticsTable[] = [alu, control, farControl, move, segment, sse, string, system];
 
 function merged(families: readonly SemanticsTable[]): SemanticsTable {
   const all: Record<string, Semantics> = {};

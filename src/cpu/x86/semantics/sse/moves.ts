@@ -1,0 +1,79 @@
+/** Moves between xmm registers, general registers and memory; bitwise logic; MXCSR. SDM volume 2. */
+import * as L from '../../../layout.ts';
+import { type Expr, i32, load } from '../../../../wasm/expr.ts';
+import type { Semantics, SemanticsTable, X86 } from '../context.ts';
+import { OperandKind } from '../../decode/insn.ts';
+import { binary, put, scratch, source, unary } from './operands.ts';
+import { lowLane, pick, signBits, vector } from './simd.ts';
+
+const move: Semantics = (x) => put(x, 0, source(x, 1));
+
+/** Low lane to low lane; the rest of an xmm destination stays. */
+const moveLow: Semantics = (x) => x.write(0, x.read(1));
+
+/** MOVD, MOVQ, and the loading MOVSS and MOVSD: an xmm destination is cleared above what is moved. */
+const moveZeroing: Semantics = (x) => {
+  const value = x.read(1);
+  if (x.operand(0).kind === OperandKind.xmm) x.writeVector(0, lowLane(value));
+  else x.write(0, value);
+};
+
+function highHalf(x: X86, i: number): Expr<'i64'> {
+  return x.let(load('i64', 64, x.registerAddress(i), 8));
+}
+function setHighHalf(x: X86, value: Expr<'i64'>): void {
+  x.f.store(64, x.registerAddress(0), value, 8);
+}
+
+const moveHigh: Semantics = (x) => {
+  if (x.isMemory(0)) x.write(0, highHalf(x, 1), 64);
+  else setHighHalf(x, x.read(1).toI64());
+};
+
+const moveHighToLow: Semantics = (x) => x.write(0, highHalf(x, 1), 64);
+const moveLowToHigh: Semantics = (x) => setHighHalf(x, x.read(1).toI64());
+
+/** Stores the bytes of operand 0 whose mask byte in operand 1 is negative, at segment:rDI. */
+const maskedStore: Semantics = (x) => {
+  const mask = source(x, 1);
+  const data = source(x, 0);
+  const offset = x.reg(7, x.insn.addressSize).toI64();
+  x.setState(128, L.CPU_SCRATCH + 16, data);
+  x.microOrFault('sseMaskedStore', x.segmentNumber(), offset, x.let(signBits(8, mask)), scratch(x, 16), i32(16));
+};
+
+const loadMxcsr: Semantics = (x) => {
+  const value = x.read(0).toI32();
+  x.raiseIf(value.shr_u(i32(16)), L.EXC_GP);
+  x.setState(32, L.CPU_MXCSR, value);
+};
+
+const storeMxcsr: Semantics = (x) => x.write(0, x.let(x.state32(L.CPU_MXCSR)));
+
+const and = binary((a, b) => vector('v128.and', a, b));
+const andNot = binary((a, b) => vector('v128.andnot', b, a));
+const or = binary((a, b) => vector('v128.or', a, b));
+const xor = binary((a, b) => vector('v128.xor', a, b));
+
+function moveMask(bits: 8 | 32 | 64): Semantics {
+  return (x) => {
+    const mask = x.let(signBits(bits, source(x, 1)));
+    x.write(0, x.width(0) === 64 ? mask.toI64() : mask);
+  };
+}
+
+export const moves: SemanticsTable = {
+  MOVAPS: move, MOVAPD: move, MOVUPS: move, MOVUPD: move, MOVDQA: move, MOVDQU: move, LDDQU: move,
+  MOVNTPS: move, MOVNTPD: move, MOVNTDQ: move, MOVNTDQA: move,
+  MOVD: moveZeroing, MOVQ: moveZeroing, MOVSS_load: moveZeroing, MOVSD_load: moveZeroing,
+  MOVSS: moveLow, MOVSD: moveLow, MOVLPS: moveLow, MOVLPD: moveLow,
+  MOVHPS: moveHigh, MOVHPD: moveHigh, MOVHLPS: moveHighToLow, MOVLHPS: moveLowToHigh,
+  MOVSLDUP: unary((a) => pick(32, a, a, [0, 0, 2, 2])),
+  MOVSHDUP: unary((a) => pick(32, a, a, [1, 1, 3, 3])),
+  MOVDDUP: unary((a) => pick(64, a, a, [0, 0])),
+  MASKMOVDQU: maskedStore,
+  MOVMSKPS: moveMask(32), MOVMSKPD: moveMask(64), PMOVMSKB: moveMask(8),
+  PAND: and, ANDPS: and, ANDPD: and, PANDN: andNot, ANDNPS: andNot, ANDNPD: andNot,
+  POR: or, ORPS: or, ORPD: or, PXOR: xor, XORPS: xor, XORPD: xor,
+  LDMXCSR: loadMxcsr, STMXCSR: storeMxcsr,
+}; // prettier-ignore
