@@ -286,8 +286,7 @@ export function repCmps(cpu: u32, width: u32, addressBits: u32, seg: u32, whileE
 export function ins(cpu: u32, width: u32, addressBits: u32, repeat: i32): i32 {
   const mask = maskOf(addressBits), port = <u32>gpr(cpu, RDX) & 0xffff;
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
-  if (repeat && !(gpr(cpu, RCX) & mask)) return 0;
-  if (ioCheck(cpu, port, width)) return 1;
+  if (ioCheck(cpu, port, width)) return 1; // even when there is nothing to repeat
   for (let work: u32 = 0; !repeat || gpr(cpu, RCX) & mask; work++) {
     if (work >= MAX_ELEMENTS) return again(cpu, work);
     if (linear(cpu, ES, gpr(cpu, RDI) & mask, width, 1)) return 1;
@@ -317,8 +316,7 @@ function stepPort(cpu: u32, register: u32, width: u32, addressBits: u32, down: b
 export function outs(cpu: u32, width: u32, addressBits: u32, seg: u32, repeat: i32): i32 {
   const mask = maskOf(addressBits), port = <u32>gpr(cpu, RDX) & 0xffff;
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
-  if (repeat && !(gpr(cpu, RCX) & mask)) return 0;
-  if (ioCheck(cpu, port, width)) return 1;
+  if (ioCheck(cpu, port, width)) return 1; // even when there is nothing to repeat
   for (let work: u32 = 0; !repeat || gpr(cpu, RCX) & mask; work++) {
     if (work >= MAX_ELEMENTS) return again(cpu, work);
     if (linear(cpu, seg, gpr(cpu, RSI) & mask, width, 0)) return 1;
