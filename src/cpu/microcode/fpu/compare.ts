@@ -103,8 +103,9 @@ export function fpuCompareFlags(cpu: u32, i: u32, quiet: u32, popCount: u32): i3
     conditions = relate(sigAt(a), seAt(a), sigAt(b), seAt(b), quiet != 0);
   }
   const fsw = load<u16>(cpu, CPU_FSW);
-  if ((commit(cpu) & OPERAND_EXCEPTIONS) != 0) return -1;
+  const stopped = (commit(cpu) & OPERAND_EXCEPTIONS) != 0;
   if (!(exc & SF)) store<u16>(cpu, <u16>(<u32>load<u16>(cpu, CPU_FSW) | (<u32>fsw & C1)), CPU_FSW); // C1 stays
+  if (stopped) return -1;
   pops(cpu, popCount);
   // C0 is bit 8, C2 bit 10, C3 bit 14: CF, PF, ZF in their order.
   return <i32>((conditions >> 8) & 0x45);

@@ -6,7 +6,7 @@
  * cosine and tangent reduce by the 66-bit value of pi as the hardware does.
  */
 import { CPU_FSW, CPU_FTOP } from "../../layout";
-import { C1, clearExceptions, DE, IE, INTEGER_BIT, raiseFlags, SF, ZE } from "./core";
+import { C1, clearExceptions, DE, IE, INTEGER_BIT, PE, raiseFlags, SF, UE, ZE } from "./core";
 import {
   BIAS, classify, EMAX, FINITE, indefinite, INFINITE, isDenormal, NEGATIVE, normalE, normalSig, outSe, outSig, propagate,
   propagateOne, QNAN, result, roundExtended, ZERO,
@@ -22,9 +22,10 @@ import {
 } from "./tables";
 import { fixedMultiply, normalise, series, setWide, shiftDown, wE, wHigh, wideDivide, wideMultiply, wLow } from "./wide";
 
-/** Rounds the wide number; irrational values are marked as not exact. */
-@inline function roundWide(negative: u32, exact: bool, fcw: u32): void {
+/** Rounds the wide number. Irrational values are marked as not exact; those that happen to be exact raise PE all the same. */
+function roundWide(negative: u32, exact: bool, fcw: u32): void {
   roundExtended(negative, wE + BIAS, wHigh, exact ? wLow : wLow | 1, fcw);
+  if (exact) raiseFlags((outSe & 0x7fff) == 0 ? PE | UE : PE);
 }
 
 // ---- sine and cosine ----
@@ -134,6 +135,7 @@ function trigonometric(cosine: u32, negative: u32, fcw: u32): void {
 
 /** FSIN (cosine = 0), FCOS (1). */
 export function fpuSine(cpu: u32, cosine: u32): void {
+  setC2(cpu, false);
   if (isEmpty(cpu, 0)) {
     underflow(cpu, 0, 0);
     return;
@@ -145,7 +147,6 @@ export function fpuSine(cpu: u32, cosine: u32): void {
     setC2(cpu, true);
     return;
   }
-  setC2(cpu, false);
   if (kind >= QNAN) propagateOne(kind, sig, se);
   else if (kind == INFINITE) indefinite();
   else if (kind == ZERO) result(cosine ? INTEGER_BIT : 0, cosine ? <u32>BIAS : se);
@@ -182,6 +183,7 @@ function pushFault(cpu: u32): bool {
 }
 
 export function fpuSineCosine(cpu: u32): void {
+  setC2(cpu, false);
   if (pushFault(cpu)) return;
   clearExceptions();
   const at = stAt(cpu, 0), sig = sigAt(at), se = seAt(at), fcw = fcwOf(cpu);
@@ -190,7 +192,6 @@ export function fpuSineCosine(cpu: u32): void {
     setC2(cpu, true);
     return;
   }
-  setC2(cpu, false);
   let sineSig: u64, sineSe: u32;
   if (kind >= INFINITE) {
     if (kind == INFINITE) indefinite();
@@ -213,6 +214,7 @@ export function fpuSineCosine(cpu: u32): void {
 }
 
 export function fpuTangent(cpu: u32): void {
+  setC2(cpu, false);
   if (pushFault(cpu)) return;
   clearExceptions();
   const at = stAt(cpu, 0), sig = sigAt(at), se = seAt(at);
@@ -221,7 +223,6 @@ export function fpuTangent(cpu: u32): void {
     setC2(cpu, true);
     return;
   }
-  setC2(cpu, false);
   if (kind >= INFINITE) {
     if (kind == INFINITE) indefinite();
     else propagateOne(kind, sig, se);
@@ -233,17 +234,24 @@ export function fpuTangent(cpu: u32): void {
   else {
     if (isDenormal(sig, se)) raiseFlags(DE);
     reduceAngle(normalSig, normalE - BIAS);
-    sineWide();
-    const sh = wHigh, sl = wLow, sineE = wE;
-    cosineWide();
-    const odd = quadrant & 1;
-    if (odd) wideDivide(wHigh, wLow, wE, sh, sl, sineE);
-    else wideDivide(sh, sl, sineE, wHigh, wLow, wE);
-    roundWide((se >> 15) ^ angleNegative ^ odd, false, fcwOf(cpu));
+    if (normalE < BIAS - 40) {
+      // A little above the argument, however small.
+      roundExtended(se >> 15, normalE, normalSig, 1, fcwOf(cpu));
+    } else tangent(se >> 15, fcwOf(cpu));
   }
   const tangentSig = outSig, tangentSe = outSe;
   result(INTEGER_BIT, BIAS);
   replaceAndPush(cpu, tangentSig, tangentSe);
+}
+
+function tangent(negative: u32, fcw: u32): void {
+  sineWide();
+  const sh = wHigh, sl = wLow, sineE = wE;
+  cosineWide();
+  const odd = quadrant & 1;
+  if (odd) wideDivide(wHigh, wLow, wE, sh, sl, sineE);
+  else wideDivide(sh, sl, sineE, wHigh, wLow, wE);
+  roundWide(negative ^ angleNegative ^ odd, false, fcw);
 }
 
 // ---- arc tangent ----
@@ -472,8 +480,10 @@ export function fpu2xm1(cpu: u32): void {
   } else {
     if (isDenormal(sig, se)) raiseFlags(DE);
     const e = normalE - BIAS;
-    if (e > 0 || (e == 0 && normalSig != INTEGER_BIT)) result(sig, se);
-    else expMinusOne(se >> 15, normalSig, e, fcwOf(cpu));
+    if (e > 0 || (e == 0 && normalSig != INTEGER_BIT)) {
+      raiseFlags(PE);
+      result(sig, se);
+    } else expMinusOne(se >> 15, normalSig, e, fcwOf(cpu));
   }
   finishTo(cpu, 0, outSig, outSe, 0);
 }
@@ -620,13 +630,17 @@ export function fpuYl2xp1(cpu: u32): void {
   const nx = xSe >> 15, ny = ySe >> 15;
   const denormal: u32 = isDenormal(xSig, xSe) || isDenormal(ySig, ySe) ? DE : 0;
   if (kx >= QNAN || ky >= QNAN) propagate(kx, xSig, xSe, ky, ySig, ySe);
-  else if (nx && (kx == INFINITE || (kx == FINITE && ex >= 0))) indefinite();
+  else if (nx && kx == INFINITE) indefinite();
   else if ((kx == ZERO && ky == INFINITE) || (kx == INFINITE && ky == ZERO)) indefinite();
   else {
     raiseFlags(denormal);
     if (kx == INFINITE || ky == INFINITE) result(INTEGER_BIT, <u32>EMAX | ((nx ^ ny) << 15));
     else if (kx == ZERO || ky == ZERO) result(0, (nx ^ ny) << 15);
-    else {
+    else if (nx && ex >= 0) {
+      // At and below -1 the SDM leaves the result open.
+      raiseFlags(PE);
+      result(xSig, xSe);
+    } else {
       if (ex < -7) logNearOne(nx, x, 0, ex);
       else {
         addRaw(0, 0, INTEGER_BIT, nx, ex, x);
