@@ -1,97 +1,128 @@
-/** What a boot protocol gives back: plain data that the machine applies to memory and to the first vCPU. */
+/**
+ * What a boot protocol takes and gives: a kernel with its companions in, memory contents and a processor state out. No file here
+ * touches a machine, so that a board can apply the result again at each reset.
+ *
+ * The loader's own structures lie in low memory, below what a kernel may be loaded to (1 MiB).
+ */
+import type { InitialState } from '../../accel/contract.ts';
+import { alignUp } from '../../base/bits.ts';
+import { ByteBuilder } from '../../base/bytes.ts';
+import { UserError } from '../../base/errors.ts';
+import { CONVENTIONAL_END, HIGH_MEMORY_START, describeSize, highMemoryEnd, type MemoryRange } from './memory-map.ts';
 
-/** Bytes to put into guest memory before the first instruction. */
-export interface MemoryWrite {
+export interface BootRequest {
+  readonly kernel: Uint8Array;
+  /** What messages call the kernel, usually its path. */
+  readonly kernelName?: string;
+  readonly initrd?: Uint8Array;
+  readonly initrdName?: string;
+  readonly commandLine?: string;
+  /** From `memoryMap`. */
+  readonly map: readonly MemoryRange[];
+  /** Address of the ACPI root pointer, where the machine has tables. */
+  readonly rsdp?: number;
+  /** Whether a VGA in text mode 3 (80 × 25) is what the kernel finds. */
+  readonly vgaText?: boolean;
+}
+
+/** Bytes that go to guest physical memory before the first instruction. */
+export interface BootWrite {
   readonly guestPhysical: number;
   readonly bytes: Uint8Array;
 }
 
-/** The vCPU's first state; what is not named is as after reset. Has the shape that accelerators take. */
-export interface InitialState {
-  readonly mode: "real" | "protected" | "long";
-  readonly rip: number;
-  /** General registers by lower-case name: "rsi", "eax". */
-  readonly registers: Readonly<Record<string, number>>;
-  /** Long mode: physical address of the top page table. */
-  readonly cr3?: number;
-  /** Selectors to load with flat descriptors of the mode. */
-  readonly codeSelector: number;
-  readonly dataSelector: number;
-  readonly gdt: { readonly base: number; readonly limit: number };
-}
+export type BootProtocol = 'linux64' | 'linux32' | 'pvh' | 'multiboot';
 
 export interface BootImage {
-  /** Which protocol was found: for a log line. */
-  readonly protocol: "linux64" | "linux32" | "pvh" | "elf64" | "multiboot";
-  readonly writes: readonly MemoryWrite[];
+  readonly protocol: BootProtocol;
+  readonly writes: readonly BootWrite[];
   readonly state: InitialState;
+  /** Address of the structure that the protocol hands over: boot_params, hvm_start_info or the multiboot information. */
+  readonly info: number;
 }
 
-/** A file with the name its user knows it by, for messages. */
-export interface BootFile {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
-
-export interface BootOptions {
-  readonly kernel: BootFile;
-  readonly initrd?: BootFile;
-  readonly commandLine: string;
-  readonly memoryMap: readonly MemoryRange[];
-  /** End of the RAM that may be used, below the ACPI tables. */
-  readonly ramEnd: number;
-  /** Where the ACPI root pointer is, 0 when there is none. */
-  readonly rsdp: number;
-}
-
-/** Types of an E820 entry. */
-export const E820_RAM = 1;
-export const E820_RESERVED = 2;
-export const E820_ACPI = 3;
-
-export interface MemoryRange {
-  readonly start: number;
-  readonly sizeBytes: number;
-  /** E820_* */
-  readonly type: number;
-}
-
-// Where the boot protocols put what they hand over, all in the first 640 KiB.
-export const GDT_ADDRESS = 0x500;
-export const START_INFO_ADDRESS = 0x6000; // PVH start info, or multiboot information
-export const BOOT_PARAMS_ADDRESS = 0x7000;
-export const PAGE_TABLES_ADDRESS = 0x9000; // PML4, PDPT, four page directories
+/** Low memory as the loader uses it. */
+export const GDT_ADDRESS = 0x1000;
+export const INFO_ADDRESS = 0x2000;
+export const INFO_SIZE = 0x1000;
+export const PAGE_TABLE_ADDRESS = 0x3000; // PML4, PDPT, four page directories
 export const COMMAND_LINE_ADDRESS = 0x20000;
-/** Room for a command line: up to the start of what a PC has above. */
-export const COMMAND_LINE_LIMIT = 0x10000;
+/** Room for the command line, its NUL included. */
+export const COMMAND_LINE_SIZE = 0x10000;
 
-/** Selectors of the table below; Linux asks for just these two. */
-export const BOOT_CODE_SELECTOR = 0x10;
-export const BOOT_DATA_SELECTOR = 0x18;
+const BDA_EBDA_SEGMENT = 0x40e;
+const BDA_BASE_MEMORY_KIB = 0x413;
+const PAGE = 4096;
+const ZEROS: Uint8Array = new Uint8Array(0x10_0000);
+const encoder = new TextEncoder();
 
-/** A descriptor table with flat code at 0x10 (64-bit or 32-bit) and flat data at 0x18. */
-export function flatGdt(longMode: boolean): MemoryWrite {
-  const bytes = new Uint8Array(32);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(16, 0x0000ffff, true);
-  view.setUint32(20, longMode ? 0x00af9b00 : 0x00cf9b00, true);
-  view.setUint32(24, 0x0000ffff, true);
-  view.setUint32(28, 0x00cf9300, true);
-  return { guestPhysical: GDT_ADDRESS, bytes };
+/** "-kernel NAME: what is wrong with it" */
+export function kernelError(request: BootRequest, problem: string): UserError {
+  return new UserError(`-kernel ${request.kernelName ?? 'image'}: ${problem}`);
 }
 
-export const FLAT_GDT: { readonly base: number; readonly limit: number } = { base: GDT_ADDRESS, limit: 31 };
+/** What a BIOS leaves in its data area and kernels read: where the extended area starts, and how much lies below it. */
+export function biosDataArea(): BootWrite[] {
+  return [
+    { guestPhysical: BDA_EBDA_SEGMENT, bytes: new ByteBuilder().u16(CONVENTIONAL_END >> 4).build() },
+    { guestPhysical: BDA_BASE_MEMORY_KIB, bytes: new ByteBuilder().u16(CONVENTIONAL_END >> 10).build() },
+  ];
+}
 
-/** Page tables that map the first 4 GiB onto itself with 2 MiB pages. */
-export function identityPageTables(): MemoryWrite {
-  const bytes = new Uint8Array(6 * 4096);
-  const view = new DataView(bytes.buffer);
-  const presentWritable = 0x03;
-  const large = 0x80;
-  view.setUint32(0, (PAGE_TABLES_ADDRESS + 0x1000) | presentWritable, true);
-  for (let gib = 0; gib < 4; gib++) {
-    view.setUint32(0x1000 + gib * 8, (PAGE_TABLES_ADDRESS + 0x2000 + gib * 0x1000) | presentWritable, true);
-    for (let i = 0; i < 512; i++) view.setUint32(0x2000 + gib * 0x1000 + i * 8, ((gib * 512 + i) * 0x200000) | large | presentWritable, true);
+/** The command line with its NUL, to go to COMMAND_LINE_ADDRESS. */
+export function commandLineBytes(request: BootRequest, text: string, maxBytes: number = COMMAND_LINE_SIZE - 1): Uint8Array {
+  const bytes = encoder.encode(`${text}\0`);
+  const length = bytes.length - 1;
+  const limit = Math.min(maxBytes, COMMAND_LINE_SIZE - 1);
+  if (length > limit) {
+    throw new UserError(
+      `-append: the command line has ${length} bytes, but ${request.kernelName ?? 'the kernel'} takes at most ${limit}`,
+    );
   }
-  return { guestPhysical: PAGE_TABLES_ADDRESS, bytes };
+  if (bytes.indexOf(0) !== length) throw new UserError('-append: the command line contains a NUL character');
+  return bytes;
+}
+
+/** Zeros over a range, as writes that share one block. */
+export function zeroWrites(start: number, sizeBytes: number): BootWrite[] {
+  const writes: BootWrite[] = [];
+  for (let done = 0; done < sizeBytes; done += ZEROS.length) {
+    writes.push({ guestPhysical: start + done, bytes: ZEROS.subarray(0, Math.min(ZEROS.length, sizeBytes - done)) });
+  }
+  return writes;
+}
+
+/** Checks that a part of the kernel goes to RAM from 1 MiB up. */
+export function checkKernelRange(request: BootRequest, start: number, sizeBytes: number): void {
+  if (start < HIGH_MEMORY_START) {
+    throw kernelError(request, `it wants to be loaded at 0x${start.toString(16)}, below 1 MiB`);
+  }
+  const end = highMemoryEnd(request.map);
+  if (start + sizeBytes > end) throw memoryTooSmall(request, start + sizeBytes);
+}
+
+/** "-m 16 MiB: too small …", for something that needs memory up to `end`. */
+export function memoryTooSmall(request: BootRequest, end: number): UserError {
+  const last = request.map.at(-1);
+  const memoryBytes = last ? last.start + last.sizeBytes : 0;
+  const needed = alignUp(end, 0x10_0000);
+  return new UserError(
+    `-m ${describeSize(memoryBytes)}: too small for kernel ${request.kernelName ?? 'image'}, which needs memory up to ${describeSize(needed)}`,
+  );
+}
+
+/**
+ * Where the initrd goes: as high as it fits below `limit` (exclusive) and the end of RAM, on a page boundary.
+ * @param above the first address that the kernel leaves free
+ */
+export function placeInitrd(request: BootRequest, sizeBytes: number, above: number, limit: number): number {
+  const end = Math.min(highMemoryEnd(request.map), limit);
+  const start = Math.floor((end - sizeBytes) / PAGE) * PAGE;
+  if (start < above) {
+    const room = Math.max(0, end - alignUp(above, PAGE));
+    throw new UserError(
+      `-initrd ${request.initrdName ?? 'image'}: ${describeSize(sizeBytes)} do not fit into the ${describeSize(room)} between the kernel and the end of memory`,
+    );
+  }
+  return start;
 }
