@@ -5,20 +5,17 @@ import { segmentAccess } from "../segments";
 
 /**
  * Stores those of `bytes` bytes at host address `data` whose bit in `mask` is set at `offset` of segment `seg`. Nonzero = an
- * exception is pending and nothing is stored. `data` may lie in CPU_SCRATCH from its byte 16 on.
+ * exception is pending and nothing is stored. All bytes must be writable, as processors want it. `data` may lie in
+ * CPU_SCRATCH from its byte 16 on.
  */
 export function sseMaskedStore(cpu: u32, seg: u32, offset: u64, mask: u32, data: u32, bytes: u32): i32 {
+  if (segmentAccess(cpu, seg, offset, bytes, 1)) return 1;
+  const va = load<u64>(cpu, CPU_SCRATCH);
+  if (probeAccess(cpu, va, bytes, ACCESS_WRITE)) return 1;
   for (let i: u32 = 0; i < bytes; i++) {
     if (!((mask >> i) & 1)) continue;
-    if (segmentAccess(cpu, seg, offset + i, 1, 1)) return 1;
-    if (probeAccess(cpu, load<u64>(cpu, CPU_SCRATCH), 1, ACCESS_WRITE)) return 1;
-  }
-  for (let i: u32 = 0; i < bytes; i++) {
-    if (!((mask >> i) & 1)) continue;
-    segmentAccess(cpu, seg, offset + i, 1, 1);
-    const va = load<u64>(cpu, CPU_SCRATCH);
     store<u8>(cpu, load<u8>(data + i), CPU_SCRATCH);
-    if (slowStore(cpu, va, 1)) return 1;
+    if (slowStore(cpu, va + i, 1)) return 1;
   }
   return 0;
 }

@@ -1,9 +1,10 @@
 /** SSE to SSE4.2, AES-NI, PCLMULQDQ and SHA: one table of definitions. */
 import type { SemanticsTable } from '../context.ts';
+import { arithmetic } from './arithmetic.ts';
 import { moves } from './moves.ts';
 import { checked } from './operands.ts';
 import { packed } from './packed.ts';
 import { shifts } from './shifts.ts';
 import { shuffles } from './shuffles.ts';
 
-export const sse: SemanticsTable = checked({ ...moves, ...packed, ...shifts, ...shuffles });
+export const sse: SemanticsTable = checked({ ...moves, ...arithmetic, ...packed, ...shifts, ...shuffles });

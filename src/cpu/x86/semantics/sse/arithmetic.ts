@@ -1,0 +1,158 @@
+/** ADD SUB MUL DIV SQRT MIN MAX of both precisions, packed and scalar; horizontal and alternating forms. SDM volume 2. */
+import { type Expr, type FloatType, i32, type IntType, select } from '../../../../wasm/expr.ts';
+import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
+import { putScratch, scratch, source } from './operands.ts';
+import {
+  compareFloats, defaultMode, denormalLanes, type Float, floatOp, isFinite, isNormal, isNumber, nanLanes, notDenormal, notFiniteLanes,
+  notNormalLanes, type Precision, zero, zeroLanes,
+} from './ordinary.ts'; // prettier-ignore
+import { anyTrue, lanes, pick, splat, type Vector, vector } from './simd.ts';
+
+type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'min' | 'max' | 'addsub';
+/** Operation numbers of the microcode (sse-float.ts there). */
+const CODE: Readonly<Record<Operation, number>> = { add: 0, sub: 1, mul: 2, div: 3, sqrt: 4, min: 5, max: 6, addsub: 7 };
+
+// ---- scalars ----
+
+interface Attempt {
+  /** Result as bits. */
+  readonly result: Int;
+  /** Nothing but PE, already raised, can have come up. */
+  readonly sure: Expr<'i32'>;
+}
+
+function asFloat(bits: Precision, value: Int): Float {
+  return value.reinterpret<FloatType>(bits === 64 ? 'f64' : 'f32');
+}
+function asBits(x: X86, bits: Precision, number: Float): Int {
+  return x.let(number.reinterpret<IntType>(intType(bits)));
+}
+
+function attemptScalar(x: X86, bits: Precision, operation: Operation, a: Int, b: Int): Attempt {
+  const [fa, fb] = [x.let(asFloat(bits, a)), x.let(asFloat(bits, b))];
+  if (operation === 'min' || operation === 'max') {
+    const first = compareFloats(operation === 'min' ? 'lt' : 'gt', fa, fb);
+    const sure = isNumber(fa).and(isNumber(fb)).and(notDenormal(a)).and(notDenormal(b));
+    return { result: x.let(select(first, a, b)), sure };
+  }
+  if (operation === 'sqrt') {
+    const sure = defaultMode(x).and(notDenormal(b)).and(compareFloats('ge', fb, zero(bits)));
+    return { result: asBits(x, bits, fb.float('sqrt')), sure };
+  }
+  if (operation === 'addsub') throw new RangeError('addsub is packed only');
+  const number = x.let(fa.float(operation, fb));
+  const operands = defaultMode(x).and(notDenormal(a)).and(notDenormal(b));
+  const result = asBits(x, bits, number);
+  if (operation === 'add' || operation === 'sub') return { result, sure: operands.and(isFinite(bits, number)) };
+  // Zero is exact when it comes from a zero.
+  let zeroOperand = compareFloats('eq', fa, zero(bits));
+  if (operation === 'mul') zeroOperand = zeroOperand.or(compareFloats('eq', fb, zero(bits)));
+  const exactZero = compareFloats('eq', number, zero(bits)).and(zeroOperand);
+  return { result, sure: operands.and(isNormal(bits, number).or(exactZero)) };
+}
+
+function scalar(bits: Precision, operation: Operation): Semantics {
+  return (x) => {
+    const b = x.read(1);
+    const a = operation === 'sqrt' ? b : x.read(0);
+    const { result, sure } = attemptScalar(x, bits, operation, a, b);
+    const destination = x.registerAddress(0);
+    x.f.if(
+      sure,
+      () => x.f.store(bits, destination, result),
+      () => {
+        x.f.store(bits, scratch(x), b);
+        x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), destination, destination, scratch(x), i32(1));
+      },
+    );
+  };
+}
+
+// ---- vectors ----
+
+/** Lanes in which `result` may differ from what SSE gives, or flags may come up. */
+function doubtfulLanes(bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Vector {
+  const or = (left: Vector, right: Vector): Vector => vector('v128.or', left, right);
+  if (operation === 'sqrt') {
+    return or(denormalLanes(bits, b), vector('v128.not', floatOp(bits, 'ge', b, splat(bits, 0))));
+  }
+  const operands = or(denormalLanes(bits, a), denormalLanes(bits, b));
+  switch (operation) {
+    case 'min':
+    case 'max':
+      return or(operands, or(nanLanes(bits, a), nanLanes(bits, b)));
+    case 'mul':
+    case 'div': {
+      const zeros = operation === 'div' ? zeroLanes(bits, a) : or(zeroLanes(bits, a), zeroLanes(bits, b));
+      const exactZero = vector('v128.and', zeroLanes(bits, result), zeros);
+      return or(operands, vector('v128.andnot', notNormalLanes(bits, result), exactZero));
+    }
+    default:
+      return or(operands, notFiniteLanes(bits, result));
+  }
+}
+
+function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): Vector {
+  switch (operation) {
+    case 'min':
+      return floatOp(bits, 'pmin', b, a);
+    case 'max':
+      return floatOp(bits, 'pmax', b, a);
+    case 'sqrt':
+      return floatOp(bits, 'sqrt', b);
+    case 'addsub': {
+      // Even lanes subtract.
+      const signs = lanes(bits, Array.from({ length: 128 / bits }, (_, i) => (i % 2 === 0 ? 1n << BigInt(bits - 1) : 0n)));
+      return floatOp(bits, 'add', a, vector('v128.xor', b, signs));
+    }
+    default:
+      return floatOp(bits, operation, a, b);
+  }
+}
+
+/** Register operand 0 becomes `a` op `b` in all lanes. */
+function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector): void {
+  const result = x.let(compute(bits, operation, a, b));
+  const sure = anyTrue(doubtfulLanes(bits, operation, a, b, result)).eqz();
+  const modeMatters = operation !== 'min' && operation !== 'max';
+  const destination = x.registerAddress(0);
+  x.f.if(
+    modeMatters ? defaultMode(x).and(sure) : sure,
+    () => x.f.store(128, destination, result),
+    () => {
+      putScratch(x, 0, a);
+      putScratch(x, 16, b);
+      x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), destination, scratch(x), scratch(x, 16), i32(128 / bits));
+    },
+  );
+}
+
+function packed(bits: Precision, operation: Operation): Semantics {
+  return (x) => {
+    const b = source(x, 1);
+    packedInto(x, bits, operation, operation === 'sqrt' ? b : source(x, 0), b);
+  };
+}
+
+/** Neighbouring lanes of the destination below, of the source above. */
+function horizontal(bits: Precision, operation: 'add' | 'sub'): Semantics {
+  const even = Array.from({ length: 128 / bits }, (_, i) => 2 * i);
+  const odd = even.map((lane) => lane + 1);
+  return (x) => {
+    const b = source(x, 1);
+    const a = source(x, 0);
+    packedInto(x, bits, operation, x.let(pick(bits, a, b, even)), x.let(pick(bits, a, b, odd)));
+  };
+}
+
+export const arithmetic: SemanticsTable = {
+  ADDPS: packed(32, 'add'), ADDPD: packed(64, 'add'), ADDSS: scalar(32, 'add'), ADDSD: scalar(64, 'add'),
+  SUBPS: packed(32, 'sub'), SUBPD: packed(64, 'sub'), SUBSS: scalar(32, 'sub'), SUBSD: scalar(64, 'sub'),
+  MULPS: packed(32, 'mul'), MULPD: packed(64, 'mul'), MULSS: scalar(32, 'mul'), MULSD: scalar(64, 'mul'),
+  DIVPS: packed(32, 'div'), DIVPD: packed(64, 'div'), DIVSS: scalar(32, 'div'), DIVSD: scalar(64, 'div'),
+  SQRTPS: packed(32, 'sqrt'), SQRTPD: packed(64, 'sqrt'), SQRTSS: scalar(32, 'sqrt'), SQRTSD: scalar(64, 'sqrt'),
+  MINPS: packed(32, 'min'), MINPD: packed(64, 'min'), MINSS: scalar(32, 'min'), MINSD: scalar(64, 'min'),
+  MAXPS: packed(32, 'max'), MAXPD: packed(64, 'max'), MAXSS: scalar(32, 'max'), MAXSD: scalar(64, 'max'),
+  HADDPS: horizontal(32, 'add'), HADDPD: horizontal(64, 'add'), HSUBPS: horizontal(32, 'sub'), HSUBPD: horizontal(64, 'sub'),
+  ADDSUBPS: packed(32, 'addsub'), ADDSUBPD: packed(64, 'addsub'),
+}; // prettier-ignore
