@@ -70,7 +70,11 @@ export function biosDataArea(): BootWrite[] {
 }
 
 /** The command line with its NUL, to go to COMMAND_LINE_ADDRESS. */
-export function commandLineBytes(request: BootRequest, text: string, maxBytes: number = COMMAND_LINE_SIZE - 1): Uint8Array {
+export function commandLineBytes(
+  request: BootRequest,
+  text: string,
+  maxBytes: number = COMMAND_LINE_SIZE - 1,
+): Uint8Array {
   const bytes = encoder.encode(`${text}\0`);
   const length = bytes.length - 1;
   const limit = Math.min(maxBytes, COMMAND_LINE_SIZE - 1);

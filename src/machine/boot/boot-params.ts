@@ -1,6 +1,6 @@
 /** Linux's boot_params, the "zero page" (Documentation/arch/x86/zero-page.rst): what the kernel is told about the machine. */
-import { viewOf } from "../../base/bytes.ts";
-import { BOOT_PARAMS_ADDRESS, type BootOptions, type MemoryWrite } from "./boot-image.ts";
+import { viewOf } from '../../base/bytes.ts';
+import { BOOT_PARAMS_ADDRESS, type BootOptions, type MemoryWrite } from './boot-image.ts';
 
 const ACPI_RSDP_ADDR = 0x070;
 const ALT_MEM_K = 0x1e0;
@@ -29,7 +29,12 @@ export const MAGIC_HDRS = 0x53726448; // "HdrS"
 export const HIGH_LOAD_ADDRESS = 0x100000;
 
 /** @param setup the beginning of a bzImage, whose setup header is passed on; without it (vmlinux) a minimal one is made */
-export function makeBootParams(options: BootOptions, commandLine: MemoryWrite, initrd: MemoryWrite | undefined, setup?: Uint8Array): MemoryWrite {
+export function makeBootParams(
+  options: BootOptions,
+  commandLine: MemoryWrite,
+  initrd: MemoryWrite | undefined,
+  setup?: Uint8Array,
+): MemoryWrite {
   const params = new Uint8Array(4096);
   const view = viewOf(params);
   if (setup) {

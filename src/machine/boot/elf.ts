@@ -1,103 +1,165 @@
-/** Reading ELF executables (System V ABI, gABI chapter 4 and 5): header, loadable segments, notes. */
-import { asciiText, viewOf } from "../../base/bytes.ts";
-import { UserError } from "../../base/errors.ts";
-import type { BootFile } from "./boot-image.ts";
-
-const PT_LOAD = 1;
-const PT_NOTE = 4;
-const ELFDATA2LSB = 1;
-const CLASS_32 = 1;
-const CLASS_64 = 2;
-const ET_EXEC = 2;
-const ET_DYN = 3;
-
-export const EM_386 = 3;
-export const EM_X86_64 = 62;
-/** Names of machines that a user may have by mistake. */
-const MACHINES: Readonly<Record<number, string>> = { 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S/390", 40: "ARM", 183: "AArch64", 243: "RISC-V", 258: "LoongArch" };
-
-export interface ElfSegment {
-  readonly physical: number;
-  readonly virtual: number;
-  readonly bytes: Uint8Array;
-  readonly memorySize: number;
-}
+/**
+ * Reads executables in the Executable and Linking Format (System V ABI, chapter 4), 32 and 64 bits, little-endian, for x86: what is
+ * to be loaded where by physical address, where it starts, and its notes. Leaves out sections, symbols and relocation.
+ *
+ * The file comes from outside: each offset and size is checked against its length before it is used.
+ */
+import { asciiText, viewOf } from '../../base/bytes.ts';
+import { type BootRequest, type BootWrite, checkKernelRange, kernelError, zeroWrites } from './boot-image.ts';
 
 export interface ElfNote {
-  readonly name: string;
+  readonly owner: string;
   readonly type: number;
   readonly content: Uint8Array;
 }
 
-export interface ElfFile {
+export interface ElfSegment {
+  readonly physical: number;
+  readonly virtual: number;
+  readonly content: Uint8Array;
+  readonly memoryBytes: number;
+}
+
+export interface ElfImage {
   readonly is64: boolean;
-  readonly machine: number;
   readonly entry: number;
+  /** PT_LOAD segments that take memory. */
   readonly segments: readonly ElfSegment[];
   readonly notes: readonly ElfNote[];
 }
 
+const CLASS_32 = 1;
+const CLASS_64 = 2;
+const LITTLE_ENDIAN = 1;
+const ET_EXEC = 2;
+const ET_DYN = 3;
+const EM_386 = 3;
+const EM_X86_64 = 62;
+const PT_LOAD = 1;
+const PT_NOTE = 4;
+const MACHINES: Readonly<Record<number, string>> = {
+  2: 'SPARC',
+  4: 'm68k',
+  8: 'MIPS',
+  20: 'PowerPC',
+  21: '64-bit PowerPC',
+  22: 'S/390',
+  40: '32-bit Arm',
+  43: '64-bit SPARC',
+  50: 'Itanium',
+  183: 'arm64',
+  243: 'RISC-V',
+  258: 'LoongArch',
+};
+
 export function isElf(bytes: Uint8Array): boolean {
-  return bytes.length >= 16 && viewOf(bytes).getUint32(0, false) === 0x7f454c46;
+  return bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
 }
 
-/** Reads an executable for x86; throws a UserError for anything else. */
-export function readElf(kernel: BootFile): ElfFile {
-  const { bytes, name } = kernel;
-  const refuse = (why: string): UserError => new UserError(`-kernel ${name}: ${why}.`);
-  const view = viewOf(bytes);
-  const elfClass = bytes[4];
-  if (bytes.length < 52 || (elfClass === CLASS_64 && bytes.length < 64)) throw refuse("the ELF file is truncated in its header");
-  if ((elfClass !== CLASS_32 && elfClass !== CLASS_64) || bytes[5] !== ELFDATA2LSB) throw refuse("the ELF file is not for x86: it is not little-endian");
-  const is64 = elfClass === CLASS_64;
-  const machine = view.getUint16(18, true);
-  if (machine !== EM_386 && machine !== EM_X86_64) throw refuse(`the ELF file is for ${MACHINES[machine] ?? `machine ${machine}`}, not for x86`);
-  const type = view.getUint16(16, true);
-  if (type !== ET_EXEC && type !== ET_DYN) throw refuse("the ELF file is not an executable");
+interface ProgramHeader {
+  readonly type: number;
+  readonly offset: number;
+  readonly virtual: number;
+  readonly physical: number;
+  readonly fileBytes: number;
+  readonly memoryBytes: number;
+}
 
-  const word = (at: number): number => (is64 ? view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000 : view.getUint32(at, true));
-  const headers = is64 ? word(32) : word(28);
-  const headerSize = view.getUint16(is64 ? 54 : 42, true);
-  const headerCount = view.getUint16(is64 ? 56 : 44, true);
-  if (headerCount === 0 || headerSize < (is64 ? 56 : 32)) throw refuse("the ELF file has no program headers");
-  if (headers + headerCount * headerSize > bytes.length) throw refuse("the ELF file is truncated in its program headers");
-
-  const segments: ElfSegment[] = [];
-  const notes: ElfNote[] = [];
-  for (let i = 0; i < headerCount; i++) {
-    const at = headers + i * headerSize;
-    const segmentType = view.getUint32(at, true);
-    if (segmentType !== PT_LOAD && segmentType !== PT_NOTE) continue;
-    const offset = word(at + (is64 ? 8 : 4));
-    const fileSize = word(at + (is64 ? 32 : 16));
-    if (offset + fileSize > bytes.length) throw refuse(`the ELF file is truncated, ${bytes.length} of at least ${offset + fileSize} bytes are there`);
-    const content = bytes.subarray(offset, offset + fileSize);
-    if (segmentType === PT_NOTE) notes.push(...readNotes(content));
-    else {
-      const memorySize = word(at + (is64 ? 40 : 20));
-      segments.push({ virtual: word(at + (is64 ? 16 : 8)), physical: word(at + (is64 ? 24 : 12)), bytes: content, memorySize: Math.max(memorySize, fileSize) });
-    }
+/** Reads `request.kernel`; throws UserError for what is damaged, no program or for another processor. */
+export function readElf(request: BootRequest): ElfImage {
+  const file = request.kernel;
+  const cutOff = (): Error => kernelError(request, `a damaged ELF file: it is cut off at ${file.length} bytes`);
+  if (file.length < 52) throw cutOff();
+  const view = viewOf(file);
+  const elfClass = view.getUint8(4);
+  if ((elfClass !== CLASS_32 && elfClass !== CLASS_64) || view.getUint8(5) !== LITTLE_ENDIAN) {
+    throw kernelError(request, 'an ELF file, but not a little-endian one as x86-64 needs');
   }
-  if (segments.length === 0) throw refuse("the ELF file has nothing to load");
-  return { is64, machine, entry: word(24), segments: segments.filter((segment) => segment.memorySize > 0), notes };
+  const machine = view.getUint16(18, true);
+  if (machine !== EM_386 && machine !== EM_X86_64) {
+    throw kernelError(
+      request,
+      `an ELF file for ${MACHINES[machine] ?? `machine type ${machine}`}, but this machine is x86-64`,
+    );
+  }
+  const type = view.getUint16(16, true);
+  if (type !== ET_EXEC && type !== ET_DYN) throw kernelError(request, 'an ELF file, but no executable');
+
+  const is64 = elfClass === CLASS_64;
+  if (is64 && file.length < 64) throw cutOff();
+  const tableOffset = is64 ? readU64(view, 32) : view.getUint32(28, true);
+  const entryBytes = view.getUint16(is64 ? 54 : 42, true);
+  const count = view.getUint16(is64 ? 56 : 44, true);
+  if (count > 0 && entryBytes < (is64 ? 56 : 32))
+    throw kernelError(request, 'a damaged ELF file: its program headers are too short');
+  if (tableOffset + count * entryBytes > file.length) throw cutOff();
+
+  const headers = Array.from({ length: count }, (_, i) => programHeader(view, tableOffset + i * entryBytes, is64));
+  const contentOf = ({ offset, fileBytes }: ProgramHeader): Uint8Array => {
+    if (offset + fileBytes > file.length) throw cutOff();
+    return file.subarray(offset, offset + fileBytes);
+  };
+  const segments = headers
+    .filter((header) => header.type === PT_LOAD && header.memoryBytes > 0)
+    .map((header) => {
+      const { virtual, physical, fileBytes, memoryBytes } = header;
+      if (fileBytes > memoryBytes)
+        throw kernelError(request, 'a damaged ELF file: a segment is larger in the file than in memory');
+      return { virtual, physical, memoryBytes, content: contentOf(header) };
+    });
+  if (segments.length === 0) throw kernelError(request, 'an ELF file with nothing to load');
+  return {
+    is64,
+    entry: is64 ? readU64(view, 24) : view.getUint32(24, true),
+    segments,
+    notes: headers.filter((header) => header.type === PT_NOTE).flatMap((header) => readNotes(contentOf(header))),
+  };
 }
 
-/** The end of the highest segment in physical memory. */
-export function endOfSegments(elf: ElfFile): number {
-  return elf.segments.reduce((end, segment) => Math.max(end, segment.physical + segment.memorySize), 0);
+/** The writes that load all segments at their physical addresses. */
+export function loadSegments(request: BootRequest, elf: ElfImage): BootWrite[] {
+  return elf.segments.flatMap(({ physical, content, memoryBytes }) => {
+    checkKernelRange(request, physical, memoryBytes);
+    return [
+      { guestPhysical: physical, bytes: content },
+      ...zeroWrites(physical + content.length, memoryBytes - content.length),
+    ];
+  });
 }
 
-function readNotes(content: Uint8Array): ElfNote[] {
-  const view = viewOf(content);
+/** The first address behind all segments. */
+export function segmentsEnd(elf: ElfImage): number {
+  return Math.max(...elf.segments.map(({ physical, memoryBytes }) => physical + memoryBytes));
+}
+
+/** Above 2^53 the value is rounded, which no check lets pass. */
+function readU64(view: DataView, offset: number): number {
+  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 2 ** 32;
+}
+
+function programHeader(view: DataView, at: number, is64: boolean): ProgramHeader {
+  const u32 = (offset: number): number => view.getUint32(at + offset, true);
+  const u64 = (offset: number): number => readU64(view, at + offset);
+  const type = u32(0);
+  if (is64)
+    return { type, offset: u64(8), virtual: u64(16), physical: u64(24), fileBytes: u64(32), memoryBytes: u64(40) };
+  return { type, offset: u32(4), virtual: u32(8), physical: u32(12), fileBytes: u32(16), memoryBytes: u32(20) };
+}
+
+/** Notes: name size, content size, type, then name and content, each filled up to 4 bytes. Stops at a damaged one. */
+function readNotes(bytes: Uint8Array): ElfNote[] {
+  const view = viewOf(bytes);
   const notes: ElfNote[] = [];
-  for (let at = 0; at + 12 <= content.length; ) {
-    const nameSize = view.getUint32(at, true);
-    const size = view.getUint32(at + 4, true);
+  let at = 0;
+  while (at + 12 <= bytes.length) {
+    const ownerBytes = view.getUint32(at, true);
+    const contentBytes = view.getUint32(at + 4, true);
     const type = view.getUint32(at + 8, true);
-    const start = at + 12 + ((nameSize + 3) & ~3);
-    if (start + size > content.length) break;
-    notes.push({ name: asciiText(content.subarray(at + 12, at + 12 + nameSize)), type, content: content.subarray(start, start + size) });
-    at = start + ((size + 3) & ~3);
+    const contentAt = at + 12 + Math.ceil(ownerBytes / 4) * 4;
+    if (contentAt + contentBytes > bytes.length) break;
+    const owner = asciiText(bytes.subarray(at + 12, at + 12 + ownerBytes));
+    notes.push({ owner, type, content: bytes.subarray(contentAt, contentAt + contentBytes) });
+    at = contentAt + Math.ceil(contentBytes / 4) * 4;
   }
   return notes;
 }

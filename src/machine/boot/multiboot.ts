@@ -1,136 +1,192 @@
 /**
- * Multiboot 1 kernels (Multiboot Specification 0.6.96): ELF32 files, or any file whose header gives addresses. Machine
- * state, information structure with memory map, command line and modules (an initrd becomes the one module).
+ * Starts a kernel by the Multiboot Specification, version 0.6.96: found by its header in the first 8 KiB, loaded by the addresses in
+ * that header or as an ELF file, entered in 32-bit protected mode with eax = magic and ebx = multiboot information.
+ *
+ * The initrd is the one module. Leaves out video modes, symbol tables, drives and the APM table.
  */
-import { alignUp } from "../../base/bits.ts";
-import { asciiBytes, ByteBuilder, concatBytes, viewOf } from "../../base/bytes.ts";
-import { UserError } from "../../base/errors.ts";
+import { alignUp } from '../../base/bits.ts';
+import { ByteBuilder, viewOf } from '../../base/bytes.ts';
 import {
-  BOOT_CODE_SELECTOR, BOOT_DATA_SELECTOR, type BootImage, type BootOptions, COMMAND_LINE_ADDRESS, E820_RAM, FLAT_GDT, flatGdt, type MemoryWrite, START_INFO_ADDRESS,
-} from "./boot-image.ts";
-import { endOfSegments, isElf, readElf } from "./elf.ts";
-import { checkKernelFits, mebibytes, placeCommandLine } from "./placement.ts";
+  type BootImage,
+  type BootRequest,
+  type BootWrite,
+  COMMAND_LINE_ADDRESS,
+  INFO_ADDRESS,
+  biosDataArea,
+  checkKernelRange,
+  commandLineBytes,
+  kernelError,
+  placeInitrd,
+  zeroWrites,
+} from './boot-image.ts';
+import { isElf, loadSegments, readElf, segmentsEnd } from './elf.ts';
+import { CONVENTIONAL_END, HIGH_MEMORY_START, highMemoryEnd } from './memory-map.ts';
+import { BOOT_CS, BOOT_DS, GDT, flatGdt } from './processor-tables.ts';
 
-const HEADER_MAGIC = 0x1badb002;
-const HEADER_SEARCH_BYTES = 8192;
-const HEADER_UNKNOWN_REQUIREMENTS = 0xfff8; // of the bits that a loader must understand: all but modules, memory, video
-const HEADER_VIDEO = 0x00000004;
-const HEADER_ADDRESSES = 0x00010000;
-const LOADER_MAGIC = 0x2badb002; // EAX at the entry
+const HEADER_MAGIC = 0x1bad_b002;
+const LOADER_MAGIC = 0x2bad_b002;
+const SEARCH_BYTES = 8192;
 
-const INFO_MEMORY = 0x001;
-const INFO_COMMAND_LINE = 0x004;
-const INFO_MODULES = 0x008;
-const INFO_MEMORY_MAP = 0x040;
-const INFO_LOADER_NAME = 0x200;
-const INFO_SIZE = 120;
-const MODULE_SIZE = 16;
-const LOADER_NAME = "orrery";
-/** The real-mode memory that a PC has below its EBDA, in KiB. */
-const LOWER_MEMORY_KIB = 639;
+// Flags of the header. Bits 0 to 15 are requirements.
+const WANTS_PAGE_ALIGNMENT = 1 << 0; // of modules, which they always have
+const WANTS_MEMORY_INFO = 1 << 1; // which is always there
+const WANTS_VIDEO = 1 << 2; // a wish: the kernel must look at what it got
+const HAS_ADDRESSES = 1 << 16;
+const KNOWN_REQUIREMENTS = WANTS_PAGE_ALIGNMENT | WANTS_MEMORY_INFO | WANTS_VIDEO;
+
+// Flags of the information: which fields are valid
+const INFO_MEMORY = 1 << 0;
+const INFO_COMMAND_LINE = 1 << 2;
+const INFO_MODULES = 1 << 3;
+const INFO_MEMORY_MAP = 1 << 6;
+const INFO_LOADER_NAME = 1 << 9;
+const INFO_BYTES = 0x80; // 116 used up to the colour information
+const MODULE_BYTES = 16;
+const MAP_ENTRY_BYTES = 24;
+const LOADER_NAME = 'orrery';
+
+export interface MultibootHeader {
+  /** In the file. */
+  readonly offset: number;
+  readonly flags: number;
+}
+
+/** Looks for the header: on a 4-byte boundary, its three first words adding up to 0. */
+export function findMultibootHeader(kernel: Uint8Array): MultibootHeader | undefined {
+  const view = viewOf(kernel);
+  const end = Math.min(kernel.length, SEARCH_BYTES) - 12;
+  for (let offset = 0; offset <= end; offset += 4) {
+    if (view.getUint32(offset, true) !== HEADER_MAGIC) continue;
+    const flags = view.getUint32(offset + 4, true);
+    const sum = HEADER_MAGIC + flags + view.getUint32(offset + 8, true);
+    if (sum % 2 ** 32 === 0) return { offset, flags };
+  }
+  return undefined;
+}
 
 interface Loaded {
-  readonly writes: readonly MemoryWrite[];
+  readonly writes: readonly BootWrite[];
   readonly entry: number;
   readonly end: number;
 }
 
-/** Offset of the multiboot header, -1 when there is none. */
-export function findMultibootHeader(bytes: Uint8Array): number {
-  const view = viewOf(bytes);
-  const end = Math.min(bytes.length, HEADER_SEARCH_BYTES) - 12;
-  for (let at = 0; at <= end; at += 4) {
-    if (view.getUint32(at, true) !== HEADER_MAGIC) continue;
-    const sum = HEADER_MAGIC + view.getUint32(at + 4, true) + view.getUint32(at + 8, true);
-    if (sum % 0x1_0000_0000 === 0) return at;
-  }
-  return -1;
-}
+export function prepareMultiboot(request: BootRequest, header: MultibootHeader): BootImage {
+  const unknown = header.flags & 0xffff & ~KNOWN_REQUIREMENTS;
+  if (unknown !== 0)
+    throw kernelError(request, `its multiboot header asks for unknown features (flags 0x${unknown.toString(16)})`);
+  const loaded = (header.flags & HAS_ADDRESSES) !== 0 ? loadByAddresses(request, header) : loadElf(request);
 
-export function bootMultiboot(options: BootOptions, headerAt: number): BootImage {
-  const { kernel } = options;
-  const flags = viewOf(kernel.bytes).getUint32(headerAt + 4, true);
-  if (flags & HEADER_UNKNOWN_REQUIREMENTS || flags & HEADER_VIDEO) {
-    throw new UserError(`-kernel ${kernel.name}: its multiboot header requires what is not provided (flags 0x${flags.toString(16)}).`);
+  const writes: BootWrite[] = [...biosDataArea(), flatGdt(32), ...loaded.writes];
+  // The first word of the command line is the kernel's name.
+  const commandLine = `${request.kernelName ?? 'kernel'} ${request.commandLine ?? ''}`;
+  writes.push({ guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLineBytes(request, commandLine) });
+  let moduleStart: number | undefined;
+  if (request.initrd) {
+    moduleStart = alignUp(loaded.end, 4096);
+    placeInitrd(request, request.initrd.length, moduleStart, 2 ** 32); // only whether it fits
+    writes.push({ guestPhysical: moduleStart, bytes: request.initrd });
   }
-  const loaded = flags & HEADER_ADDRESSES ? loadByAddresses(options, headerAt) : loadElf(options);
-  checkKernelFits(kernel, loaded.end, options.ramEnd);
-
-  // By convention the first word is the kernel's own name.
-  const commandLine = placeCommandLine(`${kernel.name} ${options.commandLine}`.trimEnd());
-  const writes: MemoryWrite[] = [...loaded.writes, commandLine, flatGdt(false)];
-  const module = options.initrd && placeModule(options, loaded.end);
-  if (module) writes.push(module);
-  writes.push(...information(options, module, commandLine));
+  writes.push({ guestPhysical: INFO_ADDRESS, bytes: information(request, moduleStart) });
   return {
-    protocol: "multiboot",
+    protocol: 'multiboot',
+    info: INFO_ADDRESS,
     writes,
     state: {
-      mode: "protected",
+      mode: 'protected',
       rip: loaded.entry,
-      registers: { rax: LOADER_MAGIC, rbx: START_INFO_ADDRESS },
-      codeSelector: BOOT_CODE_SELECTOR,
-      dataSelector: BOOT_DATA_SELECTOR,
-      gdt: FLAT_GDT,
+      registers: { eax: LOADER_MAGIC, ebx: INFO_ADDRESS },
+      codeSelector: BOOT_CS,
+      dataSelector: BOOT_DS,
+      gdt: GDT,
     },
   };
 }
 
-function loadElf({ kernel }: BootOptions): Loaded {
-  if (!isElf(kernel.bytes)) throw new UserError(`-kernel ${kernel.name}: its multiboot header gives no addresses and the file is not ELF.`);
-  const elf = readElf(kernel);
-  if (elf.is64) throw new UserError(`-kernel ${kernel.name}: a multiboot kernel must be a 32-bit ELF file; this one is 64-bit.`);
-  return { writes: elf.segments.map(({ physical, bytes }) => ({ guestPhysical: physical, bytes })), entry: elf.entry, end: endOfSegments(elf) };
-}
-
-function loadByAddresses({ kernel }: BootOptions, headerAt: number): Loaded {
-  const view = viewOf(kernel.bytes);
-  if (headerAt + 32 > kernel.bytes.length) throw new UserError(`-kernel ${kernel.name}: the file is truncated in its multiboot header.`);
-  const [headerAddress, loadAddress, loadEnd, bssEnd, entry] = [12, 16, 20, 24, 28].map((offset) => view.getUint32(headerAt + offset, true)) as [number, number, number, number, number];
-  const start = headerAt - (headerAddress - loadAddress);
-  const sizeBytes = loadEnd === 0 ? kernel.bytes.length - start : loadEnd - loadAddress;
-  if (start < 0 || sizeBytes < 0) throw new UserError(`-kernel ${kernel.name}: the addresses in its multiboot header contradict each other.`);
-  if (start + sizeBytes > kernel.bytes.length) throw new UserError(`-kernel ${kernel.name}: the file is truncated, ${kernel.bytes.length} of ${start + sizeBytes} bytes are there.`);
-  const bytes = kernel.bytes.subarray(start, start + sizeBytes);
-  return { writes: [{ guestPhysical: loadAddress, bytes }], entry, end: Math.max(loadAddress + sizeBytes, bssEnd) };
-}
-
-/** Modules follow the kernel, page-aligned. */
-function placeModule({ initrd, ramEnd }: BootOptions, kernelEnd: number): MemoryWrite | undefined {
-  if (!initrd) return undefined;
-  const address = alignUp(kernelEnd, 4096);
-  if (address + initrd.bytes.length > ramEnd) {
-    throw new UserError(`-initrd ${initrd.name}: ${mebibytes(initrd.bytes.length)} do not fit after the kernel's end at ${mebibytes(kernelEnd)}; give the machine more memory with -m.`);
+/** The header's own addresses say what part of the file goes where; they win over an ELF header. */
+function loadByAddresses(request: BootRequest, { offset }: MultibootHeader): Loaded {
+  const { kernel } = request;
+  if (offset + 32 > kernel.length) throw kernelError(request, 'the file is cut off within the multiboot header');
+  const view = viewOf(kernel);
+  const [headerAddress = 0, loadAddress = 0, loadEnd = 0, bssEnd = 0, entry = 0] = [12, 16, 20, 24, 28].map((field) =>
+    view.getUint32(offset + field, true),
+  );
+  const fileOffset = offset - (headerAddress - loadAddress);
+  if (headerAddress < loadAddress || fileOffset < 0) {
+    throw kernelError(request, 'its multiboot header contradicts itself about where it is loaded');
   }
-  return { guestPhysical: address, bytes: initrd.bytes };
+  const loadBytes = loadEnd === 0 ? kernel.length - fileOffset : loadEnd - loadAddress;
+  if (loadBytes <= 0 || (bssEnd !== 0 && bssEnd < loadAddress + loadBytes)) {
+    throw kernelError(request, 'its multiboot header contradicts itself about how much is loaded');
+  }
+  if (fileOffset + loadBytes > kernel.length) {
+    throw kernelError(request, `the file is cut off: ${kernel.length} bytes of ${fileOffset + loadBytes}`);
+  }
+  const end = Math.max(loadAddress + loadBytes, bssEnd);
+  checkKernelRange(request, loadAddress, end - loadAddress);
+  if (entry < loadAddress || entry >= end) {
+    throw kernelError(request, `its entry point 0x${entry.toString(16)} lies outside what is loaded`);
+  }
+  const content = { guestPhysical: loadAddress, bytes: kernel.subarray(fileOffset, fileOffset + loadBytes) };
+  return { writes: [content, ...zeroWrites(loadAddress + loadBytes, end - loadAddress - loadBytes)], entry, end };
 }
 
-function information(options: BootOptions, module: MemoryWrite | undefined, commandLine: MemoryWrite): MemoryWrite[] {
-  const modules = START_INFO_ADDRESS + INFO_SIZE;
-  const memoryMap = modules + MODULE_SIZE;
-  const map = options.memoryMap.reduce((list, { start, sizeBytes, type }) => list.u32(20).u64(start).u64(sizeBytes).u32(type), new ByteBuilder()).build();
-  const loaderName = memoryMap + map.length;
-  // The module's text goes behind the command line.
-  const moduleText = COMMAND_LINE_ADDRESS + alignUp(commandLine.bytes.length, 16);
-  const upper = options.memoryMap.find(({ start, type }) => start === 0x100000 && type === E820_RAM);
+function loadElf(request: BootRequest): Loaded {
+  if (!isElf(request.kernel))
+    throw kernelError(request, 'its multiboot header has no load addresses and it is no ELF file');
+  const elf = readElf(request);
+  // The entry point is a virtual address; where segments are linked apart from their load address it moves with them.
+  const home = elf.segments.find(
+    ({ virtual, memoryBytes }) => elf.entry >= virtual && elf.entry < virtual + memoryBytes,
+  );
+  const physical = home ? elf.entry - home.virtual + home.physical : elf.entry;
+  const inside = elf.segments.some(
+    (segment) => physical >= segment.physical && physical < segment.physical + segment.memoryBytes,
+  );
+  if (!inside || physical >= 2 ** 32) {
+    throw kernelError(request, `its entry point 0x${elf.entry.toString(16)} lies outside what is loaded`);
+  }
+  return { writes: loadSegments(request, elf), entry: physical, end: segmentsEnd(elf) };
+}
+
+/** The information structure, then the module, the memory map and the strings it points to. */
+function information(request: BootRequest, moduleStart: number | undefined): Uint8Array {
+  const { map } = request;
+  const modules = INFO_ADDRESS + INFO_BYTES;
+  const memoryMap = modules + MODULE_BYTES;
+  const loaderName = memoryMap + map.length * MAP_ENTRY_BYTES;
+  const moduleName = loaderName + LOADER_NAME.length + 1;
+  const hasModule = request.initrd !== undefined && moduleStart !== undefined;
   const flags = INFO_MEMORY | INFO_COMMAND_LINE | INFO_MODULES | INFO_MEMORY_MAP | INFO_LOADER_NAME;
-  const builder = new ByteBuilder()
+
+  const info = new ByteBuilder()
     .u32(flags)
-    .u32(LOWER_MEMORY_KIB)
-    .u32((upper?.sizeBytes ?? 0) / 1024)
-    .u32(0) // boot device: none
-    .u32(commandLine.guestPhysical)
-    .u32(module ? 1 : 0)
+    .u32(CONVENTIONAL_END >> 10)
+    .u32((highMemoryEnd(map) - HIGH_MEMORY_START) / 1024)
+    .u32(0) // boot device
+    .u32(COMMAND_LINE_ADDRESS)
+    .u32(hasModule ? 1 : 0)
     .u32(modules)
-    .zeros(16) // no symbols
-    .u32(map.length)
+    .zeros(16) // symbols
+    .u32(map.length * MAP_ENTRY_BYTES)
     .u32(memoryMap)
     .zeros(12) // drives, configuration table
     .u32(loaderName);
-  builder.zeros(INFO_SIZE - builder.length);
-  builder.u32(module?.guestPhysical ?? 0).u32(module ? module.guestPhysical + module.bytes.length : 0).u32(moduleText).u32(0);
-  builder.raw(map).text(LOADER_NAME).u8(0);
-  const writes: MemoryWrite[] = [{ guestPhysical: START_INFO_ADDRESS, bytes: builder.build() }];
-  if (options.initrd) writes.push({ guestPhysical: moduleText, bytes: concatBytes([asciiBytes(options.initrd.name), Uint8Array.of(0)]) });
-  return writes;
+  info.zeros(INFO_BYTES - info.length);
+  if (hasModule)
+    info
+      .u32(moduleStart)
+      .u32(moduleStart + request.initrd.length)
+      .u32(moduleName)
+      .u32(0);
+  else info.zeros(MODULE_BYTES);
+  for (const { start, sizeBytes, type } of map)
+    info
+      .u32(MAP_ENTRY_BYTES - 4)
+      .u64(start)
+      .u64(sizeBytes)
+      .u32(type);
+  return info
+    .text(`${LOADER_NAME}\0`)
+    .text(`${(request.initrdName ?? 'initrd').slice(0, 1024)}\0`)
+    .build();
 }
