@@ -26,7 +26,7 @@
  */
 import { CPU_CR4, CPU_EXC, CPU_EXC_ERROR, CPU_MXCSR, CPU_SCRATCH, EXC_UD, EXC_XM } from "../layout";
 import { CR4_OSXMMEXCPT } from "./bits";
-import { clearExceptions, DE, dropFlags, exc, IE, INTEGER_BIT, OE, PE, raiseFlags, rE, roundTo, rSig, UE, ZE } from "./fpu/core";
+import { clearExceptions, DE, exc, IE, INTEGER_BIT, PE, raiseFlags, rE, roundTo, rSig, ZE } from "./fpu/core";
 import { addRaw, divideRaw, multiplyRaw, rawE, rawLow, rawNegative, rawSig, squareRootRaw } from "./fpu/raw";
 
 export const SSE_ADD: u32 = 0;
@@ -368,11 +368,7 @@ function convertFormat(v: u64, fromSingle: bool, mxcsr: u32): u64 {
     return signOf(negative, single) | infinity(single) | quietBit(single) | payload;
   }
   if (unpackedDenormal) raiseFlags(DE);
-  const before = exc & PE;
-  const converted = finish(negative, unpackedE - bias(fromSingle) + bias(single), unpackedSig, 0, single, mxcsr);
-  // Unlike arithmetic, a conversion that stops for OE or UE says nothing of PE.
-  if (exc & (OE | UE) & ~(mxcsr >> MXCSR_MASK_SHIFT)) dropFlags(PE & ~before);
-  return converted;
+  return finish(negative, unpackedE - bias(fromSingle) + bias(single), unpackedSig, 0, single, mxcsr);
 }
 
 /** To an integer of `bits` (32 or 64); what does not fit gives the integer indefinite and IE. */

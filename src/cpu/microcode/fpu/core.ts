@@ -112,6 +112,7 @@ export function roundTo(
     if (tiny && !(mask & UE)) {
       exc |= UE;
       e += wrap;
+      if (e < 1 && emax < 0x7fff) e = 1; // a conversion: no result is stored, PE tells of the significand
       if (e < 1) {
         // Beyond what wrapping reaches (FSCALE): zero, inexact.
         exc |= PE;
@@ -163,7 +164,7 @@ export function roundTo(
       e -= wrap;
       rE = e;
       rSig = sig;
-      if (e >= emax) {
+      if (e >= emax && emax == 0x7fff) {
         // Beyond what wrapping reaches: infinity whatever the rounding.
         exc |= PE | C1;
         rE = emax;
