@@ -3,3 +3,4 @@ export * from "./system";
 export * from "./dispatch";
 export * from "./fpu";
 export * from "./sse";
+export { div128, idiv128 } from "./divide";
