@@ -133,7 +133,6 @@ export const CPU_FDS = 0x4a2; // u16
 export const CPU_MXCSR = 0x4a4; // u32
 export const CPU_FPU_STORE = 0x4a8; // u32: 1 = what the last fpuStore* computed may be written to memory (no unmasked exception)
 export const CPU_FPR = 0x500; // 8 x 16 bytes, physical registers R0..R7: u64 significand, u16 sign and exponent; MM0..7 are the significands
-export const CPU_FPU_IMAGE = 0x580; // 512 bytes: FXSAVE, FNSAVE and environment images on their way to or from memory
 
 export const CPU_TLB_LOG_COUNT = 0x700; // u32: entries in CPU_TLB_LOG
 export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
@@ -154,6 +153,7 @@ export const JUMP_CACHE_ENTRIES = 4096;
 export const CPU_WALK = 0x1200; // 128 bytes: entries of the page walk under way (microcode)
 export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (microcode)
 
+export const CPU_FPU_IMAGE = 0x15000; // 512 bytes: FXSAVE, FNSAVE and environment images on their way to or from memory
 export const CPU_IMAGE = 0x14000; // 4096 bytes: frame, TSS or XSAVE image that microcode builds or reads
 export const CPU_TLB_LOG = 0x12000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 6 KiB
 
