@@ -9,7 +9,6 @@ import { move } from './move.ts';
 import { multiply } from './multiply.ts';
 import { segment } from './segment.ts';
 import { shift } from './shift.ts';
-import { shift } from './shift.ts';
 import { sse } from './sse/index.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
