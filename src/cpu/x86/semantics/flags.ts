@@ -108,10 +108,10 @@ export class Flags {
   }
 
   /**
-   * Sets what is given and leaves the rest: `result` decides ZF SF PF; `cf`, `of`, `af` are i32 truths of 0 or 1. When
-   * `result` is given without `af`, AF becomes 0.
+   * Sets what is given and leaves the rest: `result` decides ZF SF PF; `cf`, `of`, `af` are i32 truths of 0 or 1; `ov` is OF
+   * as the sign of an i64. When `result` is given without `af`, AF becomes 0.
    */
-  put(parts: { bits?: number; result?: Int; cf?: Expr<'i32'>; of?: Expr<'i32'>; af?: Expr<'i32'> }): void {
+  put(parts: { bits?: number; result?: Int; cf?: Expr<'i32'>; of?: Expr<'i32'>; ov?: Expr<'i64'>; af?: Expr<'i32'> }): void {
     this.last = undefined;
     if (parts.result !== undefined) {
       this.set('res', wide(parts.result, parts.bits ?? 64));
@@ -121,6 +121,7 @@ export class Flags {
     }
     if (parts.cf !== undefined) this.set('cf', parts.cf.toI64());
     if (parts.of !== undefined) this.set('ov', parts.of.toI64().shl(i64(63)));
+    if (parts.ov !== undefined) this.set('ov', parts.ov);
   }
 
   /** Sets all six from their bits in RFLAGS positions. */
