@@ -153,7 +153,7 @@ export const JUMP_CACHE_ENTRIES = 4096;
 export const CPU_WALK = 0x1200; // 128 bytes: entries of the page walk under way (microcode)
 export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (microcode)
 
-export const CPU_FPU_IMAGE = 0x15000; // 512 bytes: FXSAVE, FNSAVE and environment images on their way to or from memory
+export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images, 80-bit values, on their way to or from memory
 export const CPU_IMAGE = 0x14000; // 4096 bytes: frame, TSS or XSAVE image that microcode builds or reads
 export const CPU_TLB_LOG = 0x12000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 6 KiB
 
