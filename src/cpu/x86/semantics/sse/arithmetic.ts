@@ -1,10 +1,10 @@
 /** ADD SUB MUL DIV SQRT MIN MAX of both precisions, packed and scalar; horizontal and alternating forms. SDM volume 2. */
-import { type Expr, type FloatType, i32, type IntType, select } from '../../../../wasm/expr.ts';
-import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
+import { type Expr, i32, select } from '../../../../wasm/expr.ts';
+import type { Int, Semantics, SemanticsTable, X86 } from '../context.ts';
 import { putScratch, scratch, source } from './operands.ts';
 import {
-  compareFloats, defaultMode, denormalLanes, type Float, floatOp, isFinite, isNormal, isNumber, nanLanes, notDenormal, notFiniteLanes,
-  notNormalLanes, type Precision, zero, zeroLanes,
+  compareFloats, defaultMode, denormalLanes, floatOp, isFinite, isNormal, isNumber, nanLanes, notDenormal, notFiniteLanes,
+  notNormalLanes, type Precision, toBits, toFloat, zero, zeroLanes,
 } from './ordinary.ts'; // prettier-ignore
 import { anyTrue, lanes, pick, splat, type Vector, vector } from './simd.ts';
 
@@ -21,15 +21,9 @@ interface Attempt {
   readonly sure: Expr<'i32'>;
 }
 
-function asFloat(bits: Precision, value: Int): Float {
-  return value.reinterpret<FloatType>(bits === 64 ? 'f64' : 'f32');
-}
-function asBits(x: X86, bits: Precision, number: Float): Int {
-  return x.let(number.reinterpret<IntType>(intType(bits)));
-}
 
 function attemptScalar(x: X86, bits: Precision, operation: Operation, a: Int, b: Int): Attempt {
-  const [fa, fb] = [x.let(asFloat(bits, a)), x.let(asFloat(bits, b))];
+  const [fa, fb] = [x.let(toFloat(a)), x.let(toFloat(b))];
   if (operation === 'min' || operation === 'max') {
     const first = compareFloats(operation === 'min' ? 'lt' : 'gt', fa, fb);
     const sure = isNumber(fa).and(isNumber(fb)).and(notDenormal(a)).and(notDenormal(b));
@@ -37,12 +31,12 @@ function attemptScalar(x: X86, bits: Precision, operation: Operation, a: Int, b:
   }
   if (operation === 'sqrt') {
     const sure = defaultMode(x).and(notDenormal(b)).and(compareFloats('ge', fb, zero(bits)));
-    return { result: asBits(x, bits, fb.float('sqrt')), sure };
+    return { result: x.let(toBits(fb.float('sqrt'))), sure };
   }
   if (operation === 'addsub') throw new RangeError('addsub is packed only');
   const number = x.let(fa.float(operation, fb));
   const operands = defaultMode(x).and(notDenormal(a)).and(notDenormal(b));
-  const result = asBits(x, bits, number);
+  const result = x.let(toBits(number));
   if (operation === 'add' || operation === 'sub') return { result, sure: operands.and(isFinite(bits, number)) };
   // Zero is exact when it comes from a zero.
   let zeroOperand = compareFloats('eq', fa, zero(bits));

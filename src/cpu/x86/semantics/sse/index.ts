@@ -1,10 +1,13 @@
 /** SSE to SSE4.2, AES-NI, PCLMULQDQ and SHA: one table of definitions. */
 import type { SemanticsTable } from '../context.ts';
+import { approximate } from './approximate.ts';
 import { arithmetic } from './arithmetic.ts';
+import { compare } from './compare.ts';
+import { convert } from './convert.ts';
 import { moves } from './moves.ts';
 import { checked } from './operands.ts';
 import { packed } from './packed.ts';
 import { shifts } from './shifts.ts';
 import { shuffles } from './shuffles.ts';
 
-export const sse: SemanticsTable = checked({ ...moves, ...arithmetic, ...packed, ...shifts, ...shuffles });
+export const sse: SemanticsTable = checked({ ...moves, ...arithmetic, ...compare, ...convert, ...approximate, ...packed, ...shifts, ...shuffles });

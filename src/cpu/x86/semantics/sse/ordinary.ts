@@ -6,7 +6,7 @@
  * a result that neither overflowed nor may have been tiny. Everything else goes to the exact microcode (sse-float.ts there).
  */
 import * as L from '../../../layout.ts';
-import { type Expr, f32Bits, f64, type FloatType, i32, i64 } from '../../../../wasm/expr.ts';
+import { type Expr, f32Bits, f64, type FloatType, i32, i64, type IntType } from '../../../../wasm/expr.ts';
 import type { Int, X86 } from '../context.ts';
 import { splat, type Vector, vector, type VectorOp } from './simd.ts';
 
@@ -39,6 +39,13 @@ export function notDenormal(value: Int): Expr<'i32'> {
 }
 
 export type Float = Expr<FloatType>;
+
+export function toFloat(bits: Int): Float {
+  return bits.reinterpret<FloatType>(bits.type === 'i64' ? 'f64' : 'f32');
+}
+export function toBits(number: Float): Int {
+  return number.reinterpret<IntType>(number.type === 'f64' ? 'i64' : 'i32');
+}
 
 export function infinity(bits: Precision): Float {
   return bits === 64 ? f64(Infinity) : f32Bits(0x7f800000);
