@@ -50,8 +50,8 @@ export interface LapicOptions extends Pick<DeviceContext, "clock" | "tracer"> {
   readonly bus: ApicBus;
   readonly cpu: LapicCpu;
   readonly tsc: GuestTsc;
-  /** IA32_APIC_BASE changed: the registers moved, or switched between memory, MSRs and nothing. */
-  readonly onBaseChange: () => void;
+  /** IA32_APIC_BASE or LINT0's entry changed: where the registers are, and whether the 8259 reaches the CPU. */
+  readonly onWiringChange: () => void;
 }
 
 export const APIC_DEFAULT_BASE = 0xfee00000;
@@ -117,7 +117,7 @@ export class Lapic implements Device, ApicBusAgent {
   private readonly initialId: number;
   private readonly bus: ApicBus;
   private readonly cpu: LapicCpu;
-  private readonly onBaseChange: () => void;
+  private readonly onWiringChange: () => void;
   private readonly timer: ApicTimer;
   private readonly trace: TracePoints<typeof EVENTS>;
 
@@ -145,12 +145,12 @@ export class Lapic implements Device, ApicBusAgent {
     this.bootProcessor = options.bootProcessor;
     this.bus = options.bus;
     this.cpu = options.cpu;
-    this.onBaseChange = options.onBaseChange;
+    this.onWiringChange = options.onWiringChange;
     this.trace = options.tracer.attach(EVENTS);
     this.timer = new ApicTimer(options.clock, options.tsc, () => this.deliverLocal(LVT_TIMER));
-    this.bus.addAgent(this);
     this.baseLow = this.resetBase();
-    this.init();
+    this.setDefaults();
+    this.bus.addAgent(this);
   }
 
   /** Power-up reset. */
@@ -158,11 +158,16 @@ export class Lapic implements Device, ApicBusAgent {
     this.baseLow = this.resetBase();
     this.baseHigh = 0;
     this.init();
-    this.onBaseChange();
   }
 
   /** What an INIT message does: everything but IA32_APIC_BASE, and the ID in x2APIC mode. */
   init(): void {
+    this.setDefaults();
+    this.onWiringChange();
+    this.update();
+  }
+
+  private setDefaults(): void {
     this.id = this.initialId;
     this.tpr_ = 0;
     this.ldr = 0;
@@ -178,7 +183,6 @@ export class Lapic implements Device, ApicBusAgent {
     this.lvt.fill(LVT_MASKED);
     this.timer.reset();
     if (this.x2apic) this.ldr = this.x2apicLdr();
-    this.update();
   }
 
   // ---- where the registers are ----
@@ -390,7 +394,7 @@ export class Lapic implements Device, ApicBusAgent {
     this.requested.words.set(reader.numbers("irr", 0xffffffff, 8));
     this.lvt.set(reader.numbers("lvt", 0xffffffff, 6));
     this.timer.load(reader.state("timer"));
-    this.onBaseChange();
+    this.onWiringChange();
     this.update();
   }
 
@@ -415,7 +419,7 @@ export class Lapic implements Device, ApicBusAgent {
         this.ldr = this.x2apicLdr();
       }
     }
-    this.onBaseChange();
+    this.onWiringChange();
     this.update();
     return true;
   }
@@ -503,6 +507,7 @@ export class Lapic implements Device, ApicBusAgent {
       case SVR:
         this.svr = value & SVR_WRITABLE;
         if (!(value & SVR_ENABLE)) this.lvt.forEach((entry, i) => (this.lvt[i] = entry | LVT_MASKED));
+        this.onWiringChange();
         this.update();
         break;
       case ESR:
@@ -546,6 +551,7 @@ export class Lapic implements Device, ApicBusAgent {
       const mode = (value >> 17) & 3;
       this.timer.setMode(mode === 1 ? "periodic" : mode === 2 ? "deadline" : "one-shot");
     }
+    if (register === LVT_LINT0) this.onWiringChange();
     this.update();
   }
 

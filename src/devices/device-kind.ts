@@ -1,0 +1,35 @@
+/** What a device that is added by name tells of itself, and what it is plugged into. */
+import type { Disposable } from "../base/events.ts";
+import type { CharBackend } from "../chardev/chardev.ts";
+import type { AddressSpace } from "../memory/address-space.ts";
+import type { PortSpace } from "../memory/port-space.ts";
+import type { Device, DeviceContext } from "./device.ts";
+import type { IrqLine } from "./irq/irq-line.ts";
+import type { PciBus } from "./pci/pci-bus.ts";
+import type { PropertyDeclaration } from "./properties.ts";
+
+/** Provided by a board. */
+export interface DeviceSockets extends DeviceContext {
+  readonly ports: PortSpace;
+  readonly space: AddressSpace;
+  readonly pci: PciBus;
+  /** Host memory for a device's own RAM or ROM; returns its offset. */
+  allocate(sizeBytes: number): number;
+  /** A new connection to an interrupt of the machine by its global number. */
+  gsi(number: number): IrqLine;
+  /** A backend by the ID the user gave it. */
+  chardev(id: string): CharBackend;
+  /** The guest asked for the end of the machine with this exit status. */
+  debugExit(status: number): void;
+}
+
+export type DeviceProperties = Readonly<Record<string, number | boolean | string>>;
+
+/** A kind of device as the catalogue knows it. */
+export interface DeviceKind {
+  readonly name: string;
+  readonly description: string;
+  readonly properties: Readonly<Record<string, PropertyDeclaration>>;
+  /** Makes one and plugs it in. */
+  create(sockets: DeviceSockets, properties: DeviceProperties): Device & Partial<Disposable>;
+}

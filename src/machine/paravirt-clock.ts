@@ -1,0 +1,162 @@
+/**
+ * KVM's paravirtual clock (Documentation/virt/kvm/x86/msr.rst and cpuid.rst): structures in guest memory that turn the
+ * guest's TSC into nanoseconds, and the wall clock at which that count began. The vCPU's TSC runs at one fixed rate, so a
+ * structure is written once, when the guest registers it, and stays true.
+ *
+ * Left out: steal time, asynchronous page faults, paravirtual EOI.
+ */
+import type { Clock } from "../base/clock.ts";
+import { ByteBuilder } from "../base/bytes.ts";
+import type { Device } from "../devices/device.ts";
+import type { GuestTsc } from "../devices/irq/apic-timer.ts";
+import type { DmaMemory } from "../memory/address-space.ts";
+import { type SavedState, StateReader } from "../state/state.ts";
+
+const MSR_WALL_CLOCK = 0x11;
+const MSR_SYSTEM_TIME = 0x12;
+const MSR_WALL_CLOCK_NEW = 0x4b564d00;
+const MSR_SYSTEM_TIME_NEW = 0x4b564d01;
+
+const SYSTEM_TIME_ENABLE = 1;
+const FLAG_TSC_STABLE = 0x01;
+const TIME_INFO_SIZE = 32;
+const WALL_CLOCK_SIZE = 12;
+
+const FEATURE_CLOCKSOURCE = 1 << 0;
+const FEATURE_NOP_IO_DELAY = 1 << 1;
+const FEATURE_CLOCKSOURCE2 = 1 << 3;
+const FEATURE_CLOCKSOURCE_STABLE = 1 << 24;
+
+export interface CpuidLeaf {
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
+/** The hypervisor's CPUID leaves, from 0x40000000: signature and features. Leaf 1 must also have ECX bit 31 set. */
+export const HYPERVISOR_CPUID: Readonly<Record<number, CpuidLeaf>> = {
+  0x40000000: { eax: 0x40000001, ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x0000004d }, // "KVMKVMKVM"
+  0x40000001: { eax: FEATURE_CLOCKSOURCE | FEATURE_NOP_IO_DELAY | FEATURE_CLOCKSOURCE2 | FEATURE_CLOCKSOURCE_STABLE, ebx: 0, ecx: 0, edx: 0 },
+};
+
+export interface ParavirtClockOptions {
+  readonly clock: Clock;
+  readonly memory: DmaMemory;
+  readonly tsc: GuestTsc;
+  readonly wallClockNs: () => number;
+}
+
+/** How TSC ticks become nanoseconds: ((ticks << shift) * multiplier) >> 32, shift negative for a right shift. */
+export function tscScale(hz: number): { multiplier: number; shift: number } {
+  let shift = 0;
+  let ticksPerSecond = hz;
+  // The multiplier is a 32-bit fraction of 2^32: bring 10^9 / hz into [0.5, 1).
+  while (ticksPerSecond <= 1e9) {
+    ticksPerSecond *= 2;
+    shift++;
+  }
+  while (ticksPerSecond > 2e9) {
+    ticksPerSecond /= 2;
+    shift--;
+  }
+  return { multiplier: Math.min(0xffffffff, Math.floor((1e9 / ticksPerSecond) * 0x1_0000_0000)), shift };
+}
+
+export class ParavirtClock implements Device {
+  readonly kind: string = "paravirt-clock";
+  /** Each vCPU's MSR_SYSTEM_TIME as written. */
+  private readonly systemTime: Map<number, number> = new Map();
+  private wallClock: number = 0;
+  private version: number = 0;
+  private readonly options: ParavirtClockOptions;
+
+  constructor(options: ParavirtClockOptions) {
+    this.options = options;
+  }
+
+  reset(): void {
+    this.systemTime.clear();
+    this.wallClock = 0;
+  }
+
+  /** Undefined: not one of this clock's registers. */
+  readMsr(cpu: number, msr: number): { low: number; high: number } | undefined {
+    if (msr === MSR_SYSTEM_TIME || msr === MSR_SYSTEM_TIME_NEW) return halves(this.systemTime.get(cpu) ?? 0);
+    if (msr === MSR_WALL_CLOCK || msr === MSR_WALL_CLOCK_NEW) return halves(this.wallClock);
+    return undefined;
+  }
+
+  writeMsr(cpu: number, msr: number, low: number, high: number): boolean {
+    const value = (high >>> 0) * 0x1_0000_0000 + (low >>> 0);
+    if (msr === MSR_SYSTEM_TIME || msr === MSR_SYSTEM_TIME_NEW) {
+      this.systemTime.set(cpu, value);
+      this.writeTimeInfo(value);
+      return true;
+    }
+    if (msr === MSR_WALL_CLOCK || msr === MSR_WALL_CLOCK_NEW) {
+      this.wallClock = value;
+      this.writeWallClock(value);
+      return true;
+    }
+    return false;
+  }
+
+  /** The guest's TSC or the virtual clock was set: the relation between them is another one now. */
+  timeChanged(): void {
+    for (const value of this.systemTime.values()) this.writeTimeInfo(value);
+  }
+
+  save(): SavedState {
+    return { kind: this.kind, version: 1, fields: { cpus: [...this.systemTime.keys()], systemTimes: [...this.systemTime.values()], wallClock: this.wallClock, version: this.version } };
+  }
+
+  load(state: SavedState): void {
+    const reader = new StateReader(state, this.kind, 1);
+    const cpus = reader.numbers("cpus", 0xffff);
+    const values = reader.numbers("systemTimes", Number.MAX_SAFE_INTEGER, cpus.length);
+    this.systemTime.clear();
+    cpus.forEach((cpu, i) => this.systemTime.set(cpu, values[i] ?? 0));
+    this.wallClock = reader.number("wallClock", 0);
+    this.version = reader.u32("version");
+    this.timeChanged();
+  }
+
+  private writeTimeInfo(value: number): void {
+    if (value % 2 !== SYSTEM_TIME_ENABLE) return;
+    // GUEST: the address is any number; what is not RAM there takes no harm, and past 2^53 nothing is.
+    const address = value - SYSTEM_TIME_ENABLE;
+    if (address > Number.MAX_SAFE_INTEGER - TIME_INFO_SIZE) return;
+    const { multiplier, shift } = tscScale(this.options.tsc.hz);
+    const info = new ByteBuilder()
+      .u32(this.nextVersion())
+      .u32(0)
+      .u64(this.options.tsc.read())
+      .u64(Math.floor(this.options.clock.now()))
+      .u32(multiplier)
+      .u8(shift & 0xff)
+      .u8(FLAG_TSC_STABLE)
+      .u16(0)
+      .build();
+    this.options.memory.writeBytes(address, info);
+  }
+
+  /** The wall clock when system time was 0. */
+  private writeWallClock(address: number): void {
+    if (address === 0 || address > Number.MAX_SAFE_INTEGER - WALL_CLOCK_SIZE) return;
+    const bootNs = this.options.wallClockNs() - this.options.clock.now();
+    const seconds = Math.floor(bootNs / 1e9);
+    const info = new ByteBuilder().u32(this.nextVersion()).u32(seconds).u32(Math.floor(bootNs - seconds * 1e9)).build();
+    this.options.memory.writeBytes(address, info);
+  }
+
+  /** Even: the structure is whole. */
+  private nextVersion(): number {
+    this.version = (this.version + 2) % 0x1_0000_0000;
+    return this.version;
+  }
+}
+
+function halves(value: number): { low: number; high: number } {
+  return { low: value % 0x1_0000_0000, high: Math.floor(value / 0x1_0000_0000) };
+}
