@@ -48,9 +48,9 @@ export function wrmsr(cpu: u32): i32 {
   return writeMsr(cpu, <u32>gpr(cpu, RCX), edxEax(cpu));
 }
 
-/** XGETBV: only XCR0. */
+/** XGETBV: XCR0, and what of it is in use (1), which is all. */
 export function xgetbv(cpu: u32): i32 {
-  if (<u32>gpr(cpu, RCX)) return raiseGp(cpu, 0);
+  if (<u32>gpr(cpu, RCX) > 1) return raiseGp(cpu, 0);
   setEdxEax(cpu, load<u64>(cpu, CPU_XCR0));
   return 0;
 }

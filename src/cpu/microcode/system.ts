@@ -18,3 +18,4 @@ export { cpuid, invpcid, rdmsr, rdpkru, rdtsc, wrmsr, wrpkru, xgetbv, xsetbvRegi
 export { cli, popf, pushf, setAc, sti } from "./program-flags";
 export { ins, outs, repCmps, repLods, repMovs, repScas, repStos } from "./string";
 export { syscall, sysenter, sysexit, sysret } from "./syscall";
+export { xrstor, xsave } from "./xsave";

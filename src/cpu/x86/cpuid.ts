@@ -109,7 +109,8 @@ export interface CpuModel {
   readonly features: ReadonlySet<string>;
 }
 
-const ALL = Object.keys(FEATURES);
+/** Protection keys would need their component in the XSAVE area, so that kernels can switch them. */
+const ALL = Object.keys(FEATURES).filter((name) => name !== 'pku');
 /** What the first AMD64 processors had. */
 const BASE64 =
   'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm hypervisor'.split(' ');

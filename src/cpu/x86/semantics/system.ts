@@ -141,6 +141,20 @@ function protectionKeys(name: string): Semantics {
 
 const rdpid: Semantics = (x) => x.write(0, x.state64(L.CPU_TSC_AUX).toInt(intType(x.width(0))));
 
+// ---- extended state ----
+
+/** XSAVE area for x87 and SSE: 512 bytes as FXSAVE has them and a header. */
+const XSAVE_AREA_BYTES = 576;
+
+function extendedState(name: string, access: 'read' | 'write', variant: number, ring0 = false): Semantics {
+  return (x) => {
+    requireCr4(x, CR4_OSXSAVE);
+    if (ring0) requireCpl0(x);
+    x.raiseIf(x.state32(L.CPU_CR0).and(i32(CR0_TS)).ne(i32(0)), L.EXC_NM);
+    x.microState(name, true, x.linear(XSAVE_AREA_BYTES, access), i32(x.insn.rexW ? 1 : 0), i32(variant));
+  };
+}
+
 // ---- ports ----
 
 /** Port number of operand `i`: an 8-bit immediate or DX. */
@@ -197,6 +211,12 @@ export const system: SemanticsTable = {
   CPUID: (x) => x.microState('cpuid', false),
   XGETBV: xgetbv,
   XSETBV: xsetbv,
+  XSAVE: extendedState('xsave', 'write', 0),
+  XSAVEOPT: extendedState('xsave', 'write', 1),
+  XSAVEC: extendedState('xsave', 'write', 2),
+  XSAVES: extendedState('xsave', 'write', 3, true),
+  XRSTOR: extendedState('xrstor', 'read', 0),
+  XRSTORS: extendedState('xrstor', 'read', 1, true),
   RDPKRU: protectionKeys('rdpkru'),
   WRPKRU: protectionKeys('wrpkru'),
   CLAC: setAc(0),
