@@ -4,3 +4,5 @@ export * from "./dispatch";
 export * from "./fpu";
 export * from "./sse";
 export { div128, idiv128 } from "./divide";
+export { pdep, pext, randomBits } from "./bit-fields";
+export { crc32 } from "./crc32";

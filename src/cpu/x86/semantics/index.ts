@@ -1,19 +1,27 @@
 /** Every instruction's definition, by the row names of the decode tables. */
 import { alu } from './alu.ts';
 import { atomicAndFlags } from './atomic.ts';
+import { bcd } from './bcd.ts';
 import { bit } from './bit.ts';
+import { bmi } from './bmi.ts';
 import type { Semantics, SemanticsTable } from './context.ts';
 import { control } from './control.ts';
+import { crc } from './crc.ts';
 import { farControl } from './far-control.ts';
 import { move } from './move.ts';
 import { multiply } from './multiply.ts';
+import { random } from './random.ts';
 import { segment } from './segment.ts';
 import { shift } from './shift.ts';
 import { sse } from './sse/index.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
 
-const FAMILIES: readonly SemanticsTable[] = [alu, atomicAndFlags, bit, control, farControl, move, multiply, segment, shift, sse, string, system];
+// prettier-ignore
+const FAMILIES: readonly SemanticsTable[] = [
+  alu, atomicAndFlags, bcd, bit, bmi, control, crc, farControl, move, multiply, random, segment, shift, sse, string,
+  system,
+];
 
 function merged(families: readonly SemanticsTable[]): SemanticsTable {
   const all: Record<string, Semantics> = {};
