@@ -5,37 +5,44 @@
  * The loader's own structures lie in low memory, below what a kernel may be loaded to (1 MiB).
  */
 import type { InitialState } from '../../accel/contract.ts';
-import { alignUp } from '../../base/bits.ts';
+import { alignDown, alignUp } from '../../base/bits.ts';
 import { ByteBuilder } from '../../base/bytes.ts';
 import { UserError } from '../../base/errors.ts';
-import { CONVENTIONAL_END, HIGH_MEMORY_START, describeSize, highMemoryEnd, type MemoryRange } from './memory-map.ts';
+import { CONVENTIONAL_END, HIGH_MEMORY_START, type MemoryRange, describeSize } from './memory-map.ts';
 
-export interface BootRequest {
-  readonly kernel: Uint8Array;
-  /** What messages call the kernel, usually its path. */
-  readonly kernelName?: string;
-  readonly initrd?: Uint8Array;
-  readonly initrdName?: string;
-  readonly commandLine?: string;
+export { E820_ACPI, E820_RAM, E820_RESERVED, type MemoryRange } from './memory-map.ts';
+
+/** A file with the name its user knows it by, for messages. */
+export interface BootFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface BootOptions {
+  readonly kernel: BootFile;
+  readonly initrd?: BootFile;
+  readonly commandLine: string;
   /** From `memoryMap`. */
-  readonly map: readonly MemoryRange[];
-  /** Address of the ACPI root pointer, where the machine has tables. */
-  readonly rsdp?: number;
+  readonly memoryMap: readonly MemoryRange[];
+  /** End of the RAM that may be used, below the ACPI tables. */
+  readonly ramEnd: number;
+  /** Where the ACPI root pointer is, 0 when there is none. */
+  readonly rsdp: number;
   /** Whether a VGA in text mode 3 (80 × 25) is what the kernel finds. */
   readonly vgaText?: boolean;
 }
 
 /** Bytes that go to guest physical memory before the first instruction. */
-export interface BootWrite {
+export interface MemoryWrite {
   readonly guestPhysical: number;
   readonly bytes: Uint8Array;
 }
 
-export type BootProtocol = 'linux64' | 'linux32' | 'pvh' | 'multiboot';
+export type BootProtocol = 'linux64' | 'linux32' | 'pvh' | 'elf64' | 'multiboot';
 
 export interface BootImage {
   readonly protocol: BootProtocol;
-  readonly writes: readonly BootWrite[];
+  readonly writes: readonly MemoryWrite[];
   readonly state: InitialState;
   /** Address of the structure that the protocol hands over: boot_params, hvm_start_info or the multiboot information. */
   readonly info: number;
@@ -57,12 +64,12 @@ const ZEROS: Uint8Array = new Uint8Array(0x10_0000);
 const encoder = new TextEncoder();
 
 /** "-kernel NAME: what is wrong with it" */
-export function kernelError(request: BootRequest, problem: string): UserError {
-  return new UserError(`-kernel ${request.kernelName ?? 'image'}: ${problem}`);
+export function kernelError(options: BootOptions, problem: string): UserError {
+  return new UserError(`-kernel ${options.kernel.name}: ${problem}.`);
 }
 
 /** What a BIOS leaves in its data area and kernels read: where the extended area starts, and how much lies below it. */
-export function biosDataArea(): BootWrite[] {
+export function biosDataArea(): MemoryWrite[] {
   return [
     { guestPhysical: BDA_EBDA_SEGMENT, bytes: new ByteBuilder().u16(CONVENTIONAL_END >> 4).build() },
     { guestPhysical: BDA_BASE_MEMORY_KIB, bytes: new ByteBuilder().u16(CONVENTIONAL_END >> 10).build() },
@@ -71,7 +78,7 @@ export function biosDataArea(): BootWrite[] {
 
 /** The command line with its NUL, to go to COMMAND_LINE_ADDRESS. */
 export function commandLineBytes(
-  request: BootRequest,
+  options: BootOptions,
   text: string,
   maxBytes: number = COMMAND_LINE_SIZE - 1,
 ): Uint8Array {
@@ -80,16 +87,16 @@ export function commandLineBytes(
   const limit = Math.min(maxBytes, COMMAND_LINE_SIZE - 1);
   if (length > limit) {
     throw new UserError(
-      `-append: the command line has ${length} bytes, but ${request.kernelName ?? 'the kernel'} takes at most ${limit}`,
+      `-append: the command line has ${length} bytes, but ${options.kernel.name} takes at most ${limit}.`,
     );
   }
-  if (bytes.indexOf(0) !== length) throw new UserError('-append: the command line contains a NUL character');
+  if (bytes.indexOf(0) !== length) throw new UserError('-append: the command line contains a NUL character.');
   return bytes;
 }
 
 /** Zeros over a range, as writes that share one block. */
-export function zeroWrites(start: number, sizeBytes: number): BootWrite[] {
-  const writes: BootWrite[] = [];
+export function zeroWrites(start: number, sizeBytes: number): MemoryWrite[] {
+  const writes: MemoryWrite[] = [];
   for (let done = 0; done < sizeBytes; done += ZEROS.length) {
     writes.push({ guestPhysical: start + done, bytes: ZEROS.subarray(0, Math.min(ZEROS.length, sizeBytes - done)) });
   }
@@ -97,36 +104,39 @@ export function zeroWrites(start: number, sizeBytes: number): BootWrite[] {
 }
 
 /** Checks that a part of the kernel goes to RAM from 1 MiB up. */
-export function checkKernelRange(request: BootRequest, start: number, sizeBytes: number): void {
+export function checkKernelRange(options: BootOptions, start: number, sizeBytes: number): void {
   if (start < HIGH_MEMORY_START) {
-    throw kernelError(request, `it wants to be loaded at 0x${start.toString(16)}, below 1 MiB`);
+    throw kernelError(options, `it wants to be loaded at 0x${start.toString(16)}, below 1 MiB`);
   }
-  const end = highMemoryEnd(request.map);
-  if (start + sizeBytes > end) throw memoryTooSmall(request, start + sizeBytes);
+  if (start + sizeBytes > options.ramEnd) throw memoryTooSmall(options, start + sizeBytes);
 }
 
 /** "-m 16 MiB: too small …", for something that needs memory up to `end`. */
-export function memoryTooSmall(request: BootRequest, end: number): UserError {
-  const last = request.map.at(-1);
-  const memoryBytes = last ? last.start + last.sizeBytes : 0;
+export function memoryTooSmall(options: BootOptions, end: number): UserError {
+  const memoryBytes = Math.max(...options.memoryMap.map(({ start, sizeBytes }) => start + sizeBytes));
   const needed = alignUp(end, 0x10_0000);
   return new UserError(
-    `-m ${describeSize(memoryBytes)}: too small for kernel ${request.kernelName ?? 'image'}, which needs memory up to ${describeSize(needed)}`,
+    `-m ${describeSize(memoryBytes)}: too small for kernel ${options.kernel.name}, which needs memory up to ${describeSize(needed)}.`,
   );
 }
 
 /**
- * Where the initrd goes: as high as it fits below `limit` (exclusive) and the end of RAM, on a page boundary.
+ * The initrd as high as it fits below `limit` (exclusive) and the end of RAM, on a page boundary.
  * @param above the first address that the kernel leaves free
  */
-export function placeInitrd(request: BootRequest, sizeBytes: number, above: number, limit: number): number {
-  const end = Math.min(highMemoryEnd(request.map), limit);
-  const start = Math.floor((end - sizeBytes) / PAGE) * PAGE;
-  if (start < above) {
+export function placeInitrd(
+  options: BootOptions,
+  { name, bytes }: BootFile,
+  above: number,
+  limit: number,
+): MemoryWrite {
+  const end = Math.min(options.ramEnd, limit);
+  const guestPhysical = alignDown(end - bytes.length, PAGE);
+  if (guestPhysical < above) {
     const room = Math.max(0, end - alignUp(above, PAGE));
     throw new UserError(
-      `-initrd ${request.initrdName ?? 'image'}: ${describeSize(sizeBytes)} do not fit into the ${describeSize(room)} between the kernel and the end of memory`,
+      `-initrd ${name}: ${describeSize(bytes.length)} do not fit into the ${describeSize(room)} between the kernel and the end of memory.`,
     );
   }
-  return start;
+  return { guestPhysical, bytes };
 }

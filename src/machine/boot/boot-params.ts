@@ -1,75 +1,62 @@
-/** Linux's boot_params, the "zero page" (Documentation/arch/x86/zero-page.rst): what the kernel is told about the machine. */
+/**
+ * Linux's boot_params, the "zero page" (Documentation/arch/x86/zero-page.rst): what the kernel is told about the machine, as its
+ * own setup code would have found it out from the BIOS.
+ */
 import { viewOf } from '../../base/bytes.ts';
-import { BOOT_PARAMS_ADDRESS, type BootOptions, type MemoryWrite } from './boot-image.ts';
+import { UserError } from '../../base/errors.ts';
+import { type BootOptions, COMMAND_LINE_ADDRESS, INFO_ADDRESS, type MemoryWrite } from './boot-image.ts';
+import * as H from './linux-header.ts';
+import { HIGH_MEMORY_START, e820Entries } from './memory-map.ts';
 
-const ACPI_RSDP_ADDR = 0x070;
-const ALT_MEM_K = 0x1e0;
-const E820_ENTRIES = 0x1e8;
-const SETUP_HEADER = 0x1f1;
-const BOOT_FLAG = 0x1fe;
-const JUMP_LENGTH = 0x201; // the header ends this far after 0x202
-const HEADER_MAGIC = 0x202;
-const TYPE_OF_LOADER = 0x210;
-const LOADFLAGS = 0x211;
-const CODE32_START = 0x214;
-const RAMDISK_IMAGE = 0x218;
-const RAMDISK_SIZE = 0x21c;
-const HEAP_END_PTR = 0x224;
-const CMD_LINE_PTR = 0x228;
-const KERNEL_ALIGNMENT = 0x230;
-const HEADER_LIMIT = 0x290;
-const E820_TABLE = 0x2d0;
-const E820_MAX = 128;
-
-const LOADED_HIGH = 0x01;
-const CAN_USE_HEAP = 0x80;
-const LOADER_UNDEFINED = 0xff;
-export const MAGIC_HDRS = 0x53726448; // "HdrS"
-/** Where the protected mode part of a bzImage is put. */
-export const HIGH_LOAD_ADDRESS = 0x100000;
-
-/** @param setup the beginning of a bzImage, whose setup header is passed on; without it (vmlinux) a minimal one is made */
-export function makeBootParams(
-  options: BootOptions,
-  commandLine: MemoryWrite,
-  initrd: MemoryWrite | undefined,
-  setup?: Uint8Array,
-): MemoryWrite {
-  const params = new Uint8Array(4096);
-  const view = viewOf(params);
-  if (setup) {
-    const headerEnd = Math.min(HEADER_MAGIC + (setup[JUMP_LENGTH] ?? 0), HEADER_LIMIT);
-    params.set(setup.subarray(SETUP_HEADER, headerEnd), SETUP_HEADER);
-  } else {
-    view.setUint16(BOOT_FLAG, 0xaa55, true);
-    view.setUint32(HEADER_MAGIC, MAGIC_HDRS, true);
-    view.setUint8(LOADFLAGS, LOADED_HIGH);
-    view.setUint32(KERNEL_ALIGNMENT, 0x1000000, true);
-  }
-  view.setUint8(TYPE_OF_LOADER, LOADER_UNDEFINED);
-  view.setUint8(LOADFLAGS, view.getUint8(LOADFLAGS) | CAN_USE_HEAP);
-  view.setUint16(HEAP_END_PTR, 0xfe00, true);
-  view.setUint32(CODE32_START, HIGH_LOAD_ADDRESS, true);
-  view.setUint32(CMD_LINE_PTR, commandLine.guestPhysical, true);
-  if (initrd) {
-    view.setUint32(RAMDISK_IMAGE, initrd.guestPhysical, true);
-    view.setUint32(RAMDISK_SIZE, initrd.bytes.length, true);
-  }
-  view.setUint32(ACPI_RSDP_ADDR, options.rsdp, true);
-  view.setUint32(ALT_MEM_K, Math.max(0, options.ramEnd - HIGH_LOAD_ADDRESS) / 1024, true);
-  writeE820(view, options);
-  return { guestPhysical: BOOT_PARAMS_ADDRESS, bytes: params };
+/** The kernel as it was loaded. */
+export interface LoadedKernel {
+  readonly address: number;
+  /** The kernel's own setup header, from SETUP_SECTS on; a vmlinux has none. */
+  readonly setupHeader?: Uint8Array;
+  readonly initrd?: MemoryWrite | undefined;
 }
 
-function writeE820(view: DataView, { memoryMap }: BootOptions): void {
-  const entries = memoryMap.slice(0, E820_MAX);
-  view.setUint8(E820_ENTRIES, entries.length);
-  entries.forEach(({ start, sizeBytes, type }, i) => {
-    const at = E820_TABLE + i * 20;
-    view.setUint32(at, start % 0x1_0000_0000, true);
-    view.setUint32(at + 4, Math.floor(start / 0x1_0000_0000), true);
-    view.setUint32(at + 8, sizeBytes % 0x1_0000_0000, true);
-    view.setUint32(at + 12, Math.floor(sizeBytes / 0x1_0000_0000), true);
-    view.setUint32(at + 16, type, true);
-  });
+export function bootParams(options: BootOptions, { address, setupHeader, initrd }: LoadedKernel): MemoryWrite {
+  const params = new Uint8Array(H.BOOT_PARAMS_SIZE);
+  const view = viewOf(params);
+  if (setupHeader) {
+    params.set(setupHeader, H.SETUP_SECTS);
+  } else {
+    view.setUint16(H.BOOT_FLAG, H.BOOT_FLAG_VALUE, true);
+    view.setUint32(H.HEADER, H.HEADER_MAGIC, true);
+    view.setUint16(H.VERSION, H.VERSION_2_15, true);
+    view.setUint8(H.LOADFLAGS, H.LOADED_HIGH);
+    view.setUint32(H.KERNEL_ALIGNMENT, 0x100_0000, true);
+  }
+  view.setUint16(H.VID_MODE, H.VID_MODE_NORMAL, true);
+  view.setUint8(H.TYPE_OF_LOADER, H.LOADER_UNDEFINED);
+  view.setUint32(H.CODE32_START, address, true);
+  view.setUint32(H.CMD_LINE_PTR, COMMAND_LINE_ADDRESS, true);
+  view.setUint32(H.RAMDISK_IMAGE, initrd?.guestPhysical ?? 0, true);
+  view.setUint32(H.RAMDISK_SIZE, initrd?.bytes.length ?? 0, true);
+  view.setUint32(H.ACPI_RSDP_ADDR, options.rsdp, true);
+  describeMemory(options, params);
+  if (options.vgaText === true) describeScreen(params);
+  return { guestPhysical: INFO_ADDRESS, bytes: params };
+}
+
+function describeMemory({ memoryMap, ramEnd }: BootOptions, params: Uint8Array): void {
+  const view = viewOf(params);
+  if (memoryMap.length > H.E820_MAX_ENTRIES) {
+    throw new UserError(`-m: the memory map has more than ${H.E820_MAX_ENTRIES} entries.`);
+  }
+  view.setUint8(H.E820_COUNT, memoryMap.length);
+  params.set(e820Entries(memoryMap), H.E820_TABLE);
+  const highKib = (ramEnd - HIGH_MEMORY_START) / 1024;
+  view.setUint32(H.ALT_MEM_K, highKib, true);
+  view.setUint16(H.SCREEN_INFO + H.SCREEN_EXT_MEM_K, Math.min(highKib, H.EXT_MEM_K_MAX), true);
+}
+
+/** The VGA text mode that a BIOS leaves. */
+function describeScreen(params: Uint8Array): void {
+  params[H.SCREEN_INFO + H.SCREEN_MODE] = 3;
+  params[H.SCREEN_INFO + H.SCREEN_COLUMNS] = 80;
+  params[H.SCREEN_INFO + H.SCREEN_LINES] = 25;
+  params[H.SCREEN_INFO + H.SCREEN_IS_VGA] = 1;
+  viewOf(params).setUint16(H.SCREEN_INFO + H.SCREEN_POINTS, 16, true);
 }

@@ -5,7 +5,7 @@
  * The file comes from outside: each offset and size is checked against its length before it is used.
  */
 import { asciiText, viewOf } from '../../base/bytes.ts';
-import { type BootRequest, type BootWrite, checkKernelRange, kernelError, zeroWrites } from './boot-image.ts';
+import { type BootOptions, type MemoryWrite, checkKernelRange, kernelError, zeroWrites } from './boot-image.ts';
 
 export interface ElfNote {
   readonly owner: string;
@@ -65,25 +65,25 @@ interface ProgramHeader {
   readonly memoryBytes: number;
 }
 
-/** Reads `request.kernel`; throws UserError for what is damaged, no program or for another processor. */
-export function readElf(request: BootRequest): ElfImage {
-  const file = request.kernel;
-  const cutOff = (): Error => kernelError(request, `a damaged ELF file: it is cut off at ${file.length} bytes`);
+/** Reads `options.kernel`; throws UserError for what is damaged, no program or for another processor. */
+export function readElf(options: BootOptions): ElfImage {
+  const file = options.kernel.bytes;
+  const cutOff = (): Error => kernelError(options, `a damaged ELF file: it is cut off at ${file.length} bytes`);
   if (file.length < 52) throw cutOff();
   const view = viewOf(file);
   const elfClass = view.getUint8(4);
   if ((elfClass !== CLASS_32 && elfClass !== CLASS_64) || view.getUint8(5) !== LITTLE_ENDIAN) {
-    throw kernelError(request, 'an ELF file, but not a little-endian one as x86-64 needs');
+    throw kernelError(options, 'an ELF file, but not a little-endian one as x86-64 needs');
   }
   const machine = view.getUint16(18, true);
   if (machine !== EM_386 && machine !== EM_X86_64) {
     throw kernelError(
-      request,
+      options,
       `an ELF file for ${MACHINES[machine] ?? `machine type ${machine}`}, but this machine is x86-64`,
     );
   }
   const type = view.getUint16(16, true);
-  if (type !== ET_EXEC && type !== ET_DYN) throw kernelError(request, 'an ELF file, but no executable');
+  if (type !== ET_EXEC && type !== ET_DYN) throw kernelError(options, 'an ELF file, but no executable');
 
   const is64 = elfClass === CLASS_64;
   if (is64 && file.length < 64) throw cutOff();
@@ -91,7 +91,7 @@ export function readElf(request: BootRequest): ElfImage {
   const entryBytes = view.getUint16(is64 ? 54 : 42, true);
   const count = view.getUint16(is64 ? 56 : 44, true);
   if (count > 0 && entryBytes < (is64 ? 56 : 32))
-    throw kernelError(request, 'a damaged ELF file: its program headers are too short');
+    throw kernelError(options, 'a damaged ELF file: its program headers are too short');
   if (tableOffset + count * entryBytes > file.length) throw cutOff();
 
   const headers = Array.from({ length: count }, (_, i) => programHeader(view, tableOffset + i * entryBytes, is64));
@@ -104,10 +104,10 @@ export function readElf(request: BootRequest): ElfImage {
     .map((header) => {
       const { virtual, physical, fileBytes, memoryBytes } = header;
       if (fileBytes > memoryBytes)
-        throw kernelError(request, 'a damaged ELF file: a segment is larger in the file than in memory');
+        throw kernelError(options, 'a damaged ELF file: a segment is larger in the file than in memory');
       return { virtual, physical, memoryBytes, content: contentOf(header) };
     });
-  if (segments.length === 0) throw kernelError(request, 'an ELF file with nothing to load');
+  if (segments.length === 0) throw kernelError(options, 'an ELF file with nothing to load');
   return {
     is64,
     entry: is64 ? readU64(view, 24) : view.getUint32(24, true),
@@ -117,9 +117,9 @@ export function readElf(request: BootRequest): ElfImage {
 }
 
 /** The writes that load all segments at their physical addresses. */
-export function loadSegments(request: BootRequest, elf: ElfImage): BootWrite[] {
+export function loadSegments(options: BootOptions, elf: ElfImage): MemoryWrite[] {
   return elf.segments.flatMap(({ physical, content, memoryBytes }) => {
-    checkKernelRange(request, physical, memoryBytes);
+    checkKernelRange(options, physical, memoryBytes);
     return [
       { guestPhysical: physical, bytes: content },
       ...zeroWrites(physical + content.length, memoryBytes - content.length),
@@ -130,6 +130,19 @@ export function loadSegments(request: BootRequest, elf: ElfImage): BootWrite[] {
 /** The first address behind all segments. */
 export function segmentsEnd(elf: ElfImage): number {
   return Math.max(...elf.segments.map(({ physical, memoryBytes }) => physical + memoryBytes));
+}
+
+/**
+ * The physical address of the entry point. The header gives a virtual one, where segments are linked apart from their load
+ * address; vmlinux gives a physical one right away.
+ */
+export function physicalEntry(options: BootOptions, { entry, segments }: ElfImage): number {
+  if (segments.some(({ physical, memoryBytes }) => entry >= physical && entry < physical + memoryBytes)) return entry;
+  const home = segments.find(({ virtual, memoryBytes }) => entry >= virtual && entry < virtual + memoryBytes);
+  if (home === undefined) {
+    throw kernelError(options, `its entry point 0x${entry.toString(16)} lies outside what is loaded`);
+  }
+  return entry - home.virtual + home.physical;
 }
 
 /** Above 2^53 the value is rounded, which no check lets pass. */

@@ -29,11 +29,13 @@ export const HEADER_LAST = 0x280;
 
 export const BOOT_FLAG_VALUE = 0xaa55;
 export const HEADER_MAGIC = 0x5372_6448; // "HdrS"
+export const VERSION_2_15 = 0x20f;
 export const LOADED_HIGH = 0x01;
 export const XLF_KERNEL_64 = 0x01; // has the 64-bit entry point at 0x200
 export const XLF_CAN_BE_LOADED_ABOVE_4G = 0x02;
 export const LOADER_UNDEFINED = 0xff; // a loader without a number of its own
 export const VID_MODE_NORMAL = 0xffff;
+export const EXT_MEM_K_MAX = 0xfc00; // what BIOS function 15h/88h can say: 63 MiB
 
 // Fields of boot_params outside the setup header
 export const SCREEN_INFO = 0x000;

@@ -1,18 +1,17 @@
 /**
- * Starts a Linux kernel image (bzImage) as Documentation/arch/x86/boot.rst describes for loaders that skip the real-mode setup
- * code: by the 64-bit entry point where the kernel has one, else by the 32-bit one.
+ * Starts a Linux kernel as Documentation/arch/x86/boot.rst describes for loaders that skip the real-mode setup code: a bzImage by
+ * its 64-bit entry point where it has one, else by the 32-bit one; an uncompressed 64-bit kernel (vmlinux) at its ELF entry point.
  *
  * Leaves out zImages (protected-mode code loaded low, gone since Linux 2.6.30) and kernels older than protocol 2.02.
  */
 import { alignUp } from '../../base/bits.ts';
 import { viewOf } from '../../base/bytes.ts';
-import { UserError } from '../../base/errors.ts';
 import {
   type BootImage,
-  type BootRequest,
-  type BootWrite,
+  type BootOptions,
   COMMAND_LINE_ADDRESS,
   INFO_ADDRESS,
+  type MemoryWrite,
   PAGE_TABLE_ADDRESS,
   biosDataArea,
   checkKernelRange,
@@ -21,111 +20,94 @@ import {
   memoryTooSmall,
   placeInitrd,
 } from './boot-image.ts';
+import { bootParams } from './boot-params.ts';
+import { type ElfImage, loadSegments, physicalEntry, segmentsEnd } from './elf.ts';
 import * as H from './linux-header.ts';
-import { HIGH_MEMORY_START, e820Entries, highMemoryEnd } from './memory-map.ts';
+import { HIGH_MEMORY_START } from './memory-map.ts';
 import { BOOT_CS, BOOT_DS, GDT, flatGdt, identityPageTables } from './processor-tables.ts';
 
 /** The 64-bit entry point lies behind the 32-bit one. */
 const ENTRY64_OFFSET = 0x200;
 const OLDEST_VERSION = 0x202; // introduced cmd_line_ptr
+const SELECTORS = { codeSelector: BOOT_CS, dataSelector: BOOT_DS, gdt: GDT };
 
 export function isLinuxImage(kernel: Uint8Array): boolean {
-  if (kernel.length < H.LOADFLAGS + 1) return false;
+  if (kernel.length < H.HEADER + 4) return false;
   const view = viewOf(kernel);
   return view.getUint16(H.BOOT_FLAG, true) === H.BOOT_FLAG_VALUE && view.getUint32(H.HEADER, true) === H.HEADER_MAGIC;
 }
 
-export function prepareLinux(request: BootRequest): BootImage {
-  const { kernel } = request;
-  if (kernel.length < H.HEADER_LAST) throw kernelError(request, 'the file is cut off within the setup header');
+export function prepareLinux(options: BootOptions): BootImage {
+  const kernel = options.kernel.bytes;
+  if (kernel.length < H.HEADER_LAST) throw kernelError(options, 'the file is cut off within the setup header');
   const header = H.readLinuxHeader(kernel);
-  checkHeader(request, header);
+  checkHeader(options, header);
 
-  const load = header.relocatable && header.preferredAddress !== 0 ? header.preferredAddress : HIGH_MEMORY_START;
+  const address = header.relocatable && header.preferredAddress !== 0 ? header.preferredAddress : HIGH_MEMORY_START;
   const code = kernel.subarray(header.codeOffset);
-  checkKernelRange(request, load, code.length);
+  checkKernelRange(options, address, code.length);
   // It runs at the preferred address or, when it may run anywhere, at the first aligned one where it was loaded.
-  const runsAt = Math.max(alignUp(load, header.relocatable ? header.alignment : 1), header.preferredAddress);
-  const kernelEnd = Math.max(load + code.length, runsAt + header.initBytes);
-  if (kernelEnd > highMemoryEnd(request.map)) throw memoryTooSmall(request, kernelEnd);
+  const runsAt = Math.max(alignUp(address, header.relocatable ? header.alignment : 1), header.preferredAddress);
+  const kernelEnd = Math.max(address + code.length, runsAt + header.initBytes);
+  if (kernelEnd > options.ramEnd) throw memoryTooSmall(options, kernelEnd);
 
-  const commandLine = commandLineBytes(request, request.commandLine ?? '', header.commandLineBytes);
-  const params = bootParams(request, header, load);
-  const writes: BootWrite[] = [
+  const initrd = options.initrd && placeInitrd(options, options.initrd, kernelEnd, header.initrdLimit);
+  const setupHeader = kernel.subarray(H.SETUP_SECTS, header.headerEnd);
+  const writes: MemoryWrite[] = [
     ...biosDataArea(),
-    { guestPhysical: load, bytes: code },
-    { guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLine },
-    { guestPhysical: INFO_ADDRESS, bytes: params },
+    { guestPhysical: address, bytes: code },
+    {
+      guestPhysical: COMMAND_LINE_ADDRESS,
+      bytes: commandLineBytes(options, options.commandLine, header.commandLineBytes),
+    },
+    bootParams(options, { address, setupHeader, initrd }),
   ];
-  if (request.initrd) {
-    const start = placeInitrd(request, request.initrd.length, kernelEnd, header.initrdLimit);
-    viewOf(params).setUint32(H.RAMDISK_IMAGE, start, true);
-    viewOf(params).setUint32(H.RAMDISK_SIZE, request.initrd.length, true);
-    writes.push({ guestPhysical: start, bytes: request.initrd });
-  }
-
-  const selectors = { codeSelector: BOOT_CS, dataSelector: BOOT_DS, gdt: GDT };
-  if ((header.loadFlags64 & H.XLF_KERNEL_64) !== 0) {
-    return {
-      protocol: 'linux64',
-      info: INFO_ADDRESS,
-      writes: [...writes, flatGdt(64), identityPageTables()],
-      state: {
-        mode: 'long',
-        rip: load + ENTRY64_OFFSET,
-        registers: { rsi: INFO_ADDRESS },
-        cr3: PAGE_TABLE_ADDRESS,
-        ...selectors,
-      },
-    };
-  }
+  if (initrd) writes.push(initrd);
+  if ((header.loadFlags64 & H.XLF_KERNEL_64) !== 0) return enter64('linux64', address + ENTRY64_OFFSET, writes);
   return {
     protocol: 'linux32',
     info: INFO_ADDRESS,
     writes: [...writes, flatGdt(32)],
-    state: { mode: 'protected', rip: load, registers: { esi: INFO_ADDRESS, ebp: 0, edi: 0, ebx: 0 }, ...selectors },
+    state: { mode: 'protected', rip: address, registers: { esi: INFO_ADDRESS, ebp: 0, edi: 0, ebx: 0 }, ...SELECTORS },
   };
 }
 
-function checkHeader(request: BootRequest, header: H.LinuxHeader): void {
-  const { version, loadFlags, codeOffset, codeBytes, alignment } = header;
-  if (version < OLDEST_VERSION) {
-    throw kernelError(request, `its boot protocol is ${version >> 8}.${version & 0xff}; at least 2.2 is needed`);
-  }
-  if ((loadFlags & H.LOADED_HIGH) === 0) throw kernelError(request, 'a zImage; only bzImages can be started');
-  if (request.kernel.length < codeOffset + codeBytes || request.kernel.length <= codeOffset) {
-    throw kernelError(request, `the file is cut off: ${request.kernel.length} bytes of ${codeOffset + codeBytes}`);
-  }
-  if (!Number.isInteger(Math.log2(alignment)))
-    throw kernelError(request, 'its setup header names no power of two as alignment');
+/** An uncompressed kernel without a PVH entry point: entered in 64-bit mode like a bzImage behind its decompressor. */
+export function prepareLinuxElf(options: BootOptions, elf: ElfImage): BootImage {
+  const entry = physicalEntry(options, elf);
+  const end = segmentsEnd(elf);
+  const initrd = options.initrd && placeInitrd(options, options.initrd, end, 2 ** 32);
+  const writes: MemoryWrite[] = [
+    ...biosDataArea(),
+    ...loadSegments(options, elf),
+    { guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLineBytes(options, options.commandLine) },
+    bootParams(options, { address: entry, initrd }),
+  ];
+  if (initrd) writes.push(initrd);
+  return enter64('elf64', entry, writes);
 }
 
-/** boot_params: the kernel's own setup header, completed, and what the setup code would have asked the BIOS for. */
-function bootParams(request: BootRequest, header: H.LinuxHeader, load: number): Uint8Array {
-  const params = new Uint8Array(H.BOOT_PARAMS_SIZE);
-  params.set(request.kernel.subarray(H.SETUP_SECTS, header.headerEnd), H.SETUP_SECTS);
-  const view = viewOf(params);
-  view.setUint16(H.VID_MODE, H.VID_MODE_NORMAL, true);
-  view.setUint8(H.TYPE_OF_LOADER, H.LOADER_UNDEFINED);
-  view.setUint32(H.CODE32_START, load, true);
-  view.setUint32(H.CMD_LINE_PTR, COMMAND_LINE_ADDRESS, true);
-  view.setUint32(H.RAMDISK_IMAGE, 0, true);
-  view.setUint32(H.RAMDISK_SIZE, 0, true);
-  if (request.rsdp !== undefined) view.setBigUint64(H.ACPI_RSDP_ADDR, BigInt(request.rsdp), true);
+function enter64(protocol: 'linux64' | 'elf64', rip: number, writes: readonly MemoryWrite[]): BootImage {
+  return {
+    protocol,
+    info: INFO_ADDRESS,
+    writes: [...writes, flatGdt(64), identityPageTables()],
+    state: { mode: 'long', rip, registers: { rsi: INFO_ADDRESS }, cr3: PAGE_TABLE_ADDRESS, ...SELECTORS },
+  };
+}
 
-  if (request.map.length > H.E820_MAX_ENTRIES)
-    throw new UserError(`-m: the memory map has more than ${H.E820_MAX_ENTRIES} entries`);
-  view.setUint8(H.E820_COUNT, request.map.length);
-  params.set(e820Entries(request.map), H.E820_TABLE);
-  const highKib = (highMemoryEnd(request.map) - HIGH_MEMORY_START) / 1024;
-  view.setUint32(H.ALT_MEM_K, highKib, true);
-  view.setUint16(H.SCREEN_INFO + H.SCREEN_EXT_MEM_K, Math.min(highKib, 0xfc00), true);
-  if (request.vgaText === true) {
-    params[H.SCREEN_INFO + H.SCREEN_MODE] = 3;
-    params[H.SCREEN_INFO + H.SCREEN_COLUMNS] = 80;
-    params[H.SCREEN_INFO + H.SCREEN_LINES] = 25;
-    params[H.SCREEN_INFO + H.SCREEN_IS_VGA] = 1;
-    view.setUint16(H.SCREEN_INFO + H.SCREEN_POINTS, 16, true);
+function checkHeader(options: BootOptions, header: H.LinuxHeader): void {
+  const { version, loadFlags, codeOffset, codeBytes, alignment } = header;
+  const fileBytes = options.kernel.bytes.length;
+  if (version < OLDEST_VERSION) {
+    throw kernelError(options, `its boot protocol is ${version >> 8}.${version & 0xff}, but at least 2.2 is needed`);
   }
-  return params;
+  if ((loadFlags & H.LOADED_HIGH) === 0) throw kernelError(options, 'a zImage, but only bzImages can be started');
+  // The last 16-byte unit need not be whole.
+  if (fileBytes + 15 < codeOffset + codeBytes || fileBytes <= codeOffset) {
+    throw kernelError(options, `the file is cut off: it has ${fileBytes} bytes of ${codeOffset + codeBytes}`);
+  }
+  if (!Number.isInteger(Math.log2(alignment))) {
+    throw kernelError(options, `its setup header asks for alignment to ${alignment}, which is no power of two`);
+  }
 }

@@ -45,7 +45,7 @@ export function acpiTablesAddress({ memoryBytes, acpiBytes = 0 }: MemoryMapOptio
 export function memoryMap(options: MemoryMapOptions): MemoryRange[] {
   const { memoryBytes } = options;
   if (!(memoryBytes >= MIN_MEMORY_BYTES && memoryBytes <= MAX_MEMORY_BYTES)) {
-    throw new UserError(`-m ${describeSize(memoryBytes)}: memory must be 1 MiB to ${describeSize(MAX_MEMORY_BYTES)}`);
+    throw new UserError(`-m ${describeSize(memoryBytes)}: memory must be 1 MiB to ${describeSize(MAX_MEMORY_BYTES)}.`);
   }
   const acpiStart = Math.max(HIGH_MEMORY_START, acpiTablesAddress(options));
   const ranges: MemoryRange[] = [

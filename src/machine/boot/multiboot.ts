@@ -8,8 +8,8 @@ import { alignUp } from '../../base/bits.ts';
 import { ByteBuilder, viewOf } from '../../base/bytes.ts';
 import {
   type BootImage,
-  type BootRequest,
-  type BootWrite,
+  type BootOptions,
+  type MemoryWrite,
   COMMAND_LINE_ADDRESS,
   INFO_ADDRESS,
   biosDataArea,
@@ -19,8 +19,8 @@ import {
   placeInitrd,
   zeroWrites,
 } from './boot-image.ts';
-import { isElf, loadSegments, readElf, segmentsEnd } from './elf.ts';
-import { CONVENTIONAL_END, HIGH_MEMORY_START, highMemoryEnd } from './memory-map.ts';
+import { isElf, loadSegments, physicalEntry, readElf, segmentsEnd } from './elf.ts';
+import { CONVENTIONAL_END, HIGH_MEMORY_START } from './memory-map.ts';
 import { BOOT_CS, BOOT_DS, GDT, flatGdt } from './processor-tables.ts';
 
 const HEADER_MAGIC = 0x1bad_b002;
@@ -44,6 +44,7 @@ const INFO_BYTES = 0x80; // 116 used up to the colour information
 const MODULE_BYTES = 16;
 const MAP_ENTRY_BYTES = 24;
 const LOADER_NAME = 'orrery';
+const MODULE_NAME_LIMIT = 1024;
 
 export interface MultibootHeader {
   /** In the file. */
@@ -65,28 +66,29 @@ export function findMultibootHeader(kernel: Uint8Array): MultibootHeader | undef
 }
 
 interface Loaded {
-  readonly writes: readonly BootWrite[];
+  readonly writes: readonly MemoryWrite[];
   readonly entry: number;
   readonly end: number;
 }
 
-export function prepareMultiboot(request: BootRequest, header: MultibootHeader): BootImage {
+export function prepareMultiboot(options: BootOptions, header: MultibootHeader): BootImage {
   const unknown = header.flags & 0xffff & ~KNOWN_REQUIREMENTS;
   if (unknown !== 0)
-    throw kernelError(request, `its multiboot header asks for unknown features (flags 0x${unknown.toString(16)})`);
-  const loaded = (header.flags & HAS_ADDRESSES) !== 0 ? loadByAddresses(request, header) : loadElf(request);
+    throw kernelError(options, `its multiboot header asks for unknown features (flags 0x${unknown.toString(16)})`);
+  const loaded = (header.flags & HAS_ADDRESSES) !== 0 ? loadByAddresses(options, header) : loadElf(options);
 
-  const writes: BootWrite[] = [...biosDataArea(), flatGdt(32), ...loaded.writes];
+  const writes: MemoryWrite[] = [...biosDataArea(), flatGdt(32), ...loaded.writes];
   // The first word of the command line is the kernel's name.
-  const commandLine = `${request.kernelName ?? 'kernel'} ${request.commandLine ?? ''}`;
-  writes.push({ guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLineBytes(request, commandLine) });
-  let moduleStart: number | undefined;
-  if (request.initrd) {
-    moduleStart = alignUp(loaded.end, 4096);
-    placeInitrd(request, request.initrd.length, moduleStart, 2 ** 32); // only whether it fits
-    writes.push({ guestPhysical: moduleStart, bytes: request.initrd });
+  const commandLine = `${options.kernel.name} ${options.commandLine}`;
+  writes.push({ guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLineBytes(options, commandLine) });
+  let module: MemoryWrite | undefined;
+  if (options.initrd) {
+    const start = alignUp(loaded.end, 4096);
+    placeInitrd(options, options.initrd, start, 2 ** 32); // only whether it fits
+    module = { guestPhysical: start, bytes: options.initrd.bytes };
+    writes.push(module);
   }
-  writes.push({ guestPhysical: INFO_ADDRESS, bytes: information(request, moduleStart) });
+  writes.push({ guestPhysical: INFO_ADDRESS, bytes: information(options, module) });
   return {
     protocol: 'multiboot',
     info: INFO_ADDRESS,
@@ -103,90 +105,72 @@ export function prepareMultiboot(request: BootRequest, header: MultibootHeader):
 }
 
 /** The header's own addresses say what part of the file goes where; they win over an ELF header. */
-function loadByAddresses(request: BootRequest, { offset }: MultibootHeader): Loaded {
-  const { kernel } = request;
-  if (offset + 32 > kernel.length) throw kernelError(request, 'the file is cut off within the multiboot header');
+function loadByAddresses(options: BootOptions, { offset }: MultibootHeader): Loaded {
+  const kernel = options.kernel.bytes;
+  if (offset + 32 > kernel.length) throw kernelError(options, 'the file is cut off within the multiboot header');
   const view = viewOf(kernel);
   const [headerAddress = 0, loadAddress = 0, loadEnd = 0, bssEnd = 0, entry = 0] = [12, 16, 20, 24, 28].map((field) =>
     view.getUint32(offset + field, true),
   );
   const fileOffset = offset - (headerAddress - loadAddress);
   if (headerAddress < loadAddress || fileOffset < 0) {
-    throw kernelError(request, 'its multiboot header contradicts itself about where it is loaded');
+    throw kernelError(options, 'its multiboot header contradicts itself about where it is loaded');
   }
   const loadBytes = loadEnd === 0 ? kernel.length - fileOffset : loadEnd - loadAddress;
   if (loadBytes <= 0 || (bssEnd !== 0 && bssEnd < loadAddress + loadBytes)) {
-    throw kernelError(request, 'its multiboot header contradicts itself about how much is loaded');
+    throw kernelError(options, 'its multiboot header contradicts itself about how much is loaded');
   }
   if (fileOffset + loadBytes > kernel.length) {
-    throw kernelError(request, `the file is cut off: ${kernel.length} bytes of ${fileOffset + loadBytes}`);
+    throw kernelError(options, `the file is cut off: ${kernel.length} bytes of ${fileOffset + loadBytes}`);
   }
   const end = Math.max(loadAddress + loadBytes, bssEnd);
-  checkKernelRange(request, loadAddress, end - loadAddress);
+  checkKernelRange(options, loadAddress, end - loadAddress);
   if (entry < loadAddress || entry >= end) {
-    throw kernelError(request, `its entry point 0x${entry.toString(16)} lies outside what is loaded`);
+    throw kernelError(options, `its entry point 0x${entry.toString(16)} lies outside what is loaded`);
   }
   const content = { guestPhysical: loadAddress, bytes: kernel.subarray(fileOffset, fileOffset + loadBytes) };
   return { writes: [content, ...zeroWrites(loadAddress + loadBytes, end - loadAddress - loadBytes)], entry, end };
 }
 
-function loadElf(request: BootRequest): Loaded {
-  if (!isElf(request.kernel))
-    throw kernelError(request, 'its multiboot header has no load addresses and it is no ELF file');
-  const elf = readElf(request);
-  // The entry point is a virtual address; where segments are linked apart from their load address it moves with them.
-  const home = elf.segments.find(
-    ({ virtual, memoryBytes }) => elf.entry >= virtual && elf.entry < virtual + memoryBytes,
-  );
-  const physical = home ? elf.entry - home.virtual + home.physical : elf.entry;
-  const inside = elf.segments.some(
-    (segment) => physical >= segment.physical && physical < segment.physical + segment.memoryBytes,
-  );
-  if (!inside || physical >= 2 ** 32) {
-    throw kernelError(request, `its entry point 0x${elf.entry.toString(16)} lies outside what is loaded`);
-  }
-  return { writes: loadSegments(request, elf), entry: physical, end: segmentsEnd(elf) };
+function loadElf(options: BootOptions): Loaded {
+  if (!isElf(options.kernel.bytes))
+    throw kernelError(options, 'its multiboot header has no load addresses and it is no ELF file');
+  const elf = readElf(options);
+  const entry = physicalEntry(options, elf);
+  if (entry >= 2 ** 32) throw kernelError(options, 'its entry point lies above 4 GiB');
+  return { writes: loadSegments(options, elf), entry, end: segmentsEnd(elf) };
 }
 
 /** The information structure, then the module, the memory map and the strings it points to. */
-function information(request: BootRequest, moduleStart: number | undefined): Uint8Array {
-  const { map } = request;
+function information(options: BootOptions, module: MemoryWrite | undefined): Uint8Array {
   const modules = INFO_ADDRESS + INFO_BYTES;
   const memoryMap = modules + MODULE_BYTES;
-  const loaderName = memoryMap + map.length * MAP_ENTRY_BYTES;
+  const memoryMapBytes = options.memoryMap.length * MAP_ENTRY_BYTES;
+  const loaderName = memoryMap + memoryMapBytes;
   const moduleName = loaderName + LOADER_NAME.length + 1;
-  const hasModule = request.initrd !== undefined && moduleStart !== undefined;
   const flags = INFO_MEMORY | INFO_COMMAND_LINE | INFO_MODULES | INFO_MEMORY_MAP | INFO_LOADER_NAME;
 
   const info = new ByteBuilder()
     .u32(flags)
     .u32(CONVENTIONAL_END >> 10)
-    .u32((highMemoryEnd(map) - HIGH_MEMORY_START) / 1024)
+    .u32((options.ramEnd - HIGH_MEMORY_START) / 1024)
     .u32(0) // boot device
     .u32(COMMAND_LINE_ADDRESS)
-    .u32(hasModule ? 1 : 0)
+    .u32(module ? 1 : 0)
     .u32(modules)
     .zeros(16) // symbols
-    .u32(map.length * MAP_ENTRY_BYTES)
+    .u32(memoryMapBytes)
     .u32(memoryMap)
     .zeros(12) // drives, configuration table
     .u32(loaderName);
   info.zeros(INFO_BYTES - info.length);
-  if (hasModule)
-    info
-      .u32(moduleStart)
-      .u32(moduleStart + request.initrd.length)
-      .u32(moduleName)
-      .u32(0);
-  else info.zeros(MODULE_BYTES);
-  for (const { start, sizeBytes, type } of map)
-    info
-      .u32(MAP_ENTRY_BYTES - 4)
-      .u64(start)
-      .u64(sizeBytes)
-      .u32(type);
-  return info
-    .text(`${LOADER_NAME}\0`)
-    .text(`${(request.initrdName ?? 'initrd').slice(0, 1024)}\0`)
-    .build();
+  const moduleStart = module?.guestPhysical ?? 0;
+  const moduleEnd = moduleStart + (module?.bytes.length ?? 0);
+  info.u32(moduleStart).u32(moduleEnd).u32(moduleName).u32(0);
+  for (const { start, sizeBytes, type } of options.memoryMap) {
+    const entryBytes = MAP_ENTRY_BYTES - 4; // without this field
+    info.u32(entryBytes).u64(start).u64(sizeBytes).u32(type);
+  }
+  const name = options.initrd?.name.slice(0, MODULE_NAME_LIMIT) ?? '';
+  return info.text(`${LOADER_NAME}\0`).text(`${name}\0`).build();
 }

@@ -3,7 +3,7 @@
  * protocol (Documentation/arch/x86/boot.rst), and page tables that map the first 4 GiB to themselves.
  */
 import { ByteBuilder } from '../../base/bytes.ts';
-import { type BootWrite, GDT_ADDRESS, PAGE_TABLE_ADDRESS } from './boot-image.ts';
+import { type MemoryWrite, GDT_ADDRESS, PAGE_TABLE_ADDRESS } from './boot-image.ts';
 
 export const BOOT_CS = 0x10;
 export const BOOT_DS = 0x18;
@@ -26,14 +26,14 @@ const LARGE_PAGE_BYTES = 0x20_0000;
 const DIRECTORIES = 4;
 
 /** Null, unused, code at BOOT_CS, data at BOOT_DS. */
-export function flatGdt(codeBits: 32 | 64): BootWrite {
+export function flatGdt(codeBits: 32 | 64): MemoryWrite {
   const code = codeBits === 64 ? CODE64_HIGH : CODE32_HIGH;
   const bytes = new ByteBuilder().zeros(16).u32(FLAT_LOW).u32(code).u32(FLAT_LOW).u32(DATA_HIGH).build();
   return { guestPhysical: GDT_ADDRESS, bytes };
 }
 
 /** PML4, page directory pointers and page directories for 4 GiB; the PML4 is at PAGE_TABLE_ADDRESS. */
-export function identityPageTables(): BootWrite {
+export function identityPageTables(): MemoryWrite {
   const pointers = PAGE_TABLE_ADDRESS + PAGE;
   const directories = pointers + PAGE;
   const tables = new ByteBuilder().u64(pointers | PRESENT_WRITABLE).alignTo(PAGE);

@@ -6,8 +6,8 @@
 import { ByteBuilder, viewOf } from '../../base/bytes.ts';
 import {
   type BootImage,
-  type BootRequest,
-  type BootWrite,
+  type BootOptions,
+  type MemoryWrite,
   COMMAND_LINE_ADDRESS,
   INFO_ADDRESS,
   biosDataArea,
@@ -31,18 +31,19 @@ export function findPvhEntry(elf: ElfImage): number | undefined {
   return note && note.content.length >= 4 ? viewOf(note.content).getUint32(0, true) : undefined;
 }
 
-export function preparePvh(request: BootRequest, elf: ElfImage, entry: number): BootImage {
-  const writes: BootWrite[] = [...biosDataArea(), flatGdt(32), ...loadSegments(request, elf)];
+export function preparePvh(options: BootOptions, elf: ElfImage, entry: number): BootImage {
+  const writes: MemoryWrite[] = [...biosDataArea(), flatGdt(32), ...loadSegments(options, elf)];
   if (!elf.segments.some(({ physical, memoryBytes }) => entry >= physical && entry < physical + memoryBytes)) {
-    throw kernelError(request, `its PVH entry point 0x${entry.toString(16)} lies outside what is loaded`);
+    throw kernelError(options, `its PVH entry point 0x${entry.toString(16)} lies outside what is loaded`);
   }
-  writes.push({ guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLineBytes(request, request.commandLine ?? '') });
+  writes.push({ guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLineBytes(options, options.commandLine) });
   let initrdStart = 0;
-  if (request.initrd) {
-    initrdStart = placeInitrd(request, request.initrd.length, segmentsEnd(elf), 2 ** 32);
-    writes.push({ guestPhysical: initrdStart, bytes: request.initrd });
+  if (options.initrd) {
+    const initrd = placeInitrd(options, options.initrd, segmentsEnd(elf), 2 ** 32);
+    initrdStart = initrd.guestPhysical;
+    writes.push(initrd);
   }
-  writes.push({ guestPhysical: INFO_ADDRESS, bytes: startInfo(request, initrdStart) });
+  writes.push({ guestPhysical: INFO_ADDRESS, bytes: startInfo(options, initrdStart) });
   return {
     protocol: 'pvh',
     info: INFO_ADDRESS,
@@ -59,8 +60,8 @@ export function preparePvh(request: BootRequest, elf: ElfImage, entry: number): 
 }
 
 /** hvm_start_info, then the module list, then the memory map. */
-function startInfo(request: BootRequest, initrdStart: number): Uint8Array {
-  const modules = request.initrd ? 1 : 0;
+function startInfo(options: BootOptions, initrdStart: number): Uint8Array {
+  const modules = options.initrd ? 1 : 0;
   const moduleList = INFO_ADDRESS + START_INFO_SIZE;
   const info = new ByteBuilder()
     .u32(START_INFO_MAGIC)
@@ -69,11 +70,11 @@ function startInfo(request: BootRequest, initrdStart: number): Uint8Array {
     .u32(modules)
     .u64(modules === 0 ? 0 : moduleList)
     .u64(COMMAND_LINE_ADDRESS)
-    .u64(request.rsdp ?? 0)
+    .u64(options.rsdp)
     .u64(moduleList + modules * MODULE_SIZE)
-    .u32(request.map.length)
+    .u32(options.memoryMap.length)
     .u32(0);
-  if (request.initrd) info.u64(initrdStart).u64(request.initrd.length).u64(0).u64(0);
-  for (const { start, sizeBytes, type } of request.map) info.u64(start).u64(sizeBytes).u32(type).u32(0);
+  if (options.initrd) info.u64(initrdStart).u64(options.initrd.bytes.length).u64(0).u64(0);
+  for (const { start, sizeBytes, type } of options.memoryMap) info.u64(start).u64(sizeBytes).u32(type).u32(0);
   return info.build();
 }
