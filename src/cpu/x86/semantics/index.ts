@@ -8,6 +8,7 @@ import type { Semantics, SemanticsTable } from './context.ts';
 import { control } from './control.ts';
 import { crc } from './crc.ts';
 import { farControl } from './far-control.ts';
+import { mmx } from './mmx.ts';
 import { move } from './move.ts';
 import { multiply } from './multiply.ts';
 import { random } from './random.ts';
@@ -16,11 +17,12 @@ import { shift } from './shift.ts';
 import { sse } from './sse/index.ts';
 import { string } from './string.ts';
 import { system } from './system.ts';
+import { x87 } from './x87.ts';
 
 // prettier-ignore
 const FAMILIES: readonly SemanticsTable[] = [
-  alu, atomicAndFlags, bcd, bit, bmi, control, crc, farControl, move, multiply, random, segment, shift, sse, string,
-  system,
+  alu, atomicAndFlags, bcd, bit, bmi, control, crc, farControl, mmx, move, multiply, random, segment, shift, sse, string,
+  system, x87,
 ];
 
 function merged(families: readonly SemanticsTable[]): SemanticsTable {
