@@ -2,25 +2,33 @@
  * What a BIOS leaves behind for an operating system, done directly: routed interrupts, assigned BARs, ACPI tables, a
  * memory map, the local APIC in virtual wire mode. Then the kernel goes to memory by its boot protocol.
  */
-import { alignDown, alignUp } from "../base/bits.ts";
-import { UserError } from "../base/errors.ts";
-import { buildAcpiTables } from "../devices/firmware/acpi/tables.ts";
-import { FW_CFG_CPU_COUNT, FW_CFG_MAX_CPUS, FW_CFG_RAM_SIZE } from "../devices/firmware/fw-cfg.ts";
-import { pirqOf } from "../devices/pci/pci-bus.ts";
-import { COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY, PCI_BAR0, PCI_COMMAND, PCI_INTERRUPT_LINE } from "../devices/pci/pci-registers.ts";
-import { COM_PORTS } from "../devices/serial/isa-serial.ts";
-import { type BootFile, type BootImage, E820_ACPI, E820_RAM, E820_RESERVED, type MemoryRange } from "./boot/boot-image.ts";
-import { prepareKernel } from "./boot/load-kernel.ts";
-import type { FwCfg } from "../devices/firmware/fw-cfg.ts";
-import type { I440fx } from "../devices/pci/i440fx.ts";
-import type { PciBus } from "../devices/pci/pci-bus.ts";
-import type { Piix3 } from "../devices/pci/piix3.ts";
-import type { Piix4Pm } from "../devices/power/piix4-pm.ts";
-import type { Mc146818 } from "../devices/timer/mc146818.ts";
-import type { AddressSpace } from "../memory/address-space.ts";
-import type { PortSpace } from "../memory/port-space.ts";
-import type { PcInterrupts } from "./pc-interrupts.ts";
-import { EXTENDED_RAM_START, PCI_MEMORY_END, PCI_MEMORY_START } from "./pc-memory.ts";
+import { alignDown, alignUp } from '../base/bits.ts';
+import { UserError } from '../base/errors.ts';
+import { buildAcpiTables } from '../devices/firmware/acpi/tables.ts';
+import { FW_CFG_CPU_COUNT, FW_CFG_MAX_CPUS, FW_CFG_RAM_SIZE } from '../devices/firmware/fw-cfg.ts';
+import { pirqOf } from '../devices/pci/pci-bus.ts';
+import {
+  COMMAND_IO,
+  COMMAND_MASTER,
+  COMMAND_MEMORY,
+  PCI_BAR0,
+  PCI_COMMAND,
+  PCI_INTERRUPT_LINE,
+} from '../devices/pci/pci-registers.ts';
+import { COM_PORTS } from '../devices/serial/isa-serial.ts';
+import type { BootFile, BootImage } from './boot/boot-image.ts';
+import { prepareKernel } from './boot/load-kernel.ts';
+import { memoryMap } from './boot/memory-map.ts';
+import type { FwCfg } from '../devices/firmware/fw-cfg.ts';
+import type { I440fx } from '../devices/pci/i440fx.ts';
+import type { PciBus } from '../devices/pci/pci-bus.ts';
+import type { Piix3 } from '../devices/pci/piix3.ts';
+import type { Piix4Pm } from '../devices/power/piix4-pm.ts';
+import type { Mc146818 } from '../devices/timer/mc146818.ts';
+import type { AddressSpace } from '../memory/address-space.ts';
+import type { PortSpace } from '../memory/port-space.ts';
+import type { PcInterrupts } from './pc-interrupts.ts';
+import { EXTENDED_RAM_START, PCI_MEMORY_END, PCI_MEMORY_START } from './pc-memory.ts';
 
 export interface KernelBoot {
   readonly kernel: BootFile;
@@ -48,8 +56,6 @@ const PIRQ_ROUTES = [10, 10, 11, 11] as const;
 /** ELCR bits of the interrupts that PCI and the SCI use. */
 const LEVEL_IRQS_HIGH = (1 << (9 - 8)) | (1 << (10 - 8)) | (1 << (11 - 8));
 const RSDP_ADDRESS = 0xf5a00;
-const BASE_MEMORY_END = 0x9fc00; // the extended BIOS data area is above
-const BIOS_START = 0xf0000;
 const ACPI_ROOM = 0x10000;
 const PCI_IO_START = 0xc000;
 
@@ -65,7 +71,7 @@ export function startAsFirmware(pc: FirmwareBoard, boot: KernelBoot): BootImage 
   const image = prepareKernel({
     kernel: boot.kernel,
     ...(boot.initrd ? { initrd: boot.initrd } : {}),
-    commandLine: boot.commandLine ?? "",
+    commandLine: boot.commandLine ?? '',
     memoryMap: memoryMap(pc.memoryBytes, acpiStart),
     ramEnd: acpiStart,
     rsdp: RSDP_ADDRESS,
@@ -112,9 +118,12 @@ function assignPciResources(pc: FirmwareBoard): void {
   const bars = functions.flatMap(({ device }) => device.barList().map((bar) => ({ ...bar, device })));
   bars.sort((a, b) => b.sizeBytes - a.sizeBytes);
   for (const { device, index, bar, sizeBytes } of bars) {
-    const isIo = bar.kind === "io";
+    const isIo = bar.kind === 'io';
     const address = alignUp(isIo ? nextPort : nextAddress, sizeBytes);
-    if (address + sizeBytes > (isIo ? 0x10000 : PCI_MEMORY_END)) throw new UserError(`-device ${device.identity.name}: there is no room left for its BAR ${index} of ${sizeBytes} bytes.`);
+    if (address + sizeBytes > (isIo ? 0x10000 : PCI_MEMORY_END))
+      throw new UserError(
+        `-device ${device.identity.name}: there is no room left for its BAR ${index} of ${sizeBytes} bytes.`,
+      );
     if (isIo) nextPort = address + sizeBytes;
     else nextAddress = address + sizeBytes;
     device.writeConfig(PCI_BAR0 + index * 4, 4, address);
@@ -122,9 +131,15 @@ function assignPciResources(pc: FirmwareBoard): void {
   for (const { slot, device } of functions) {
     const pin = device.identity.interruptPin ?? 0;
     // INVARIANT: pirqOf gives 0 to 3.
-    if (pin > 0 && device !== pc.pm.pci) device.writeConfig(PCI_INTERRUPT_LINE, 1, PIRQ_ROUTES[pirqOf(slot, pin - 1) as 0 | 1 | 2 | 3]);
-    const kinds = device.barList().map(({ bar }) => (bar.kind === "io" ? COMMAND_IO : COMMAND_MEMORY));
-    if (kinds.length > 0) device.writeConfig(PCI_COMMAND, 2, kinds.reduce((bits, bit) => bits | bit, device.command | COMMAND_MASTER));
+    if (pin > 0 && device !== pc.pm.pci)
+      device.writeConfig(PCI_INTERRUPT_LINE, 1, PIRQ_ROUTES[pirqOf(slot, pin - 1) as 0 | 1 | 2 | 3]);
+    const kinds = device.barList().map(({ bar }) => (bar.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY));
+    if (kinds.length > 0)
+      device.writeConfig(
+        PCI_COMMAND,
+        2,
+        kinds.reduce((bits, bit) => bits | bit, device.command | COMMAND_MASTER),
+      );
   }
 }
 
@@ -142,15 +157,4 @@ function placeAcpiTables(pc: FirmwareBoard): number {
   pc.space.writeBytes(start, tables);
   pc.space.writeBytes(RSDP_ADDRESS, rsdp);
   return start;
-}
-
-function memoryMap(memoryBytes: number, acpiStart: number): MemoryRange[] {
-  return [
-    { start: 0, sizeBytes: BASE_MEMORY_END, type: E820_RAM },
-    { start: BASE_MEMORY_END, sizeBytes: 0xa0000 - BASE_MEMORY_END, type: E820_RESERVED },
-    { start: BIOS_START, sizeBytes: EXTENDED_RAM_START - BIOS_START, type: E820_RESERVED },
-    { start: EXTENDED_RAM_START, sizeBytes: acpiStart - EXTENDED_RAM_START, type: E820_RAM },
-    { start: acpiStart, sizeBytes: memoryBytes - acpiStart, type: E820_ACPI },
-    { start: 0xfffc0000, sizeBytes: 0x40000, type: E820_RESERVED },
-  ].filter(({ sizeBytes }) => sizeBytes > 0);
 }

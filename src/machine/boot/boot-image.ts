@@ -8,9 +8,13 @@ import type { InitialState } from '../../accel/contract.ts';
 import { alignDown, alignUp } from '../../base/bits.ts';
 import { ByteBuilder } from '../../base/bytes.ts';
 import { UserError } from '../../base/errors.ts';
-import { CONVENTIONAL_END, HIGH_MEMORY_START, type MemoryRange, describeSize } from './memory-map.ts';
-
-export { E820_ACPI, E820_RAM, E820_RESERVED, type MemoryRange } from './memory-map.ts';
+import {
+  CONVENTIONAL_END,
+  HIGH_MEMORY_START,
+  type MemoryRange,
+  describeSize,
+  mappedMemoryBytes,
+} from './memory-map.ts';
 
 /** A file with the name its user knows it by, for messages. */
 export interface BootFile {
@@ -51,7 +55,6 @@ export interface BootImage {
 /** Low memory as the loader uses it. */
 export const GDT_ADDRESS = 0x1000;
 export const INFO_ADDRESS = 0x2000;
-export const INFO_SIZE = 0x1000;
 export const PAGE_TABLE_ADDRESS = 0x3000; // PML4, PDPT, four page directories
 export const COMMAND_LINE_ADDRESS = 0x20000;
 /** Room for the command line, its NUL included. */
@@ -113,7 +116,7 @@ export function checkKernelRange(options: BootOptions, start: number, sizeBytes:
 
 /** "-m 16 MiB: too small …", for something that needs memory up to `end`. */
 export function memoryTooSmall(options: BootOptions, end: number): UserError {
-  const memoryBytes = Math.max(...options.memoryMap.map(({ start, sizeBytes }) => start + sizeBytes));
+  const memoryBytes = mappedMemoryBytes(options.memoryMap);
   const needed = alignUp(end, 0x10_0000);
   return new UserError(
     `-m ${describeSize(memoryBytes)}: too small for kernel ${options.kernel.name}, which needs memory up to ${describeSize(needed)}.`,
