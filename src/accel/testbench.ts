@@ -109,7 +109,15 @@ export function createTestbench(options: TestbenchOptions): Testbench {
         (i32[at(L.CPU_BUDGET)] ?? -1) >= 0
       ) {
         const record = findBlock(vcpu.cpu);
-        if (record === 0) engine.cache.decodeBlock(vcpu.cpu, false);
+        if (record === 0 && i32[at(L.CPU_SINGLE)] !== 0) {
+          // A store to the code of its own block: that instruction runs alone.
+          const left = i32[at(L.CPU_BUDGET)] ?? 0;
+          vcpu.step();
+          i32[at(L.CPU_BUDGET)] = left - 1;
+          i32[at(L.CPU_BUDGET_GRANTED)] = instructions;
+        } else if (record === 0) {
+          engine.cache.decodeBlock(vcpu.cpu, false);
+        }
         if (record < 2) continue;
         const from = i32[at(L.CPU_LINK_FROM)] ?? 0;
         if (from !== 0) i32[(from + L.REC_IMM) >> 2] = record;

@@ -3,7 +3,7 @@ import { Engine, type HostImports } from '../cpu/engine.ts';
 import * as L from '../cpu/layout.ts';
 import { microcodeModule } from '../cpu/microcode-binary.ts';
 import type { Insn } from '../cpu/x86/decode/insn.ts';
-import type { Accelerator, MemoryRegion, Vcpu, VcpuBus, Vm, VmOptions } from './contract.ts';
+import type { Accelerator, MemoryRegion, VcpuBus, Vm, VmOptions } from './contract.ts';
 import { WasmVcpu } from './wasm-vcpu.ts';
 
 const PAGE = 4096;
@@ -65,7 +65,7 @@ export class WasmVm implements Vm {
     this.mappingChanged();
   }
 
-  createVcpu(bus: VcpuBus): Vcpu {
+  createVcpu(bus: VcpuBus): WasmVcpu {
     if (this.vcpus.length === this.limit) throw new RangeError(`this VM was made for ${this.limit} vCPUs`);
     const vcpu = new WasmVcpu(this.engine, this.vcpus.length, bus, this.forced);
     this.vcpus.push(vcpu);
