@@ -58,7 +58,7 @@ const STACK = /^(PUSH|POP|PUSHF|POPF|ENTER|LEAVE)$/;
 const CONTROL = /^(Jcc|JMP.*|CALL.*|RET.*|LOOP.*|JCXZ|INT3|UD.*)$/;
 const CRYPTO = /^(AES|SHA|PCLMUL)/;
 const X87_STATE = /^(FXSAVE|FXRSTOR|FWAIT|WAIT)$/;
-const SSE_STATE = /^(LDMXCSR|STMXCSR|LFENCE|MFENCE|SFENCE|MOVNTI)$/;
+const SSE_STATE = /^(LDMXCSR|STMXCSR|LFENCE|MFENCE|SFENCE|MOVNTI|CVT.*)$/;
 const SYSTEM =
   /^(IN|OUT|INS|OUTS|CLI|STI|HLT|CLTS|INVD|WBINVD|WRMSR|RDMSR|LGDT|LIDT|LLDT|LTR|LMSW|INVLPG|INVPCID|CLAC|STAC|SWAPGS|MOV_(to|from)_[CD]R)$/;
 
@@ -97,11 +97,23 @@ const PREFIX_SETS: readonly (readonly number[])[] = [
 ];
 const REX_SETS: readonly number[] = [0, 8, 1, 9];
 
-/** Byte instructions and NOPs are the same at every operand size. */
+/** Does the operand size change what the instruction does, beyond what its operands' widths show? */
 function sizeMatters(insn: Insn): boolean {
-  if (insn.row.name === 'NOP') return false;
-  if (insn.operandCount === 0 || STACK.test(insn.row.name)) return true;
-  return insn.operands.slice(0, insn.operandCount).some((o) => o.bytes !== 1);
+  const { name } = insn.row;
+  if (insn.operandCount === 0) return /^(CBW|CWD|PUSHF|POPF|LEAVE|MOVS|STOS|LODS|CMPS|SCAS)$/.test(name);
+  if (name === 'NOP') return false;
+  if (STACK.test(name)) return true;
+  const operands = insn.operands.slice(0, insn.operandCount);
+  if (!isVector(insn)) return operands.some((o) => o.bytes !== 1);
+  return operands.some((o) => o.kind === OperandKind.gpr);
+}
+
+function isVector(insn: Insn): boolean {
+  const kinds = insn.operands.slice(0, insn.operandCount).map((o) => o.kind);
+  return (
+    [OperandKind.xmm, OperandKind.mmx, OperandKind.st].some((kind) => kinds.includes(kind)) ||
+    insn.row.name.startsWith('F')
+  );
 }
 
 /** Names the form of a decoded instruction. */

@@ -238,8 +238,9 @@ export class SequenceRunner {
       const item = program.items[i];
       if (item === undefined || (item.bytes[0] === 0x0f && item.bytes[1] === 0x0b)) continue;
       const shorter = { items: program.items.filter((other) => other !== item) };
-      // Taking the counter or its branch out of a loop would make it endless.
-      const isLoop = item.bytes[0] === 0x41 && (item.bytes[1] === 0xbe || item.bytes[1] === 0xff);
+      // Taking the counter out of a loop would make it endless.
+      const branchesBack = program.items.some((other) => other.target !== undefined && other.target <= other.id);
+      const isLoop = branchesBack && item.bytes[0] === 0x41 && (item.bytes[1] === 0xbe || item.bytes[1] === 0xff);
       if (!isLoop && item.bytes[0] !== 0xc3 && this.#differences(shorter).length !== 0) program = shorter;
     }
     const differences = this.#differences(program);
