@@ -41,5 +41,5 @@ export function alignDown(value: number, alignment: number): number {
 
 /** "0x3f8" */
 export function hex(value: number, digits: number = 0): string {
-  return `0x${value.toString(16).padStart(digits, "0")}`;
+  return `0x${value.toString(16).padStart(digits, '0')}`;
 }

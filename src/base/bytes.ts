@@ -11,7 +11,7 @@ export function asciiBytes(text: string): Uint8Array {
 /** Bytes up to the first NUL (or all) as text, one character a byte. */
 export function asciiText(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
-  let text = "";
+  let text = '';
   for (const byte of end < 0 ? bytes : bytes.subarray(0, end)) text += String.fromCharCode(byte);
   return text;
 }

@@ -1,17 +1,20 @@
-import { describe, expect, it } from "vitest";
-import { InstructionTime, MockClock, nsToTicks, ticksToNs, VirtualClock } from "./clock.ts";
+import { describe, expect, it } from 'vitest';
+import { InstructionTime, MockClock, nsToTicks, ticksToNs, VirtualClock } from './clock.ts';
 
-describe("timers", () => {
-  it("run in the order of their deadlines, each at its own time", () => {
+describe('timers', () => {
+  it('run in the order of their deadlines, each at its own time', () => {
     const clock = new MockClock();
     const seen: [string, number][] = [];
-    clock.createTimer(() => seen.push(["late", clock.now()])).arm(20);
-    clock.createTimer(() => seen.push(["early", clock.now()])).arm(10);
+    clock.createTimer(() => seen.push(['late', clock.now()])).arm(20);
+    clock.createTimer(() => seen.push(['early', clock.now()])).arm(10);
     clock.advanceTo(30);
-    expect(seen).toEqual([["early", 10], ["late", 20]]);
+    expect(seen).toEqual([
+      ['early', 10],
+      ['late', 20],
+    ]);
   });
 
-  it("fire once an arming, and not after a cancel", () => {
+  it('fire once an arming, and not after a cancel', () => {
     const clock = new MockClock();
     let fired = 0;
     const timer = clock.createTimer(() => fired++);
@@ -28,7 +31,7 @@ describe("timers", () => {
     expect(fired).toBe(1);
   });
 
-  it("that re-arm themselves into the past do not hang the clock", () => {
+  it('that re-arm themselves into the past do not hang the clock', () => {
     let source = 0;
     const clock = new VirtualClock(() => source);
     clock.start();
@@ -45,8 +48,8 @@ describe("timers", () => {
   });
 });
 
-describe("virtual time", () => {
-  it("stands still while stopped and goes on where it stood", () => {
+describe('virtual time', () => {
+  it('stands still while stopped and goes on where it stood', () => {
     let source = 1000;
     const clock = new VirtualClock(() => source);
     expect(clock.now()).toBe(0);
@@ -61,7 +64,7 @@ describe("virtual time", () => {
     expect(clock.now()).toBe(501);
   });
 
-  it("is counted in instructions in the deterministic mode, and skips ahead while the guest idles", () => {
+  it('is counted in instructions in the deterministic mode, and skips ahead while the guest idles', () => {
     let executed = 0;
     const time = new InstructionTime(() => executed, 2);
     const clock = new VirtualClock(() => time.now());
@@ -78,8 +81,9 @@ describe("virtual time", () => {
   });
 });
 
-it("tick conversions invert each other at frequencies that do not divide a second", () => {
+it('tick conversions invert each other at frequencies that do not divide a second', () => {
   for (const hz of [1_193_182, 3_579_545, 32_768]) {
-    for (const ticks of [0, 1, 2, 1000, hz - 1, hz, hz * 3600 * 24 + 17]) expect(nsToTicks(ticksToNs(ticks, hz), hz)).toBe(ticks);
+    for (const ticks of [0, 1, 2, 1000, hz - 1, hz, hz * 3600 * 24 + 17])
+      expect(nsToTicks(ticksToNs(ticks, hz), hz)).toBe(ticks);
   }
 });

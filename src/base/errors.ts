@@ -6,12 +6,12 @@
 
 /** A mistake of the person or program that configured the machine. The message is one sentence for them. */
 export class UserError extends Error {
-  override readonly name: string = "UserError";
+  override readonly name: string = 'UserError';
 }
 
 /** A defect in Orrery. `state` holds whatever helps to find it; it must be plain data. */
 export class InternalError extends Error {
-  override readonly name: string = "InternalError";
+  override readonly name: string = 'InternalError';
   readonly state: Readonly<Record<string, unknown>>;
 
   constructor(message: string, state: Readonly<Record<string, unknown>> = {}) {

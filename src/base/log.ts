@@ -6,19 +6,19 @@
 
 /** Every category with the line that `-d help` shows. */
 export const LOG_CATEGORIES = {
-  in_asm: "guest instructions as they are decoded",
-  out_asm: "generated code",
-  op: "translation context operations",
-  int: "interrupts and exceptions as they are delivered",
-  exec: "blocks as they are entered",
-  cpu: "CPU state before each block",
-  mmu: "page table walks and TLB changes",
-  pcall: "protected mode far transfers",
-  cpu_reset: "CPU state at reset",
-  unimp: "what the guest uses and the machine does not have",
-  guest_errors: "what the guest does that its specification forbids",
-  page: "memory slots at start",
-  trace: "trace events",
+  in_asm: 'guest instructions as they are decoded',
+  out_asm: 'generated code',
+  op: 'translation context operations',
+  int: 'interrupts and exceptions as they are delivered',
+  exec: 'blocks as they are entered',
+  cpu: 'CPU state before each block',
+  mmu: 'page table walks and TLB changes',
+  pcall: 'protected mode far transfers',
+  cpu_reset: 'CPU state at reset',
+  unimp: 'what the guest uses and the machine does not have',
+  guest_errors: 'what the guest does that its specification forbids',
+  page: 'memory slots at start',
+  trace: 'trace events',
 } as const;
 
 export type LogCategory = keyof typeof LOG_CATEGORIES;
@@ -30,7 +30,10 @@ export class Log {
 
   constructor(sink: (line: string) => void = (): void => {}) {
     this.sink = sink;
-    this.on = Object.fromEntries(Object.keys(LOG_CATEGORIES).map((name) => [name, false])) as Record<LogCategory, boolean>;
+    this.on = Object.fromEntries(Object.keys(LOG_CATEGORIES).map((name) => [name, false])) as Record<
+      LogCategory,
+      boolean
+    >;
   }
 
   /** Turns a category on or off; returns false for a name that is none. */

@@ -3,9 +3,9 @@
  * device puts on it. Both directions have back pressure: the backend asks how much it may deliver, and the frontend is
  * told how much of its output was taken.
  */
-import { type Disposable, toDisposable } from "../base/events.ts";
+import { type Disposable, toDisposable } from '../base/events.ts';
 
-export type CharEvent = "opened" | "closed" | "break";
+export type CharEvent = 'opened' | 'closed' | 'break';
 
 /** The guest's side of a character device. */
 export interface CharFrontend {
@@ -40,7 +40,7 @@ export abstract class QueuedChardev implements CharBackend {
 
   attach(frontend: CharFrontend): Disposable {
     this.frontend = frontend;
-    frontend.event?.("opened");
+    frontend.event?.('opened');
     this.acceptInput();
     return toDisposable(() => {
       if (this.frontend === frontend) this.frontend = undefined;
@@ -122,7 +122,7 @@ export class MemoryChardev extends QueuedChardev {
 
   /** The output so far as text, one character a byte. */
   get text(): string {
-    return this.output.map((byte) => String.fromCharCode(byte)).join("");
+    return this.output.map((byte) => String.fromCharCode(byte)).join('');
   }
 
   /** Removes and returns the output. */

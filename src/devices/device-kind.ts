@@ -1,12 +1,12 @@
 /** What a device that is added by name tells of itself, and what it is plugged into. */
-import type { Disposable } from "../base/events.ts";
-import type { CharBackend } from "../chardev/chardev.ts";
-import type { AddressSpace } from "../memory/address-space.ts";
-import type { PortSpace } from "../memory/port-space.ts";
-import type { Device, DeviceContext } from "./device.ts";
-import type { IrqLine } from "./irq/irq-line.ts";
-import type { PciBus } from "./pci/pci-bus.ts";
-import type { PropertyDeclaration } from "./properties.ts";
+import type { Disposable } from '../base/events.ts';
+import type { CharBackend } from '../chardev/chardev.ts';
+import type { AddressSpace } from '../memory/address-space.ts';
+import type { PortSpace } from '../memory/port-space.ts';
+import type { Device, DeviceContext } from './device.ts';
+import type { IrqLine } from './irq/irq-line.ts';
+import type { PciBus } from './pci/pci-bus.ts';
+import type { PropertyDeclaration } from './properties.ts';
 
 /** Provided by a board. */
 export interface DeviceSockets extends DeviceContext {

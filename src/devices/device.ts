@@ -3,10 +3,10 @@
  * resets, saves and loads itself, and describes its properties in a schema that `-device NAME,help`, the monitor and
  * the manual are made from.
  */
-import type { Clock } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
-import type { Saveable } from "../state/state.ts";
-import type { Tracer } from "../trace/trace.ts";
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Saveable } from '../state/state.ts';
+import type { Tracer } from '../trace/trace.ts';
 
 /** What every device is given. */
 export interface DeviceContext {

@@ -5,12 +5,12 @@
  *
  * Left out: steal time, asynchronous page faults, paravirtual EOI.
  */
-import type { Clock } from "../base/clock.ts";
-import { ByteBuilder } from "../base/bytes.ts";
-import type { Device } from "../devices/device.ts";
-import type { GuestTsc } from "../devices/irq/apic-timer.ts";
-import type { DmaMemory } from "../memory/address-space.ts";
-import { type SavedState, StateReader } from "../state/state.ts";
+import type { Clock } from '../base/clock.ts';
+import { ByteBuilder } from '../base/bytes.ts';
+import type { Device } from '../devices/device.ts';
+import type { GuestTsc } from '../devices/irq/apic-timer.ts';
+import type { DmaMemory } from '../memory/address-space.ts';
+import { type SavedState, StateReader } from '../state/state.ts';
 
 const MSR_WALL_CLOCK = 0x11;
 const MSR_SYSTEM_TIME = 0x12;
@@ -37,7 +37,12 @@ export interface CpuidLeaf {
 /** The hypervisor's CPUID leaves, from 0x40000000: signature and features. Leaf 1 must also have ECX bit 31 set. */
 export const HYPERVISOR_CPUID: Readonly<Record<number, CpuidLeaf>> = {
   0x40000000: { eax: 0x40000001, ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x0000004d }, // "KVMKVMKVM"
-  0x40000001: { eax: FEATURE_CLOCKSOURCE | FEATURE_NOP_IO_DELAY | FEATURE_CLOCKSOURCE2 | FEATURE_CLOCKSOURCE_STABLE, ebx: 0, ecx: 0, edx: 0 },
+  0x40000001: {
+    eax: FEATURE_CLOCKSOURCE | FEATURE_NOP_IO_DELAY | FEATURE_CLOCKSOURCE2 | FEATURE_CLOCKSOURCE_STABLE,
+    ebx: 0,
+    ecx: 0,
+    edx: 0,
+  },
 };
 
 export interface ParavirtClockOptions {
@@ -64,7 +69,7 @@ export function tscScale(hz: number): { multiplier: number; shift: number } {
 }
 
 export class ParavirtClock implements Device {
-  readonly kind: string = "paravirt-clock";
+  readonly kind: string = 'paravirt-clock';
   /** Each vCPU's MSR_SYSTEM_TIME as written. */
   private readonly systemTime: Map<number, number> = new Map();
   private wallClock: number = 0;
@@ -108,17 +113,26 @@ export class ParavirtClock implements Device {
   }
 
   save(): SavedState {
-    return { kind: this.kind, version: 1, fields: { cpus: [...this.systemTime.keys()], systemTimes: [...this.systemTime.values()], wallClock: this.wallClock, version: this.version } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: {
+        cpus: [...this.systemTime.keys()],
+        systemTimes: [...this.systemTime.values()],
+        wallClock: this.wallClock,
+        version: this.version,
+      },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    const cpus = reader.numbers("cpus", 0xffff);
-    const values = reader.numbers("systemTimes", Number.MAX_SAFE_INTEGER, cpus.length);
+    const cpus = reader.numbers('cpus', 0xffff);
+    const values = reader.numbers('systemTimes', Number.MAX_SAFE_INTEGER, cpus.length);
     this.systemTime.clear();
     cpus.forEach((cpu, i) => this.systemTime.set(cpu, values[i] ?? 0));
-    this.wallClock = reader.number("wallClock", 0);
-    this.version = reader.u32("version");
+    this.wallClock = reader.number('wallClock', 0);
+    this.version = reader.u32('version');
     this.timeChanged();
   }
 
@@ -146,7 +160,11 @@ export class ParavirtClock implements Device {
     if (address === 0 || address > Number.MAX_SAFE_INTEGER - WALL_CLOCK_SIZE) return;
     const bootNs = this.options.wallClockNs() - this.options.clock.now();
     const seconds = Math.floor(bootNs / 1e9);
-    const info = new ByteBuilder().u32(this.nextVersion()).u32(seconds).u32(Math.floor(bootNs - seconds * 1e9)).build();
+    const info = new ByteBuilder()
+      .u32(this.nextVersion())
+      .u32(seconds)
+      .u32(Math.floor(bootNs - seconds * 1e9))
+      .build();
     this.options.memory.writeBytes(address, info);
   }
 

@@ -2,13 +2,13 @@
  * How the PC's interrupts are wired: a global interrupt 0–23 is a wire that several devices may pull; 0–15 reach the
  * 8259 pair and the I/O APIC alike, 0 on pin 2 of the latter. The 8259's INTR goes to the boot processor's LINT0.
  */
-import { ApicBus } from "../devices/irq/apic-bus.ts";
-import type { GuestTsc } from "../devices/irq/apic-timer.ts";
-import { I8259Pair } from "../devices/irq/i8259-pair.ts";
-import { Ioapic } from "../devices/irq/ioapic.ts";
-import { type IrqLine, SharedWire, WiredLine } from "../devices/irq/irq-line.ts";
-import { Lapic, type LapicCpu } from "../devices/irq/lapic.ts";
-import type { DeviceContext } from "../devices/device.ts";
+import { ApicBus } from '../devices/irq/apic-bus.ts';
+import type { GuestTsc } from '../devices/irq/apic-timer.ts';
+import { I8259Pair } from '../devices/irq/i8259-pair.ts';
+import { Ioapic } from '../devices/irq/ioapic.ts';
+import { type IrqLine, SharedWire, WiredLine } from '../devices/irq/irq-line.ts';
+import { Lapic, type LapicCpu } from '../devices/irq/lapic.ts';
+import type { DeviceContext } from '../devices/device.ts';
 
 /** What the interrupt controllers do to a vCPU. */
 export interface PcCpu {
@@ -90,7 +90,7 @@ export class PcInterrupts {
         this.updateOutput(index);
       },
       nmi: () => cpu.nmi(),
-      smi: () => options.log.unimplemented("apic: SMI message; there is no system management mode"),
+      smi: () => options.log.unimplemented('apic: SMI message; there is no system management mode'),
       init: () => cpu.init(),
       startup: (vector) => cpu.startup(vector),
     };

@@ -7,39 +7,39 @@
  *     pc.space.onDeviceWrite = (address, size) => vm.memoryWritten(address, size);
  *     const state = pc.bootKernel({ kernel, commandLine: "console=ttyS0" });
  */
-import { Emitter } from "../base/events.ts";
-import { UserError } from "../base/errors.ts";
-import type { CharBackend } from "../chardev/chardev.ts";
-import { createDevice } from "../devices/catalogue.ts";
-import type { Device, DeviceContext } from "../devices/device.ts";
-import type { DeviceSockets } from "../devices/device-kind.ts";
-import { DmaControllers } from "../devices/dma/i8237.ts";
-import { FwCfg } from "../devices/firmware/fw-cfg.ts";
-import { I8042 } from "../devices/input/i8042.ts";
-import { Port92 } from "../devices/input/port92.ts";
-import { Ps2Keyboard } from "../devices/input/ps2-keyboard.ts";
-import type { GuestTsc } from "../devices/irq/apic-timer.ts";
-import { IOAPIC_DEFAULT_BASE, IOAPIC_SIZE } from "../devices/irq/ioapic.ts";
-import { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_FIRST, MSR_X2APIC_LAST } from "../devices/irq/lapic.ts";
-import { PciConfigMechanism } from "../devices/pci/config-mechanism.ts";
-import { I440fx } from "../devices/pci/i440fx.ts";
-import { PciBus } from "../devices/pci/pci-bus.ts";
-import { Piix3 } from "../devices/pci/piix3.ts";
-import { SLEEP_TYPE_S5 } from "../devices/power/acpi-pm.ts";
-import { Piix4Pm } from "../devices/power/piix4-pm.ts";
-import { attachIsaSerial, COM_PORTS } from "../devices/serial/isa-serial.ts";
-import { Uart16550 } from "../devices/serial/uart16550.ts";
-import { I8254 } from "../devices/timer/i8254.ts";
-import { Mc146818 } from "../devices/timer/mc146818.ts";
-import { Port61 } from "../devices/timer/port61.ts";
-import { AddressSpace, type HostMemory } from "../memory/address-space.ts";
-import { PortSpace } from "../memory/port-space.ts";
-import { MemoryRegion } from "../memory/region.ts";
-import type { BootImage } from "./boot/boot-image.ts";
-import { type KernelBoot, startAsFirmware, writeCmosMemory } from "./pc-firmware.ts";
-import { type PcCpu, PcInterrupts } from "./pc-interrupts.ts";
-import { checkRamSize, mapBios, mapRam } from "./pc-memory.ts";
-import { ParavirtClock } from "./paravirt-clock.ts";
+import { Emitter } from '../base/events.ts';
+import { UserError } from '../base/errors.ts';
+import type { CharBackend } from '../chardev/chardev.ts';
+import { createDevice } from '../devices/catalogue.ts';
+import type { Device, DeviceContext } from '../devices/device.ts';
+import type { DeviceSockets } from '../devices/device-kind.ts';
+import { DmaControllers } from '../devices/dma/i8237.ts';
+import { FwCfg } from '../devices/firmware/fw-cfg.ts';
+import { I8042 } from '../devices/input/i8042.ts';
+import { Port92 } from '../devices/input/port92.ts';
+import { Ps2Keyboard } from '../devices/input/ps2-keyboard.ts';
+import type { GuestTsc } from '../devices/irq/apic-timer.ts';
+import { IOAPIC_DEFAULT_BASE, IOAPIC_SIZE } from '../devices/irq/ioapic.ts';
+import { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_FIRST, MSR_X2APIC_LAST } from '../devices/irq/lapic.ts';
+import { PciConfigMechanism } from '../devices/pci/config-mechanism.ts';
+import { I440fx } from '../devices/pci/i440fx.ts';
+import { PciBus } from '../devices/pci/pci-bus.ts';
+import { Piix3 } from '../devices/pci/piix3.ts';
+import { SLEEP_TYPE_S5 } from '../devices/power/acpi-pm.ts';
+import { Piix4Pm } from '../devices/power/piix4-pm.ts';
+import { attachIsaSerial, COM_PORTS } from '../devices/serial/isa-serial.ts';
+import { Uart16550 } from '../devices/serial/uart16550.ts';
+import { I8254 } from '../devices/timer/i8254.ts';
+import { Mc146818 } from '../devices/timer/mc146818.ts';
+import { Port61 } from '../devices/timer/port61.ts';
+import { AddressSpace, type HostMemory } from '../memory/address-space.ts';
+import { PortSpace } from '../memory/port-space.ts';
+import { MemoryRegion } from '../memory/region.ts';
+import type { BootImage } from './boot/boot-image.ts';
+import { type KernelBoot, startAsFirmware, writeCmosMemory } from './pc-firmware.ts';
+import { type PcCpu, PcInterrupts } from './pc-interrupts.ts';
+import { checkRamSize, mapBios, mapRam } from './pc-memory.ts';
+import { ParavirtClock } from './paravirt-clock.ts';
 
 export interface PcOptions extends DeviceContext {
   /** The memory that guest RAM lies in, and how to get some of it. */
@@ -67,7 +67,7 @@ export interface PcEvents {
   poweroff: undefined;
   reset: undefined;
   /** Exit status for the command. */
-  "debug-exit": number;
+  'debug-exit': number;
 }
 
 /** One vCPU's way to the board, with the shape that accelerators call. */
@@ -124,12 +124,21 @@ export class Pc {
     this.ports = new PortSpace({ tracer, log });
     const ram = mapRam(this.space, options.memoryBytes, options.allocate(options.memoryBytes));
 
-    this.lapicRegion = MemoryRegion.mmio("lapic", LAPIC_SIZE, {
+    this.lapicRegion = MemoryRegion.mmio('lapic', LAPIC_SIZE, {
       read: (offset, size) => this.interrupts.lapics[this.activeCpu]?.read(offset, size) ?? 0,
       write: (offset, size, value) => this.interrupts.lapics[this.activeCpu]?.write(offset, size, value),
     });
-    this.interrupts = new PcInterrupts({ ...context, cpus: options.cpus, tsc: options.tsc, onApicMoved: () => this.placeLapic() });
-    this.space.root.add(MemoryRegion.mmio("ioapic", IOAPIC_SIZE, this.interrupts.ioapic), IOAPIC_DEFAULT_BASE, APIC_PRIORITY);
+    this.interrupts = new PcInterrupts({
+      ...context,
+      cpus: options.cpus,
+      tsc: options.tsc,
+      onApicMoved: () => this.placeLapic(),
+    });
+    this.space.root.add(
+      MemoryRegion.mmio('ioapic', IOAPIC_SIZE, this.interrupts.ioapic),
+      IOAPIC_DEFAULT_BASE,
+      APIC_PRIORITY,
+    );
     this.placeLapic();
 
     this.pci = new PciBus({
@@ -146,39 +155,77 @@ export class Pc {
     this.isaBridge = new Piix3({ onIrq: (irq, level) => pciIrqs[irq]?.set(level), onReset: () => this.requestReset() });
     this.pci.add(this.isaBridge.pci, PIIX_SLOT);
     this.isaBridge.attach(this.ports);
-    this.pm = new Piix4Pm({ ...context, ports: this.ports, sci: this.interrupts.connect(9), onSleep: (type) => this.sleep(type) });
+    this.pm = new Piix4Pm({
+      ...context,
+      ports: this.ports,
+      sci: this.interrupts.connect(9),
+      onSleep: (type) => this.sleep(type),
+    });
     this.pci.add(this.pm.pci, PIIX_SLOT, PM_FUNCTION);
     this.pm.attach();
 
     this.interrupts.pic.attach(this.ports);
     this.pit = new I8254(context, this.interrupts.connect(0));
-    this.ports.register({ name: "pit", first: 0x40, count: 4 }, { read: (o) => this.pit.read(o), write: (o, _s, v) => this.pit.write(o, v) });
+    this.ports.register(
+      { name: 'pit', first: 0x40, count: 4 },
+      { read: (o) => this.pit.read(o), write: (o, _s, v) => this.pit.write(o, v) },
+    );
     const port61 = new Port61(clock, this.pit);
-    this.ports.register({ name: "port61", first: 0x61, count: 1 }, port61);
+    this.ports.register({ name: 'port61', first: 0x61, count: 1 }, port61);
     this.rtc = new Mc146818({ ...context, irq: this.interrupts.connect(8), wallClockNs: options.wallClockNs });
-    this.ports.register({ name: "rtc", first: 0x70, count: 2 }, this.rtc);
+    this.ports.register({ name: 'rtc', first: 0x70, count: 2 }, this.rtc);
     const dma = new DmaControllers();
     dma.attach(this.ports);
 
     const onA20 = (enabled: boolean): void => options.setA20?.(enabled);
     const onReset = (): void => this.requestReset();
     this.keyboard = new Ps2Keyboard();
-    const i8042 = new I8042({ tracer, keyboardIrq: this.interrupts.connect(1), mouseIrq: this.interrupts.connect(12), keyboard: this.keyboard, onA20, onReset });
+    const i8042 = new I8042({
+      tracer,
+      keyboardIrq: this.interrupts.connect(1),
+      mouseIrq: this.interrupts.connect(12),
+      keyboard: this.keyboard,
+      onA20,
+      onReset,
+    });
     i8042.attach(this.ports);
     const port92 = new Port92(onA20, onReset);
-    this.ports.register({ name: "port92", first: 0x92, count: 1 }, port92);
+    this.ports.register({ name: 'port92', first: 0x92, count: 1 }, port92);
 
     this.uarts = this.makeUarts(context);
     this.fwCfg = new FwCfg({ tracer, memory: this.space });
     this.fwCfg.attach(this.ports);
-    this.paravirtClock = new ParavirtClock({ clock, memory: this.space, tsc: options.tsc, wallClockNs: options.wallClockNs });
-    const added = (options.devices ?? []).map(({ driver, properties }) => createDevice(this.sockets(context), driver, properties));
+    this.paravirtClock = new ParavirtClock({
+      clock,
+      memory: this.space,
+      tsc: options.tsc,
+      wallClockNs: options.wallClockNs,
+    });
+    const added = (options.devices ?? []).map(({ driver, properties }) =>
+      createDevice(this.sockets(context), driver, properties),
+    );
     if (options.bios) this.mapBios(options.bios);
 
     const { pic, ioapic, lapics } = this.interrupts;
     this.devices = [
-      pic, ioapic, ...lapics, this.pit, port61, this.rtc, dma, i8042, this.keyboard, port92, ...this.uarts,
-      configMechanism, this.hostBridge, this.isaBridge, this.pm, this.fwCfg, this.paravirtClock, ...added,
+      pic,
+      ioapic,
+      ...lapics,
+      this.pit,
+      port61,
+      this.rtc,
+      dma,
+      i8042,
+      this.keyboard,
+      port92,
+      ...this.uarts,
+      configMechanism,
+      this.hostBridge,
+      this.isaBridge,
+      this.pm,
+      this.fwCfg,
+      this.paravirtClock,
+      ...added,
     ];
     writeCmosMemory(this);
   }
@@ -199,7 +246,8 @@ export class Pc {
         this.space.write(address, bytes, value);
       },
       readMsr: (msr) => (isApicMsr(msr) ? lapic.readMsr(msr) : this.paravirtClock.readMsr(cpu, msr)),
-      writeMsr: (msr, low, high) => (isApicMsr(msr) ? lapic.writeMsr(msr, low, high) : this.paravirtClock.writeMsr(cpu, msr, low, high)),
+      writeMsr: (msr, low, high) =>
+        isApicMsr(msr) ? lapic.writeMsr(msr, low, high) : this.paravirtClock.writeMsr(cpu, msr, low, high),
       acknowledgeInterrupt: () => this.interrupts.acknowledge(cpu),
       readTpr: () => lapic.cr8,
       writeTpr: (value) => {
@@ -232,11 +280,11 @@ export class Pc {
   }
 
   private requestReset(): void {
-    this.events.emit("reset", undefined);
+    this.events.emit('reset', undefined);
   }
 
   private sleep(type: number): void {
-    if (type === SLEEP_TYPE_S5) this.events.emit("poweroff", undefined);
+    if (type === SLEEP_TYPE_S5) this.events.emit('poweroff', undefined);
     else this.options.log.unimplemented(`acpi: sleep type ${type} is not supported`);
   }
 
@@ -272,12 +320,13 @@ export class Pc {
         if (!backend) throw new UserError(`-device: there is no chardev '${id}'.`);
         return backend;
       },
-      debugExit: (status) => this.events.emit("debug-exit", status),
+      debugExit: (status) => this.events.emit('debug-exit', status),
     };
   }
 
   private mapBios(bios: Uint8Array): void {
-    if (bios.length === 0 || bios.length % 0x10000 !== 0) throw new UserError(`-bios: the image has ${bios.length} bytes, not a multiple of 64 KiB.`);
+    if (bios.length === 0 || bios.length % 0x10000 !== 0)
+      throw new UserError(`-bios: the image has ${bios.length} bytes, not a multiple of 64 KiB.`);
     const hostOffset = this.options.allocate(bios.length);
     new Uint8Array(this.options.memory.buffer).set(bios, hostOffset);
     mapBios(this.space, bios.length, hostOffset);

@@ -2,19 +2,19 @@
  * Guest physical memory as a whole: keeps the flat view of a region tree, tells the accelerator its slots, dispatches
  * the accesses that are not plain RAM, and serves devices that read and write memory themselves (DMA).
  */
-import { allOnes, hex, truncate } from "../base/bits.ts";
-import type { Log } from "../base/log.ts";
-import { defineEvents, type TracePoints, type Tracer } from "../trace/trace.ts";
-import { type FlatRange, firstEndingAfter, flatten } from "./flat-view.ts";
-import { MemoryRegion } from "./region.ts";
-import { type MemorySlotListener, SlotTable } from "./slots.ts";
+import { allOnes, hex, truncate } from '../base/bits.ts';
+import type { Log } from '../base/log.ts';
+import { defineEvents, type TracePoints, type Tracer } from '../trace/trace.ts';
+import { type FlatRange, firstEndingAfter, flatten } from './flat-view.ts';
+import { MemoryRegion } from './region.ts';
+import { type MemorySlotListener, SlotTable } from './slots.ts';
 
 const EVENTS = defineEvents({
-  memory_unassigned_read: ["address", "size"],
-  memory_unassigned_write: ["address", "size", "value"],
-  memory_rom_write: ["region", "offset", "size", "value"],
-  memory_region_read: ["region", "offset", "size", "value"],
-  memory_region_write: ["region", "offset", "size", "value"],
+  memory_unassigned_read: ['address', 'size'],
+  memory_unassigned_write: ['address', 'size', 'value'],
+  memory_rom_write: ['region', 'offset', 'size', 'value'],
+  memory_region_read: ['region', 'offset', 'size', 'value'],
+  memory_region_write: ['region', 'offset', 'size', 'value'],
 });
 
 /** Anything with a buffer that may be replaced by a longer one: a WebAssembly.Memory. */
@@ -66,7 +66,7 @@ export class AddressSpace implements DmaMemory {
     this.trace = options.tracer.attach(EVENTS);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
-    this.root = MemoryRegion.container("system", options.sizeBytes ?? PHYSICAL_ADDRESS_LIMIT);
+    this.root = MemoryRegion.container('system', options.sizeBytes ?? PHYSICAL_ADDRESS_LIMIT);
     this.root.observe(() => this.changed());
   }
 
@@ -98,7 +98,7 @@ export class AddressSpace implements DmaMemory {
     if (!range || address + size > range.end) return this.readAcross(address, size, range);
     const offset = address - range.start + range.offset;
     const { region } = range;
-    if (region.kind === "mmio") {
+    if (region.kind === 'mmio') {
       // INVARIANT: a region of kind mmio was made with a handler.
       const value = truncate(region.handler!.read(offset, size), size);
       if (this.trace.memory_region_read.on) this.trace.memory_region_read.emit(region.name, offset, size, value);
@@ -116,8 +116,9 @@ export class AddressSpace implements DmaMemory {
     }
     const offset = address - range.start + range.offset;
     const { region } = range;
-    if (region.kind === "mmio" || (range.readonly && region.handler)) {
-      if (this.trace.memory_region_write.on) this.trace.memory_region_write.emit(region.name, offset, size, truncate(value, size));
+    if (region.kind === 'mmio' || (range.readonly && region.handler)) {
+      if (this.trace.memory_region_write.on)
+        this.trace.memory_region_write.emit(region.name, offset, size, truncate(value, size));
       // INVARIANT: tested by this branch's condition or by the region's kind.
       region.handler!.write(offset, size, truncate(value, size));
     } else if (range.readonly) {
@@ -133,7 +134,7 @@ export class AddressSpace implements DmaMemory {
     let done = 0;
     while (done < into.length) {
       const range = this.find(address + done);
-      if (range && range.region.kind !== "mmio") {
+      if (range && range.region.kind !== 'mmio') {
         const count = Math.min(into.length - done, range.end - (address + done));
         const host = range.region.hostOffset + range.offset + (address + done - range.start);
         this.ensure(host + count);
@@ -150,7 +151,7 @@ export class AddressSpace implements DmaMemory {
     let done = 0;
     while (done < bytes.length) {
       const range = this.find(address + done);
-      if (range && range.region.kind === "ram" && !range.readonly) {
+      if (range && range.region.kind === 'ram' && !range.readonly) {
         const count = Math.min(bytes.length - done, range.end - (address + done));
         const host = range.region.hostOffset + range.offset + (address + done - range.start);
         this.ensure(host + count);
@@ -171,7 +172,7 @@ export class AddressSpace implements DmaMemory {
    */
   hostOffset(address: number, sizeBytes: number): number {
     const range = this.find(address);
-    if (!range || range.region.kind !== "ram" || range.readonly || address + sizeBytes > range.end) return -1;
+    if (!range || range.region.kind !== 'ram' || range.readonly || address + sizeBytes > range.end) return -1;
     return range.region.hostOffset + range.offset + (address - range.start);
   }
 
@@ -212,7 +213,8 @@ export class AddressSpace implements DmaMemory {
       return;
     }
     if (this.trace.memory_unassigned_write.on) this.trace.memory_unassigned_write.emit(address, size, value);
-    if (this.log.on.guest_errors) this.log.guestError(`memory: write of ${hex(value)} (${size} bytes) at unassigned ${hex(address)}`);
+    if (this.log.on.guest_errors)
+      this.log.guestError(`memory: write of ${hex(value)} (${size} bytes) at unassigned ${hex(address)}`);
   }
 
   private readHost(host: number, size: number): number {

@@ -1,5 +1,5 @@
 /** The tree of regions flattened into a sorted list of ranges that do not overlap: what the guest really sees. */
-import type { MemoryRegion } from "./region.ts";
+import type { MemoryRegion } from './region.ts';
 
 /** Bytes `start` up to but not including `end` of guest physical memory, served by one leaf region. */
 export interface FlatRange {
@@ -21,7 +21,14 @@ export function flatten(root: MemoryRegion): FlatRange[] {
  * Adds what `region`, whose byte 0 lies at `base`, shows between `from` and `to` to those places of `ranges` that are
  * still free. Rendering the winner of an overlap first therefore settles it.
  */
-function render(region: MemoryRegion, base: number, from: number, to: number, readonly: boolean, ranges: FlatRange[]): void {
+function render(
+  region: MemoryRegion,
+  base: number,
+  from: number,
+  to: number,
+  readonly: boolean,
+  ranges: FlatRange[],
+): void {
   if (!region.enabled) return;
   const start = Math.max(base, from);
   const end = Math.min(base + region.sizeBytes, to);
@@ -30,8 +37,9 @@ function render(region: MemoryRegion, base: number, from: number, to: number, re
     render(region.target, base - region.targetOffset, start, end, readonly || region.readonly, ranges);
     return;
   }
-  if (region.kind === "container") {
-    for (const { region: child, offset } of region.placements) render(child, base + offset, start, end, readonly, ranges);
+  if (region.kind === 'container') {
+    for (const { region: child, offset } of region.placements)
+      render(child, base + offset, start, end, readonly, ranges);
     return;
   }
   insertIntoGaps({ start, end, region, offset: start - base, readonly: readonly || region.readonly }, ranges);
@@ -70,7 +78,12 @@ function merged(ranges: readonly FlatRange[]): FlatRange[] {
   const result: FlatRange[] = [];
   for (const range of ranges) {
     const last = result.at(-1);
-    const continues = last && last.end === range.start && last.region === range.region && last.readonly === range.readonly && last.offset + (last.end - last.start) === range.offset;
+    const continues =
+      last &&
+      last.end === range.start &&
+      last.region === range.region &&
+      last.readonly === range.readonly &&
+      last.offset + (last.end - last.start) === range.offset;
     if (continues) result[result.length - 1] = { ...last, end: range.end };
     else result.push(range);
   }

@@ -3,16 +3,16 @@
  * apart into narrower ones (as the bus did), so that 0xCF8 as a doubleword register and 0xCF9 as a byte register
  * live side by side. Nothing there reads as all ones.
  */
-import { allOnes, hex, truncate } from "../base/bits.ts";
-import { type Disposable, toDisposable } from "../base/events.ts";
-import type { Log } from "../base/log.ts";
-import { defineEvents, type TracePoints, type Tracer } from "../trace/trace.ts";
+import { allOnes, hex, truncate } from '../base/bits.ts';
+import { type Disposable, toDisposable } from '../base/events.ts';
+import type { Log } from '../base/log.ts';
+import { defineEvents, type TracePoints, type Tracer } from '../trace/trace.ts';
 
 const EVENTS = defineEvents({
-  port_read: ["device", "port", "size", "value"],
-  port_write: ["device", "port", "size", "value"],
-  port_unassigned_read: ["port", "size"],
-  port_unassigned_write: ["port", "size", "value"],
+  port_read: ['device', 'port', 'size', 'value'],
+  port_write: ['device', 'port', 'size', 'value'],
+  port_unassigned_read: ['port', 'size'],
+  port_unassigned_write: ['port', 'size', 'value'],
 });
 
 /** A device's registers in port space; see MmioHandler for the rules. */
@@ -42,26 +42,30 @@ const PORT_COUNT = 0x10000;
 
 /** Ports that software touches for a reason and that need no device. */
 export const IGNORED_PORTS: readonly { readonly first: number; readonly count: number; readonly reason: string }[] = [
-  { first: 0x80, count: 1, reason: "POST code; Linux writes it for a short delay" },
+  { first: 0x80, count: 1, reason: 'POST code; Linux writes it for a short delay' },
   { first: 0xed, count: 1, reason: "Linux's delay port on machines where 0x80 hangs" },
-  { first: 0xf0, count: 2, reason: "coprocessor busy latch and reset of the 80387; the exception is reported inside the CPU" },
-  { first: 0x22, count: 2, reason: "IMCR and Cyrix configuration, probed by Linux" },
-  { first: 0x2e, count: 2, reason: "super I/O configuration, probed" },
-  { first: 0x4e, count: 2, reason: "super I/O configuration, probed" },
-  { first: 0x170, count: 8, reason: "secondary ATA channel, probed when the machine has none" },
-  { first: 0x1f0, count: 8, reason: "primary ATA channel, probed when the machine has none" },
-  { first: 0x278, count: 8, reason: "LPT2, probed" },
-  { first: 0x279, count: 1, reason: "ISA plug and play address" },
-  { first: 0x2e8, count: 8, reason: "COM4, probed" },
-  { first: 0x2f8, count: 8, reason: "COM2, probed when the machine has none" },
-  { first: 0x376, count: 1, reason: "secondary ATA control, probed" },
-  { first: 0x378, count: 8, reason: "LPT1, probed" },
-  { first: 0x3bc, count: 4, reason: "LPT3, probed" },
-  { first: 0x3c0, count: 0x20, reason: "VGA, probed when the machine has none" },
-  { first: 0x3e8, count: 8, reason: "COM3, probed" },
-  { first: 0x3f0, count: 8, reason: "floppy controller, probed" },
-  { first: 0xa79, count: 1, reason: "ISA plug and play data" },
-  { first: 0xc000, count: 0x1000, reason: "PCI configuration mechanism #2, probed" },
+  {
+    first: 0xf0,
+    count: 2,
+    reason: 'coprocessor busy latch and reset of the 80387; the exception is reported inside the CPU',
+  },
+  { first: 0x22, count: 2, reason: 'IMCR and Cyrix configuration, probed by Linux' },
+  { first: 0x2e, count: 2, reason: 'super I/O configuration, probed' },
+  { first: 0x4e, count: 2, reason: 'super I/O configuration, probed' },
+  { first: 0x170, count: 8, reason: 'secondary ATA channel, probed when the machine has none' },
+  { first: 0x1f0, count: 8, reason: 'primary ATA channel, probed when the machine has none' },
+  { first: 0x278, count: 8, reason: 'LPT2, probed' },
+  { first: 0x279, count: 1, reason: 'ISA plug and play address' },
+  { first: 0x2e8, count: 8, reason: 'COM4, probed' },
+  { first: 0x2f8, count: 8, reason: 'COM2, probed when the machine has none' },
+  { first: 0x376, count: 1, reason: 'secondary ATA control, probed' },
+  { first: 0x378, count: 8, reason: 'LPT1, probed' },
+  { first: 0x3bc, count: 4, reason: 'LPT3, probed' },
+  { first: 0x3c0, count: 0x20, reason: 'VGA, probed when the machine has none' },
+  { first: 0x3e8, count: 8, reason: 'COM3, probed' },
+  { first: 0x3f0, count: 8, reason: 'floppy controller, probed' },
+  { first: 0xa79, count: 1, reason: 'ISA plug and play data' },
+  { first: 0xc000, count: 0x1000, reason: 'PCI configuration mechanism #2, probed' },
 ];
 
 export class PortSpace {
@@ -159,6 +163,7 @@ export class PortSpace {
 
   private writeUnassigned(port: number, size: number, value: number): void {
     if (this.trace.port_unassigned_write.on) this.trace.port_unassigned_write.emit(port, size, value);
-    if (this.log.on.unimp && this.quiet[port] === 0) this.log.unimplemented(`port: write of ${hex(value)} at unassigned ${hex(port)}`);
+    if (this.log.on.unimp && this.quiet[port] === 0)
+      this.log.unimplemented(`port: write of ${hex(value)} at unassigned ${hex(port)}`);
   }
 }

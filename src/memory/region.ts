@@ -3,8 +3,8 @@
  * container holds other regions at offsets; an alias shows a part of another region elsewhere. Where regions overlap
  * the higher priority wins, and among equals the one added last.
  */
-import { InternalError } from "../base/errors.ts";
-import { type Disposable, toDisposable } from "../base/events.ts";
+import { InternalError } from '../base/errors.ts';
+import { type Disposable, toDisposable } from '../base/events.ts';
 
 /**
  * A device's registers in memory. Offsets count from the region's first byte; sizes are 1, 2 or 4 (an access of 8
@@ -22,7 +22,7 @@ interface Placement {
   readonly priority: number;
 }
 
-export type RegionKind = "container" | "ram" | "rom" | "mmio" | "alias";
+export type RegionKind = 'container' | 'ram' | 'rom' | 'mmio' | 'alias';
 
 export class MemoryRegion {
   readonly name: string;
@@ -43,7 +43,7 @@ export class MemoryRegion {
   private readonly observers = new Set<() => void>();
 
   private constructor(kind: RegionKind, name: string, sizeBytes: number, extra: RegionExtra = {}) {
-    if (!(sizeBytes > 0)) throw new InternalError("A memory region needs a size.", { name, sizeBytes });
+    if (!(sizeBytes > 0)) throw new InternalError('A memory region needs a size.', { name, sizeBytes });
     this.kind = kind;
     this.name = name;
     this.sizeBytes = sizeBytes;
@@ -51,30 +51,36 @@ export class MemoryRegion {
     this.handler = extra.handler;
     this.target = extra.target;
     this.targetOffset = extra.targetOffset ?? 0;
-    this.readonly = extra.readonly ?? kind === "rom";
+    this.readonly = extra.readonly ?? kind === 'rom';
     this.target?.observe(() => this.changed());
   }
 
   static container(name: string, sizeBytes: number): MemoryRegion {
-    return new MemoryRegion("container", name, sizeBytes);
+    return new MemoryRegion('container', name, sizeBytes);
   }
 
   static ram(name: string, sizeBytes: number, hostOffset: number): MemoryRegion {
-    return new MemoryRegion("ram", name, sizeBytes, { hostOffset });
+    return new MemoryRegion('ram', name, sizeBytes, { hostOffset });
   }
 
   /** @param onWrite sees the guest's writes, which change nothing by themselves */
   static rom(name: string, sizeBytes: number, hostOffset: number, onWrite?: MmioHandler): MemoryRegion {
-    return new MemoryRegion("rom", name, sizeBytes, { hostOffset, ...(onWrite ? { handler: onWrite } : {}) });
+    return new MemoryRegion('rom', name, sizeBytes, { hostOffset, ...(onWrite ? { handler: onWrite } : {}) });
   }
 
   static mmio(name: string, sizeBytes: number, handler: MmioHandler): MemoryRegion {
-    return new MemoryRegion("mmio", name, sizeBytes, { handler });
+    return new MemoryRegion('mmio', name, sizeBytes, { handler });
   }
 
   /** @param readonly makes RAM seen through the alias read only */
-  static alias(name: string, target: MemoryRegion, targetOffset: number, sizeBytes: number, readonly: boolean = false): MemoryRegion {
-    return new MemoryRegion("alias", name, sizeBytes, { target, targetOffset, readonly });
+  static alias(
+    name: string,
+    target: MemoryRegion,
+    targetOffset: number,
+    sizeBytes: number,
+    readonly: boolean = false,
+  ): MemoryRegion {
+    return new MemoryRegion('alias', name, sizeBytes, { target, targetOffset, readonly });
   }
 
   get enabled(): boolean {
@@ -106,7 +112,7 @@ export class MemoryRegion {
 
   /** Puts a region into this container; disposing takes it out. */
   add(region: MemoryRegion, offset: number, priority: number = 0): Disposable {
-    if (this.kind !== "container") throw new InternalError("Only a container holds regions.", { name: this.name });
+    if (this.kind !== 'container') throw new InternalError('Only a container holds regions.', { name: this.name });
     const placement: Placement = { region, offset, priority };
     this.placements_ = [placement, ...this.placements_].sort((a, b) => b.priority - a.priority);
     const observation = region.observe(() => this.changed());

@@ -2,8 +2,8 @@
  * Memory slots: the RAM and ROM of a flat view, in the form an accelerator takes (KVM_SET_USER_MEMORY_REGION's). Slots
  * are whole pages; the odd ends of a range that is not stay with the dispatcher, which is slower and just as right.
  */
-import { alignDown, alignUp } from "../base/bits.ts";
-import type { FlatRange } from "./flat-view.ts";
+import { alignDown, alignUp } from '../base/bits.ts';
+import type { FlatRange } from './flat-view.ts';
 
 export const PAGE_SIZE = 4096;
 
@@ -23,7 +23,7 @@ export interface MemorySlotListener {
   setMemoryRegion(slot: MemorySlot): void;
 }
 
-type Wanted = Omit<MemorySlot, "slot">;
+type Wanted = Omit<MemorySlot, 'slot'>;
 
 /** Keeps a listener's slots equal to the flat view with as few changes as possible. */
 export class SlotTable {
@@ -56,14 +56,22 @@ export class SlotTable {
 
 function slotOf(range: FlatRange): Wanted[] {
   const { region } = range;
-  if (region.kind !== "ram" && region.kind !== "rom") return [];
+  if (region.kind !== 'ram' && region.kind !== 'rom') return [];
   const guestPhysical = alignUp(range.start, PAGE_SIZE);
   const end = alignDown(range.end, PAGE_SIZE);
   const hostOffset = region.hostOffset + range.offset + (guestPhysical - range.start);
   if (end <= guestPhysical || hostOffset % PAGE_SIZE !== 0) return [];
-  return [{ guestPhysical, sizeBytes: end - guestPhysical, hostOffset, readonly: range.readonly, logDirty: region.logDirty }];
+  return [
+    { guestPhysical, sizeBytes: end - guestPhysical, hostOffset, readonly: range.readonly, logDirty: region.logDirty },
+  ];
 }
 
 function sameSlot(a: Wanted, b: Wanted): boolean {
-  return a.guestPhysical === b.guestPhysical && a.sizeBytes === b.sizeBytes && a.hostOffset === b.hostOffset && a.readonly === b.readonly && a.logDirty === b.logDirty;
+  return (
+    a.guestPhysical === b.guestPhysical &&
+    a.sizeBytes === b.sizeBytes &&
+    a.hostOffset === b.hostOffset &&
+    a.readonly === b.readonly &&
+    a.logDirty === b.logDirty
+  );
 }

@@ -2,7 +2,7 @@
  * Saved state: a kind, a version and named fields, never positions. Values are plain data, so a state travels through
  * structured clone, JSON (bytes as arrays) or state-codec.ts unchanged.
  */
-import { UserError } from "../base/errors.ts";
+import { UserError } from '../base/errors.ts';
 
 export type StateValue = number | boolean | string | null | Uint8Array | StateValue[] | StateFields;
 export interface StateFields {
@@ -33,7 +33,9 @@ export class StateReader {
   constructor(state: SavedState, kind: string, newestVersion: number) {
     if (state.kind !== kind) throw new UserError(`Saved state of '${state.kind}' was given to '${kind}'.`);
     if (!(state.version >= 1 && state.version <= newestVersion)) {
-      throw new UserError(`Saved state of '${kind}' has version ${state.version}; this build reads 1 to ${newestVersion}.`);
+      throw new UserError(
+        `Saved state of '${kind}' has version ${state.version}; this build reads 1 to ${newestVersion}.`,
+      );
     }
     this.kind = kind;
     this.version = state.version;
@@ -46,8 +48,9 @@ export class StateReader {
 
   number(name: string, min: number = -Infinity, max: number = Infinity): number {
     const value = this.fields[name];
-    if (typeof value !== "number" || Number.isNaN(value)) throw this.wrong(name, "a number");
-    if (value < min || value > max) throw new UserError(`Saved state of '${this.kind}': '${name}' is ${value}, outside ${min} to ${max}.`);
+    if (typeof value !== 'number' || Number.isNaN(value)) throw this.wrong(name, 'a number');
+    if (value < min || value > max)
+      throw new UserError(`Saved state of '${this.kind}': '${name}' is ${value}, outside ${min} to ${max}.`);
     return value;
   }
 
@@ -65,25 +68,25 @@ export class StateReader {
 
   integer(name: string, max: number): number {
     const value = this.number(name, 0, max);
-    if (!Number.isInteger(value)) throw this.wrong(name, "a whole number");
+    if (!Number.isInteger(value)) throw this.wrong(name, 'a whole number');
     return value;
   }
 
   bool(name: string): boolean {
     const value = this.fields[name];
-    if (typeof value !== "boolean") throw this.wrong(name, "a boolean");
+    if (typeof value !== 'boolean') throw this.wrong(name, 'a boolean');
     return value;
   }
 
   string(name: string): string {
     const value = this.fields[name];
-    if (typeof value !== "string") throw this.wrong(name, "a string");
+    if (typeof value !== 'string') throw this.wrong(name, 'a string');
     return value;
   }
 
   bytes(name: string, sizeBytes?: number): Uint8Array {
     const value = this.fields[name];
-    if (!(value instanceof Uint8Array)) throw this.wrong(name, "bytes");
+    if (!(value instanceof Uint8Array)) throw this.wrong(name, 'bytes');
     if (sizeBytes !== undefined && value.length !== sizeBytes) throw this.wrong(name, `${sizeBytes} bytes`);
     return value;
   }
@@ -91,9 +94,11 @@ export class StateReader {
   /** A list of whole numbers of at most `max`; with `length`, of exactly that many. */
   numbers(name: string, max: number, length?: number): number[] {
     const value = this.fields[name];
-    if (!Array.isArray(value) || (length !== undefined && value.length !== length)) throw this.wrong(name, `a list of ${length ?? "some"} numbers`);
+    if (!Array.isArray(value) || (length !== undefined && value.length !== length))
+      throw this.wrong(name, `a list of ${length ?? 'some'} numbers`);
     return value.map((item) => {
-      if (typeof item !== "number" || !Number.isInteger(item) || item < 0 || item > max) throw this.wrong(name, `a list of numbers up to ${max}`);
+      if (typeof item !== 'number' || !Number.isInteger(item) || item < 0 || item > max)
+        throw this.wrong(name, `a list of numbers up to ${max}`);
       return item;
     });
   }
@@ -101,16 +106,23 @@ export class StateReader {
   /** A saved state nested in a field. */
   state(name: string): SavedState {
     const value = this.fields[name];
-    if (isFields(value) && typeof value["kind"] === "string" && typeof value["version"] === "number" && isFields(value["fields"])) {
-      return { kind: value["kind"], version: value["version"], fields: value["fields"] };
+    if (
+      isFields(value) &&
+      typeof value['kind'] === 'string' &&
+      typeof value['version'] === 'number' &&
+      isFields(value['fields'])
+    ) {
+      return { kind: value['kind'], version: value['version'], fields: value['fields'] };
     }
-    throw this.wrong(name, "a saved state");
+    throw this.wrong(name, 'a saved state');
   }
 
   states(name: string): SavedState[] {
     const value = this.fields[name];
-    if (!Array.isArray(value)) throw this.wrong(name, "a list of saved states");
-    return value.map((item, i) => new StateReader({ kind: name, version: 1, fields: { [i]: item } }, name, 1).state(String(i)));
+    if (!Array.isArray(value)) throw this.wrong(name, 'a list of saved states');
+    return value.map((item, i) =>
+      new StateReader({ kind: name, version: 1, fields: { [i]: item } }, name, 1).state(String(i)),
+    );
   }
 
   private wrong(name: string, expected: string): UserError {
@@ -124,5 +136,5 @@ export function nested(state: SavedState): StateFields {
 }
 
 function isFields(value: StateValue | undefined): value is StateFields {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 }

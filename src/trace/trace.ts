@@ -7,7 +7,7 @@
  *
  * While off, a point costs the load and test of `on`.
  */
-import { type Disposable, toDisposable } from "../base/events.ts";
+import { type Disposable, toDisposable } from '../base/events.ts';
 
 export type TraceArgument = number | string | boolean;
 export type EventDeclarations = Readonly<Record<string, readonly string[]>>;
@@ -70,7 +70,7 @@ export class Tracer {
 
   /** Turns on what matches ("pic_*"), or off with a leading "-". Returns how many known events changed. */
   enable(pattern: string): number {
-    const off = pattern.startsWith("-");
+    const off = pattern.startsWith('-');
     const rule = { matches: globToRegExp(off ? pattern.slice(1) : pattern), on: !off };
     this.rules.push(rule);
     let changed = 0;
@@ -98,14 +98,17 @@ export class LogTraceBackend implements TraceBackend {
 
   emit(event: string, argumentNames: readonly string[], values: readonly TraceArgument[]): void {
     const parts = values.map((value, i) => {
-      const text = typeof value === "number" && value > 9 ? `0x${value.toString(16)}` : String(value);
+      const text = typeof value === 'number' && value > 9 ? `0x${value.toString(16)}` : String(value);
       return ` ${argumentNames[i] ?? i}=${text}`;
     });
-    this.writeLine(event + parts.join(""));
+    this.writeLine(event + parts.join(''));
   }
 }
 
 function globToRegExp(pattern: string): RegExp {
-  const source = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".");
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+    .replace(/\*/g, '.*')
+    .replace(/\?/g, '.');
   return new RegExp(`^${source}$`);
 }

@@ -1,11 +1,11 @@
 /** isa-debugcon: a port whose writes go to a character device (firmware logs to 0x402, Bochs to 0xE9). */
-import type { CharBackend } from "../../chardev/chardev.ts";
-import type { SavedState } from "../../state/state.ts";
-import type { DeviceKind } from "../device-kind.ts";
-import type { Device } from "../device.ts";
+import type { CharBackend } from '../../chardev/chardev.ts';
+import type { SavedState } from '../../state/state.ts';
+import type { DeviceKind } from '../device-kind.ts';
+import type { Device } from '../device.ts';
 
 export class Debugcon implements Device {
-  readonly kind: string = "isa-debugcon";
+  readonly kind: string = 'isa-debugcon';
   private readonly backend: CharBackend;
   private readonly readback: number;
 
@@ -33,16 +33,16 @@ export class Debugcon implements Device {
 }
 
 export const DEBUGCON: DeviceKind = {
-  name: "isa-debugcon",
-  description: "a port that prints",
+  name: 'isa-debugcon',
+  description: 'a port that prints',
   properties: {
-    iobase: { type: "uint16", description: "the port", default: 0xe9 },
-    readback: { type: "uint32", description: "what the port reads", default: 0xe9 },
-    chardev: { type: "string", description: "ID of the backend", default: "" },
+    iobase: { type: 'uint16', description: 'the port', default: 0xe9 },
+    readback: { type: 'uint32', description: 'what the port reads', default: 0xe9 },
+    chardev: { type: 'string', description: 'ID of the backend', default: '' },
   },
   create(sockets, { iobase, readback, chardev }) {
     const device = new Debugcon(sockets.chardev(String(chardev)), Number(readback) & 0xff);
-    sockets.ports.register({ name: "isa-debugcon", first: Number(iobase), count: 1 }, device);
+    sockets.ports.register({ name: 'isa-debugcon', first: Number(iobase), count: 1 }, device);
     return device;
   },
 };

@@ -1,10 +1,10 @@
 /** isa-debug-exit: a write of v ends the machine with the exit status (v << 1) | 1. Test suites report through it. */
-import type { SavedState } from "../../state/state.ts";
-import type { DeviceKind } from "../device-kind.ts";
-import type { Device } from "../device.ts";
+import type { SavedState } from '../../state/state.ts';
+import type { DeviceKind } from '../device-kind.ts';
+import type { Device } from '../device.ts';
 
 export class IsaDebugExit implements Device {
-  readonly kind: string = "isa-debug-exit";
+  readonly kind: string = 'isa-debug-exit';
   private readonly onExit: (status: number) => void;
 
   constructor(onExit: (status: number) => void) {
@@ -29,15 +29,18 @@ export class IsaDebugExit implements Device {
 }
 
 export const ISA_DEBUG_EXIT: DeviceKind = {
-  name: "isa-debug-exit",
-  description: "ends the machine with an exit status that the guest writes",
+  name: 'isa-debug-exit',
+  description: 'ends the machine with an exit status that the guest writes',
   properties: {
-    iobase: { type: "uint16", description: "first port", default: 0x501 },
-    iosize: { type: "uint8", description: "number of ports", default: 2 },
+    iobase: { type: 'uint16', description: 'first port', default: 0x501 },
+    iosize: { type: 'uint8', description: 'number of ports', default: 2 },
   },
   create(sockets, { iobase, iosize }) {
     const device = new IsaDebugExit((status) => sockets.debugExit(status));
-    sockets.ports.register({ name: "isa-debug-exit", first: Number(iobase), count: Number(iosize), sizes: [1, 2, 4] }, device);
+    sockets.ports.register(
+      { name: 'isa-debug-exit', first: Number(iobase), count: Number(iosize), sizes: [1, 2, 4] },
+      device,
+    );
     return device;
   },
 };

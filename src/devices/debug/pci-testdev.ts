@@ -4,12 +4,12 @@
  *
  * Of the specification's tests there is "no-eventfd" here; eventfd and data match belong to KVM hosts.
  */
-import { MemoryRegion } from "../../memory/region.ts";
-import { asciiBytes, viewOf } from "../../base/bytes.ts";
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import type { DeviceKind } from "../device-kind.ts";
-import type { Device } from "../device.ts";
-import { PciDevice } from "../pci/pci-device.ts";
+import { MemoryRegion } from '../../memory/region.ts';
+import { asciiBytes, viewOf } from '../../base/bytes.ts';
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import type { DeviceKind } from '../device-kind.ts';
+import type { Device } from '../device.ts';
+import { PciDevice } from '../pci/pci-device.ts';
 
 const MEMORY_SIZE = 4096;
 const PORTS_SIZE = 256;
@@ -52,7 +52,8 @@ class TestBar {
       return;
     }
     const active = this.view.getUint8(WIDTH) !== 0;
-    if (active && offset === this.view.getUint32(OFFSET, true) && size === this.view.getUint8(WIDTH)) this.view.setUint32(COUNT, this.view.getUint32(COUNT, true) + 1, true);
+    if (active && offset === this.view.getUint32(OFFSET, true) && size === this.view.getUint8(WIDTH))
+      this.view.setUint32(COUNT, this.view.getUint32(COUNT, true) + 1, true);
   }
 
   save(): Uint8Array {
@@ -75,15 +76,22 @@ class TestBar {
 }
 
 export class PciTestdev implements Device {
-  readonly kind: string = "pci-testdev";
+  readonly kind: string = 'pci-testdev';
   readonly pci: PciDevice;
-  private readonly memory: TestBar = new TestBar(MEMORY_SIZE, "mmio-no-eventfd");
-  private readonly ports: TestBar = new TestBar(PORTS_SIZE, "portio-no-eventfd");
+  private readonly memory: TestBar = new TestBar(MEMORY_SIZE, 'mmio-no-eventfd');
+  private readonly ports: TestBar = new TestBar(PORTS_SIZE, 'portio-no-eventfd');
 
   constructor() {
-    this.pci = new PciDevice({ name: "pci-testdev", vendorId: 0x1b36, deviceId: 0x0005, classCode: 0x00ff00, subsystemVendorId: 0x1af4, subsystemId: 0x1100 });
-    this.pci.addBar(0, { kind: "memory", region: MemoryRegion.mmio("pci-testdev-mmio", MEMORY_SIZE, this.memory) });
-    this.pci.addBar(1, { kind: "io", sizeBytes: PORTS_SIZE, handler: this.ports });
+    this.pci = new PciDevice({
+      name: 'pci-testdev',
+      vendorId: 0x1b36,
+      deviceId: 0x0005,
+      classCode: 0x00ff00,
+      subsystemVendorId: 0x1af4,
+      subsystemId: 0x1100,
+    });
+    this.pci.addBar(0, { kind: 'memory', region: MemoryRegion.mmio('pci-testdev-mmio', MEMORY_SIZE, this.memory) });
+    this.pci.addBar(1, { kind: 'io', sizeBytes: PORTS_SIZE, handler: this.ports });
   }
 
   reset(): void {
@@ -93,20 +101,24 @@ export class PciTestdev implements Device {
   }
 
   save(): SavedState {
-    return { kind: this.kind, version: 1, fields: { pci: nested(this.pci.save()), memory: this.memory.save(), ports: this.ports.save() } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: { pci: nested(this.pci.save()), memory: this.memory.save(), ports: this.ports.save() },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.memory.load(reader.bytes("memory", 128));
-    this.ports.load(reader.bytes("ports", 128));
-    this.pci.load(reader.state("pci"));
+    this.memory.load(reader.bytes('memory', 128));
+    this.ports.load(reader.bytes('ports', 128));
+    this.pci.load(reader.state('pci'));
   }
 }
 
 export const PCI_TESTDEV: DeviceKind = {
-  name: "pci-testdev",
-  description: "a PCI function that counts writes, for test suites",
+  name: 'pci-testdev',
+  description: 'a PCI function that counts writes, for test suites',
   properties: {},
   create({ pci }) {
     const device = new PciTestdev();

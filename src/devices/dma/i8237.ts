@@ -2,10 +2,10 @@
  * The PC's two 8237A DMA controllers (Intel 231466) with their page registers: registers as software probes and programs
  * them. No device here asks for ISA DMA, so no transfer ever starts.
  */
-import { type Disposable, DisposableStore } from "../../base/events.ts";
-import type { PortSpace } from "../../memory/port-space.ts";
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import type { Device } from "../device.ts";
+import { type Disposable, DisposableStore } from '../../base/events.ts';
+import type { PortSpace } from '../../memory/port-space.ts';
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import type { Device } from '../device.ts';
 
 const STATUS_COMMAND = 8;
 const REQUEST = 9;
@@ -83,23 +83,35 @@ class I8237 {
 
   save(): SavedState {
     const { command, request, mask, highByte } = this;
-    return { kind: "i8237", version: 1, fields: { base: [...this.base], current: [...this.current], modes: [...this.modes], command, request, mask, highByte } };
+    return {
+      kind: 'i8237',
+      version: 1,
+      fields: {
+        base: [...this.base],
+        current: [...this.current],
+        modes: [...this.modes],
+        command,
+        request,
+        mask,
+        highByte,
+      },
+    };
   }
 
   load(state: SavedState): void {
-    const reader = new StateReader(state, "i8237", 1);
-    this.base.set(reader.numbers("base", 0xffff, 8));
-    this.current.set(reader.numbers("current", 0xffff, 8));
-    this.modes.set(reader.numbers("modes", 0xff, 4));
-    this.command = reader.u8("command");
-    this.request = reader.integer("request", 0xf);
-    this.mask = reader.integer("mask", 0xf);
-    this.highByte = reader.bool("highByte");
+    const reader = new StateReader(state, 'i8237', 1);
+    this.base.set(reader.numbers('base', 0xffff, 8));
+    this.current.set(reader.numbers('current', 0xffff, 8));
+    this.modes.set(reader.numbers('modes', 0xff, 4));
+    this.command = reader.u8('command');
+    this.request = reader.integer('request', 0xf);
+    this.mask = reader.integer('mask', 0xf);
+    this.highByte = reader.bool('highByte');
   }
 }
 
 export class DmaControllers implements Device {
-  readonly kind: string = "i8237-pair";
+  readonly kind: string = 'i8237-pair';
   private readonly chips: readonly [I8237, I8237] = [new I8237(), new I8237()];
   /** Page registers at 0x81–0x8F; those without a channel only keep a byte. 0x80 is the POST code port. */
   private readonly pages: Uint8Array = new Uint8Array(16);
@@ -112,20 +124,39 @@ export class DmaControllers implements Device {
   attach(ports: PortSpace): Disposable {
     const registrations = new DisposableStore();
     const [byteChip, wordChip] = this.chips;
-    registrations.add(ports.register({ name: "dma1", first: 0x00, count: 16 }, { read: (o) => byteChip.read(o), write: (o, _s, v) => byteChip.write(o, v) }));
-    registrations.add(ports.register({ name: "dma2", first: 0xc0, count: 32 }, { read: (o) => wordChip.read(o >> 1), write: (o, _s, v) => wordChip.write(o >> 1, v) }));
-    registrations.add(ports.register({ name: "dma-page", first: 0x81, count: 15, handlerOffset: 1 }, { read: (o) => this.pages[o] ?? 0, write: (o, _s, v) => void (this.pages[o] = v) }));
+    registrations.add(
+      ports.register(
+        { name: 'dma1', first: 0x00, count: 16 },
+        { read: (o) => byteChip.read(o), write: (o, _s, v) => byteChip.write(o, v) },
+      ),
+    );
+    registrations.add(
+      ports.register(
+        { name: 'dma2', first: 0xc0, count: 32 },
+        { read: (o) => wordChip.read(o >> 1), write: (o, _s, v) => wordChip.write(o >> 1, v) },
+      ),
+    );
+    registrations.add(
+      ports.register(
+        { name: 'dma-page', first: 0x81, count: 15, handlerOffset: 1 },
+        { read: (o) => this.pages[o] ?? 0, write: (o, _s, v) => void (this.pages[o] = v) },
+      ),
+    );
     return registrations;
   }
 
   save(): SavedState {
-    return { kind: this.kind, version: 1, fields: { byte: nested(this.chips[0].save()), word: nested(this.chips[1].save()), pages: this.pages.slice() } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: { byte: nested(this.chips[0].save()), word: nested(this.chips[1].save()), pages: this.pages.slice() },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.chips[0].load(reader.state("byte"));
-    this.chips[1].load(reader.state("word"));
-    this.pages.set(reader.bytes("pages", 16));
+    this.chips[0].load(reader.state('byte'));
+    this.chips[1].load(reader.state('word'));
+    this.pages.set(reader.bytes('pages', 16));
   }
 }

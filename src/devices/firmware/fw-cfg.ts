@@ -2,18 +2,18 @@
  * The firmware configuration device (its published specification, fw_cfg): items by number and files by name, read
  * through a selector and data port, or by DMA.
  */
-import type { DmaMemory } from "../../memory/address-space.ts";
-import { type Disposable, DisposableStore } from "../../base/events.ts";
-import { asciiBytes, viewOf } from "../../base/bytes.ts";
-import { InternalError } from "../../base/errors.ts";
-import type { PortSpace } from "../../memory/port-space.ts";
-import { type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints, type Tracer } from "../../trace/trace.ts";
-import type { Device } from "../device.ts";
+import type { DmaMemory } from '../../memory/address-space.ts';
+import { type Disposable, DisposableStore } from '../../base/events.ts';
+import { asciiBytes, viewOf } from '../../base/bytes.ts';
+import { InternalError } from '../../base/errors.ts';
+import type { PortSpace } from '../../memory/port-space.ts';
+import { type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints, type Tracer } from '../../trace/trace.ts';
+import type { Device } from '../device.ts';
 
 const EVENTS = defineEvents({
-  fw_cfg_select: ["key", "found"],
-  fw_cfg_dma: ["address", "control", "length"],
+  fw_cfg_select: ['key', 'found'],
+  fw_cfg_dma: ['address', 'control', 'length'],
 });
 
 const KEY_SIGNATURE = 0x00;
@@ -46,7 +46,7 @@ interface File {
 }
 
 export class FwCfg implements Device {
-  readonly kind: string = "fw-cfg";
+  readonly kind: string = 'fw-cfg';
   private readonly items = new Map<number, Uint8Array>();
   private readonly files: File[] = [];
   private selected: number = 0;
@@ -58,7 +58,7 @@ export class FwCfg implements Device {
   constructor(options: { readonly tracer: Tracer; readonly memory: DmaMemory }) {
     this.memory = options.memory;
     this.trace = options.tracer.attach(EVENTS);
-    this.items.set(KEY_SIGNATURE, asciiBytes("QEMU"));
+    this.items.set(KEY_SIGNATURE, asciiBytes('QEMU'));
     this.addNumber(KEY_ID, ID_TRADITIONAL | ID_DMA, 4);
     this.updateDirectory();
   }
@@ -70,12 +70,15 @@ export class FwCfg implements Device {
 
   /** Sets an item to a little-endian number. */
   addNumber(key: number, value: number, sizeBytes: number): void {
-    this.items.set(key, Uint8Array.from({ length: sizeBytes }, (_, i) => Math.floor(value / 2 ** (8 * i)) & 0xff));
+    this.items.set(
+      key,
+      Uint8Array.from({ length: sizeBytes }, (_, i) => Math.floor(value / 2 ** (8 * i)) & 0xff),
+    );
   }
 
   /** Adds a file, or replaces the one of that name. */
   addFile(name: string, bytes: Uint8Array): void {
-    if (name.length >= FILE_NAME_SIZE) throw new InternalError("A fw_cfg file name is too long.", { name });
+    if (name.length >= FILE_NAME_SIZE) throw new InternalError('A fw_cfg file name is too long.', { name });
     let file = this.files.find((entry) => entry.name === name);
     if (!file) {
       file = { name, key: KEY_FIRST_FILE + this.files.length };
@@ -87,12 +90,25 @@ export class FwCfg implements Device {
 
   attach(ports: PortSpace): Disposable {
     const registrations = new DisposableStore();
-    registrations.add(ports.register({ name: "fw-cfg-select", first: PORT_SELECT, count: 2, sizes: [2] }, { read: () => 0, write: (_o, _s, value) => this.select(value) }));
-    registrations.add(ports.register({ name: "fw-cfg-data", first: PORT_SELECT + 1, count: 1 }, { read: () => this.readByte(), write: () => {} }));
     registrations.add(
       ports.register(
-        { name: "fw-cfg-dma", first: PORT_DMA, count: 8, sizes: [4] },
-        { read: (offset) => swap32(DMA_SIGNATURE[offset === 0 ? 0 : 1]), write: (offset, _size, value) => this.writeDmaAddress(offset, value) },
+        { name: 'fw-cfg-select', first: PORT_SELECT, count: 2, sizes: [2] },
+        { read: () => 0, write: (_o, _s, value) => this.select(value) },
+      ),
+    );
+    registrations.add(
+      ports.register(
+        { name: 'fw-cfg-data', first: PORT_SELECT + 1, count: 1 },
+        { read: () => this.readByte(), write: () => {} },
+      ),
+    );
+    registrations.add(
+      ports.register(
+        { name: 'fw-cfg-dma', first: PORT_DMA, count: 8, sizes: [4] },
+        {
+          read: (offset) => swap32(DMA_SIGNATURE[offset === 0 ? 0 : 1]),
+          write: (offset, _size, value) => this.writeDmaAddress(offset, value),
+        },
       ),
     );
     return registrations;
@@ -110,9 +126,9 @@ export class FwCfg implements Device {
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.selected = reader.u16("selected");
-    this.position = reader.u32("position");
-    this.dmaHigh = reader.u32("dmaHigh");
+    this.selected = reader.u16('selected');
+    this.position = reader.u32('position');
+    this.dmaHigh = reader.u32('dmaHigh');
   }
 
   private select(key: number): void {
@@ -149,7 +165,8 @@ export class FwCfg implements Device {
     if (control & DMA_SELECT) this.select(control >>> 16);
     let result = 0;
     if (control & DMA_READ) this.copyOut(target, length);
-    else if (control & DMA_WRITE) result = DMA_ERROR; // no item here is writable
+    else if (control & DMA_WRITE)
+      result = DMA_ERROR; // no item here is writable
     else if (control & DMA_SKIP) this.position = Math.min(this.position + length, 0xffffffff);
     view.setUint32(0, result, false);
     this.memory.writeBytes(address, request.subarray(0, 4));
@@ -157,7 +174,7 @@ export class FwCfg implements Device {
 
   private copyOut(target: number, length: number): void {
     const item = this.items.get(this.selected) ?? new Uint8Array(0);
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const chunk = new Uint8Array(Math.min(DMA_CHUNK, length - done));
       chunk.set(item.subarray(this.position, this.position + chunk.length));
       // GUEST: what ends above the physical address space goes nowhere.

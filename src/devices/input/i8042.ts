@@ -2,18 +2,18 @@
  * The 8042 keyboard controller of a PC/AT and PS/2: command and data ports, two PS/2 ports, translation of scan codes,
  * the output port with A20 gate and CPU reset.
  */
-import type { PortSpace } from "../../memory/port-space.ts";
-import { type Disposable, DisposableStore } from "../../base/events.ts";
-import { type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
-import type { IrqLine } from "../irq/irq-line.ts";
-import { translateScanCode } from "./scan-codes.ts";
+import type { PortSpace } from '../../memory/port-space.ts';
+import { type Disposable, DisposableStore } from '../../base/events.ts';
+import { type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
+import type { IrqLine } from '../irq/irq-line.ts';
+import { translateScanCode } from './scan-codes.ts';
 
 const EVENTS = defineEvents({
-  i8042_command: ["value"],
-  i8042_data_write: ["value"],
-  i8042_data_read: ["value"],
+  i8042_command: ['value'],
+  i8042_data_write: ['value'],
+  i8042_data_read: ['value'],
 });
 
 const STATUS_OUTPUT_FULL = 0x01;
@@ -45,7 +45,7 @@ export interface Ps2Device {
   reset(): void;
 }
 
-export interface I8042Options extends Pick<DeviceContext, "tracer"> {
+export interface I8042Options extends Pick<DeviceContext, 'tracer'> {
   readonly keyboardIrq: IrqLine;
   readonly mouseIrq: IrqLine;
   readonly keyboard?: Ps2Device;
@@ -55,7 +55,7 @@ export interface I8042Options extends Pick<DeviceContext, "tracer"> {
 }
 
 export class I8042 implements Device {
-  readonly kind: string = "i8042";
+  readonly kind: string = 'i8042';
   private mode: number = 0;
   private outputPort: number = 0;
   /** The byte in the output buffer, -1 when empty. */
@@ -81,8 +81,18 @@ export class I8042 implements Device {
 
   attach(ports: PortSpace): Disposable {
     const registrations = new DisposableStore();
-    registrations.add(ports.register({ name: "i8042-data", first: 0x60, count: 1 }, { read: () => this.readData(), write: (_o, _s, value) => this.writeData(value) }));
-    registrations.add(ports.register({ name: "i8042-command", first: 0x64, count: 1 }, { read: () => this.status(), write: (_o, _s, value) => this.command(value) }));
+    registrations.add(
+      ports.register(
+        { name: 'i8042-data', first: 0x60, count: 1 },
+        { read: () => this.readData(), write: (_o, _s, value) => this.writeData(value) },
+      ),
+    );
+    registrations.add(
+      ports.register(
+        { name: 'i8042-command', first: 0x64, count: 1 },
+        { read: () => this.status(), write: (_o, _s, value) => this.command(value) },
+      ),
+    );
     return registrations;
   }
 
@@ -96,20 +106,34 @@ export class I8042 implements Device {
 
   save(): SavedState {
     const { mode, outputPort, output, outputIsAux, lastWasCommand, pendingCommand, breakPrefix } = this;
-    return { kind: this.kind, version: 1, fields: { mode, outputPort, output, outputIsAux, lastWasCommand, pendingCommand, breakPrefix, answers: [...this.answers], memory: this.memory.slice() } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: {
+        mode,
+        outputPort,
+        output,
+        outputIsAux,
+        lastWasCommand,
+        pendingCommand,
+        breakPrefix,
+        answers: [...this.answers],
+        memory: this.memory.slice(),
+      },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.mode = reader.u8("mode");
-    this.outputPort = reader.u8("outputPort");
-    this.output = reader.number("output", -1, 0xff);
-    this.outputIsAux = reader.bool("outputIsAux");
-    this.lastWasCommand = reader.bool("lastWasCommand");
-    this.pendingCommand = reader.u8("pendingCommand");
-    this.breakPrefix = reader.bool("breakPrefix");
-    this.answers = reader.numbers("answers", 0xff);
-    this.memory.set(reader.bytes("memory", 32));
+    this.mode = reader.u8('mode');
+    this.outputPort = reader.u8('outputPort');
+    this.output = reader.number('output', -1, 0xff);
+    this.outputIsAux = reader.bool('outputIsAux');
+    this.lastWasCommand = reader.bool('lastWasCommand');
+    this.pendingCommand = reader.u8('pendingCommand');
+    this.breakPrefix = reader.bool('breakPrefix');
+    this.answers = reader.numbers('answers', 0xff);
+    this.memory.set(reader.bytes('memory', 32));
     this.updateInterrupts();
   }
 
@@ -126,7 +150,12 @@ export class I8042 implements Device {
 
   private status(): number {
     const full = this.output >= 0 ? STATUS_OUTPUT_FULL | (this.outputIsAux ? STATUS_AUX_FULL : 0) : 0;
-    return full | (this.mode & MODE_SYSTEM ? STATUS_SYSTEM : 0) | (this.lastWasCommand ? STATUS_COMMAND : 0) | STATUS_UNLOCKED;
+    return (
+      full |
+      (this.mode & MODE_SYSTEM ? STATUS_SYSTEM : 0) |
+      (this.lastWasCommand ? STATUS_COMMAND : 0) |
+      STATUS_UNLOCKED
+    );
   }
 
   private readData(): number {
@@ -176,7 +205,9 @@ export class I8042 implements Device {
         this.answer(0x80);
         break;
       case 0xd0:
-        this.answer(this.outputPort | (this.output >= 0 ? (this.outputIsAux ? OUTPUT_AUX_FULL : OUTPUT_KEYBOARD_FULL) : 0));
+        this.answer(
+          this.outputPort | (this.output >= 0 ? (this.outputIsAux ? OUTPUT_AUX_FULL : OUTPUT_KEYBOARD_FULL) : 0),
+        );
         break;
       case 0xd1:
       case 0xd2:

@@ -1,12 +1,12 @@
 /** System control port A (0x92) of the PS/2: fast A20 gate and fast CPU reset. */
-import { type SavedState, StateReader } from "../../state/state.ts";
-import type { Device } from "../device.ts";
+import { type SavedState, StateReader } from '../../state/state.ts';
+import type { Device } from '../device.ts';
 
 const FAST_RESET = 0x01;
 const A20 = 0x02;
 
 export class Port92 implements Device {
-  readonly kind: string = "port92";
+  readonly kind: string = 'port92';
   private value: number = A20;
   private readonly onA20: (enabled: boolean) => void;
   private readonly onReset: () => void;
@@ -36,6 +36,6 @@ export class Port92 implements Device {
   }
 
   load(state: SavedState): void {
-    this.value = new StateReader(state, this.kind, 1).u8("value");
+    this.value = new StateReader(state, this.kind, 1).u8('value');
   }
 }

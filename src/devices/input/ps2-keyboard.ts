@@ -1,8 +1,8 @@
 /** A PS/2 keyboard (MF II, scan code set 2): answers the commands of the controller and sends keys. */
-import { type SavedState, StateReader } from "../../state/state.ts";
-import type { Device } from "../device.ts";
-import type { Ps2Device } from "./i8042.ts";
-import { untranslateScanCode } from "./scan-codes.ts";
+import { type SavedState, StateReader } from '../../state/state.ts';
+import type { Device } from '../device.ts';
+import type { Ps2Device } from './i8042.ts';
+import { untranslateScanCode } from './scan-codes.ts';
 
 const ACK = 0xfa;
 const RESEND = 0xfe;
@@ -21,7 +21,7 @@ const RESEND_LAST = 0xfe;
 const RESET = 0xff;
 
 export class Ps2Keyboard implements Device, Ps2Device {
-  readonly kind: string = "ps2-keyboard";
+  readonly kind: string = 'ps2-keyboard';
   onData: (() => void) | undefined;
   /** Scroll, Num and Caps Lock lights, bits 0 to 2. */
   leds: number = 0;
@@ -73,17 +73,21 @@ export class Ps2Keyboard implements Device, Ps2Device {
 
   save(): SavedState {
     const { leds, enabled, scanCodeSet, pendingCommand, lastSent } = this;
-    return { kind: this.kind, version: 1, fields: { leds, enabled, scanCodeSet, pendingCommand, lastSent, queue: [...this.queue] } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: { leds, enabled, scanCodeSet, pendingCommand, lastSent, queue: [...this.queue] },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.leds = reader.integer("leds", 7);
-    this.enabled = reader.bool("enabled");
-    this.scanCodeSet = reader.integer("scanCodeSet", 2);
-    this.pendingCommand = reader.u8("pendingCommand");
-    this.lastSent = reader.u8("lastSent");
-    this.queue = reader.numbers("queue", 0xff).slice(0, QUEUE_LIMIT);
+    this.leds = reader.integer('leds', 7);
+    this.enabled = reader.bool('enabled');
+    this.scanCodeSet = reader.integer('scanCodeSet', 2);
+    this.pendingCommand = reader.u8('pendingCommand');
+    this.lastSent = reader.u8('lastSent');
+    this.queue = reader.numbers('queue', 0xff).slice(0, QUEUE_LIMIT);
   }
 
   private command(value: number): void {

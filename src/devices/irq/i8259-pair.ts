@@ -1,17 +1,17 @@
 /** The PC's two 8259As: the slave on the master's input 2, ports 0x20/0x21, 0xA0/0xA1 and ELCRs at 0x4D0/0x4D1. */
-import type { Disposable } from "../../base/events.ts";
-import { DisposableStore } from "../../base/events.ts";
-import type { PortSpace } from "../../memory/port-space.ts";
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
-import { I8259 } from "./i8259.ts";
-import { type IrqLine, WiredLine } from "./irq-line.ts";
+import type { Disposable } from '../../base/events.ts';
+import { DisposableStore } from '../../base/events.ts';
+import type { PortSpace } from '../../memory/port-space.ts';
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
+import { I8259 } from './i8259.ts';
+import { type IrqLine, WiredLine } from './irq-line.ts';
 
 const EVENTS = defineEvents({
-  pic_set_irq: ["irq", "level"],
-  pic_acknowledge: ["irq", "vector"],
-  pic_write: ["chip", "offset", "value"],
+  pic_set_irq: ['irq', 'level'],
+  pic_acknowledge: ['irq', 'vector'],
+  pic_write: ['chip', 'offset', 'value'],
 });
 
 const CASCADE_INPUT = 2;
@@ -19,14 +19,14 @@ const CASCADE_INPUT = 2;
 const ELCR_MASK = [0xf8, 0xde] as const;
 
 export class I8259Pair implements Device {
-  readonly kind: string = "i8259-pair";
+  readonly kind: string = 'i8259-pair';
   readonly master: I8259;
   readonly slave: I8259;
   private readonly intr: IrqLine;
   private readonly trace: TracePoints<typeof EVENTS>;
 
   /** @param intr the INTR output */
-  constructor(context: Pick<DeviceContext, "tracer">, intr: IrqLine) {
+  constructor(context: Pick<DeviceContext, 'tracer'>, intr: IrqLine) {
     this.intr = intr;
     this.trace = context.tracer.attach(EVENTS);
     this.master = new I8259(1 << CASCADE_INPUT, () => this.intr.set(this.master.pending() >= 0));
@@ -73,7 +73,7 @@ export class I8259Pair implements Device {
     [this.master, this.slave].forEach((chip, i) => {
       registrations.add(
         ports.register(
-          { name: chip === this.master ? "pic1" : "pic2", first: chip === this.master ? 0x20 : 0xa0, count: 2 },
+          { name: chip === this.master ? 'pic1' : 'pic2', first: chip === this.master ? 0x20 : 0xa0, count: 2 },
           {
             read: (offset) => chip.read(offset),
             write: (offset, _size, value) => {
@@ -87,7 +87,7 @@ export class I8259Pair implements Device {
     const chips = [this.master, this.slave] as const;
     registrations.add(
       ports.register(
-        { name: "elcr", first: 0x4d0, count: 2 },
+        { name: 'elcr', first: 0x4d0, count: 2 },
         {
           read: (offset) => chips[offset === 0 ? 0 : 1].elcr,
           write: (offset, _size, value) => {
@@ -101,13 +101,17 @@ export class I8259Pair implements Device {
   }
 
   save(): SavedState {
-    return { kind: this.kind, version: 1, fields: { master: nested(this.master.save()), slave: nested(this.slave.save()) } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: { master: nested(this.master.save()), slave: nested(this.slave.save()) },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.slave.load(reader.state("slave"));
-    this.master.load(reader.state("master"));
+    this.slave.load(reader.state('slave'));
+    this.master.load(reader.state('master'));
     this.cascade.set(this.slave.pending() >= 0);
   }
 }

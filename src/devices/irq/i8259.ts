@@ -4,7 +4,7 @@
  *
  * Left out: 8080 mode and LTIM (the ELCR decides the trigger mode), buffered mode (no effect visible to software).
  */
-import { type SavedState, StateReader } from "../../state/state.ts";
+import { type SavedState, StateReader } from '../../state/state.ts';
 
 const ICW1 = 0x10; // a command write with this bit starts initialisation
 const ICW1_IC4 = 0x01; // ICW4 follows
@@ -120,32 +120,66 @@ export class I8259 {
   }
 
   save(): SavedState {
-    const { irr, isr, imr, elcr, lines, vectorBase, highestPriority, autoEoi, rotateOnAutoEoi, specialMask, fullyNested, poll, readIsr, initStep, single, wantIcw4 } = this;
+    const {
+      irr,
+      isr,
+      imr,
+      elcr,
+      lines,
+      vectorBase,
+      highestPriority,
+      autoEoi,
+      rotateOnAutoEoi,
+      specialMask,
+      fullyNested,
+      poll,
+      readIsr,
+      initStep,
+      single,
+      wantIcw4,
+    } = this;
     return {
-      kind: "i8259",
+      kind: 'i8259',
       version: 1,
-      fields: { irr, isr, imr, elcr, lines, vectorBase, highestPriority, autoEoi, rotateOnAutoEoi, specialMask, fullyNested, poll, readIsr, initStep, single, wantIcw4 },
+      fields: {
+        irr,
+        isr,
+        imr,
+        elcr,
+        lines,
+        vectorBase,
+        highestPriority,
+        autoEoi,
+        rotateOnAutoEoi,
+        specialMask,
+        fullyNested,
+        poll,
+        readIsr,
+        initStep,
+        single,
+        wantIcw4,
+      },
     };
   }
 
   load(state: SavedState): void {
-    const reader = new StateReader(state, "i8259", 1);
-    this.irr = reader.u8("irr");
-    this.isr = reader.u8("isr");
-    this.imr = reader.u8("imr");
-    this.elcr = reader.u8("elcr");
-    this.lines = reader.u8("lines");
-    this.vectorBase = reader.u8("vectorBase");
-    this.highestPriority = reader.integer("highestPriority", 7);
-    this.autoEoi = reader.bool("autoEoi");
-    this.rotateOnAutoEoi = reader.bool("rotateOnAutoEoi");
-    this.specialMask = reader.bool("specialMask");
-    this.fullyNested = reader.bool("fullyNested");
-    this.poll = reader.bool("poll");
-    this.readIsr = reader.bool("readIsr");
-    this.initStep = reader.integer("initStep", INIT.icw4);
-    this.single = reader.bool("single");
-    this.wantIcw4 = reader.bool("wantIcw4");
+    const reader = new StateReader(state, 'i8259', 1);
+    this.irr = reader.u8('irr');
+    this.isr = reader.u8('isr');
+    this.imr = reader.u8('imr');
+    this.elcr = reader.u8('elcr');
+    this.lines = reader.u8('lines');
+    this.vectorBase = reader.u8('vectorBase');
+    this.highestPriority = reader.integer('highestPriority', 7);
+    this.autoEoi = reader.bool('autoEoi');
+    this.rotateOnAutoEoi = reader.bool('rotateOnAutoEoi');
+    this.specialMask = reader.bool('specialMask');
+    this.fullyNested = reader.bool('fullyNested');
+    this.poll = reader.bool('poll');
+    this.readIsr = reader.bool('readIsr');
+    this.initStep = reader.integer('initStep', INIT.icw4);
+    this.single = reader.bool('single');
+    this.wantIcw4 = reader.bool('wantIcw4');
     this.onChange();
   }
 

@@ -2,17 +2,17 @@
  * The I/O APIC (Intel 82093AA, with the EOI register of version 0x20): 24 pins, each with a redirection entry, edge or
  * level. Pins take the level after polarity: devices say "asserted", the entry's polarity bit is only kept.
  */
-import { type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
-import { type ApicBus, BROADCAST, DELIVERY_EXTINT, type EoiListener } from "./apic-bus.ts";
+import { type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
+import { type ApicBus, BROADCAST, DELIVERY_EXTINT, type EoiListener } from './apic-bus.ts';
 
 const EVENTS = defineEvents({
-  ioapic_read: ["register", "value"],
-  ioapic_write: ["register", "value"],
-  ioapic_set_irq: ["pin", "level"],
-  ioapic_deliver: ["pin", "vector", "accepted"],
-  ioapic_eoi: ["vector"],
+  ioapic_read: ['register', 'value'],
+  ioapic_write: ['register', 'value'],
+  ioapic_set_irq: ['pin', 'level'],
+  ioapic_deliver: ['pin', 'vector', 'accepted'],
+  ioapic_eoi: ['vector'],
 });
 
 export const IOAPIC_DEFAULT_BASE = 0xfec00000;
@@ -36,7 +36,7 @@ const ENTRY_READ_ONLY = 0x5000; // remote IRR and delivery status
 const ENTRY_WRITABLE = 0x1ffff;
 
 export class Ioapic implements Device, EoiListener {
-  readonly kind: string = "ioapic";
+  readonly kind: string = 'ioapic';
   private select: number = 0;
   private id: number = 0;
   private readonly low: Uint32Array = new Uint32Array(IOAPIC_PINS);
@@ -46,7 +46,7 @@ export class Ioapic implements Device, EoiListener {
   private readonly bus: ApicBus;
   private readonly trace: TracePoints<typeof EVENTS>;
 
-  constructor(context: Pick<DeviceContext, "tracer">, bus: ApicBus) {
+  constructor(context: Pick<DeviceContext, 'tracer'>, bus: ApicBus) {
     this.bus = bus;
     this.trace = context.tracer.attach(EVENTS);
     bus.addEoiListener(this);
@@ -103,11 +103,11 @@ export class Ioapic implements Device, EoiListener {
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.select = reader.u8("select");
-    this.id = reader.u8("id");
-    this.lines = reader.u32("lines");
-    this.low.set(reader.numbers("low", 0xffffffff, IOAPIC_PINS));
-    this.high.set(reader.numbers("high", 0xffffffff, IOAPIC_PINS));
+    this.select = reader.u8('select');
+    this.id = reader.u8('id');
+    this.lines = reader.u32('lines');
+    this.low.set(reader.numbers('low', 0xffffffff, IOAPIC_PINS));
+    this.high.set(reader.numbers('high', 0xffffffff, IOAPIC_PINS));
   }
 
   private entry(pin: number): number {

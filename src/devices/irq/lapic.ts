@@ -5,9 +5,9 @@
  * Left out: delivery status (messages arrive at once, so it always reads idle), remote read, arbitration (APR reads 0),
  * CMCI, suppression of EOI broadcasts, level-triggered LINT pins' remote IRR.
  */
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
 import {
   type ApicBus,
   type ApicBusAgent,
@@ -20,16 +20,16 @@ import {
   DELIVERY_NMI,
   DELIVERY_SMI,
   DELIVERY_STARTUP,
-} from "./apic-bus.ts";
-import { ApicTimer, type GuestTsc } from "./apic-timer.ts";
-import { VectorSet } from "./vector-set.ts";
+} from './apic-bus.ts';
+import { ApicTimer, type GuestTsc } from './apic-timer.ts';
+import { VectorSet } from './vector-set.ts';
 
 const EVENTS = defineEvents({
-  apic_read: ["id", "register", "value"],
-  apic_write: ["id", "register", "value"],
-  apic_accept: ["id", "delivery", "vector", "level"],
-  apic_eoi: ["id", "vector"],
-  apic_ipi: ["id", "icr", "destination"],
+  apic_read: ['id', 'register', 'value'],
+  apic_write: ['id', 'register', 'value'],
+  apic_accept: ['id', 'delivery', 'vector', 'level'],
+  apic_eoi: ['id', 'vector'],
+  apic_ipi: ['id', 'icr', 'destination'],
 });
 
 /** What a local APIC does to its CPU. */
@@ -44,7 +44,7 @@ export interface LapicCpu {
   startup(vector: number): void;
 }
 
-export interface LapicOptions extends Pick<DeviceContext, "clock" | "tracer"> {
+export interface LapicOptions extends Pick<DeviceContext, 'clock' | 'tracer'> {
   readonly id: number;
   readonly bootProcessor: boolean;
   readonly bus: ApicBus;
@@ -112,7 +112,7 @@ export const MSR_X2APIC_LAST = 0x8ff;
 const FIRST_LEGAL_VECTOR = 16;
 
 export class Lapic implements Device, ApicBusAgent {
-  readonly kind: string = "lapic";
+  readonly kind: string = 'lapic';
   readonly bootProcessor: boolean;
   private readonly initialId: number;
   private readonly bus: ApicBus;
@@ -198,7 +198,11 @@ export class Lapic implements Device, ApicBusAgent {
   /** Where the registers are in memory, undefined when they are not. */
   get mmioBase(): number | undefined {
     if (!this.enabled || this.x2apic) return undefined;
-    return this.baseHigh * 0x1_0000_0000 + (this.baseLow & 0xfffff000) + ((this.baseLow & 0x80000000) !== 0 ? 0x1_0000_0000 : 0);
+    return (
+      this.baseHigh * 0x1_0000_0000 +
+      (this.baseLow & 0xfffff000) +
+      ((this.baseLow & 0x80000000) !== 0 ? 0x1_0000_0000 : 0)
+    );
   }
 
   get softwareEnabled(): boolean {
@@ -364,7 +368,16 @@ export class Lapic implements Device, ApicBusAgent {
       kind: this.kind,
       version: 1,
       fields: {
-        baseLow, baseHigh, id, ldr, dfr, svr, esr, errors, icrLow, icrHigh,
+        baseLow,
+        baseHigh,
+        id,
+        ldr,
+        dfr,
+        svr,
+        esr,
+        errors,
+        icrLow,
+        icrHigh,
         tpr: this.tpr_,
         isr: [...this.inService.words],
         tmr: [...this.triggerMode.words],
@@ -378,22 +391,22 @@ export class Lapic implements Device, ApicBusAgent {
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.baseLow = reader.u32("baseLow");
-    this.baseHigh = reader.u32("baseHigh");
-    this.id = reader.u32("id");
-    this.ldr = reader.u32("ldr");
-    this.dfr = reader.u32("dfr");
-    this.svr = reader.u32("svr") & SVR_WRITABLE;
-    this.esr = reader.u32("esr");
-    this.errors = reader.u32("errors");
-    this.icrLow = reader.u32("icrLow");
-    this.icrHigh = reader.u32("icrHigh");
-    this.tpr_ = reader.u8("tpr");
-    this.inService.words.set(reader.numbers("isr", 0xffffffff, 8));
-    this.triggerMode.words.set(reader.numbers("tmr", 0xffffffff, 8));
-    this.requested.words.set(reader.numbers("irr", 0xffffffff, 8));
-    this.lvt.set(reader.numbers("lvt", 0xffffffff, 6));
-    this.timer.load(reader.state("timer"));
+    this.baseLow = reader.u32('baseLow');
+    this.baseHigh = reader.u32('baseHigh');
+    this.id = reader.u32('id');
+    this.ldr = reader.u32('ldr');
+    this.dfr = reader.u32('dfr');
+    this.svr = reader.u32('svr') & SVR_WRITABLE;
+    this.esr = reader.u32('esr');
+    this.errors = reader.u32('errors');
+    this.icrLow = reader.u32('icrLow');
+    this.icrHigh = reader.u32('icrHigh');
+    this.tpr_ = reader.u8('tpr');
+    this.inService.words.set(reader.numbers('isr', 0xffffffff, 8));
+    this.triggerMode.words.set(reader.numbers('tmr', 0xffffffff, 8));
+    this.requested.words.set(reader.numbers('irr', 0xffffffff, 8));
+    this.lvt.set(reader.numbers('lvt', 0xffffffff, 6));
+    this.timer.load(reader.state('timer'));
     this.onWiringChange();
     this.update();
   }
@@ -549,7 +562,7 @@ export class Lapic implements Device, ApicBusAgent {
     this.lvt[register - LVT_TIMER] = ((value & writable) | masked) >>> 0;
     if (register === LVT_TIMER) {
       const mode = (value >> 17) & 3;
-      this.timer.setMode(mode === 1 ? "periodic" : mode === 2 ? "deadline" : "one-shot");
+      this.timer.setMode(mode === 1 ? 'periodic' : mode === 2 ? 'deadline' : 'one-shot');
     }
     if (register === LVT_LINT0) this.onWiringChange();
     this.update();
@@ -579,7 +592,13 @@ export class Lapic implements Device, ApicBusAgent {
     const logical = (icr & ICR_LOGICAL) !== 0;
     const broadcast = destination === (this.x2apic ? 0xffffffff : 0xff) && !logical;
     // IPIs are edge-triggered whatever the level bit says, except the INIT de-assert above.
-    const message: ApicMessage = { destination: broadcast ? BROADCAST : destination, logical, delivery, vector, levelTriggered: false };
+    const message: ApicMessage = {
+      destination: broadcast ? BROADCAST : destination,
+      logical,
+      delivery,
+      vector,
+      levelTriggered: false,
+    };
     switch ((icr >> 18) & 3) {
       case 0:
         this.bus.deliver(message);
@@ -631,8 +650,32 @@ function deliveryOf(value: number): number {
 
 const VECTOR_REGISTERS: readonly number[] = Array.from({ length: ESR - ISR0 }, (_, i) => ISR0 + i);
 const LVT_REGISTERS: readonly number[] = [LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR];
-const X2APIC_READABLE: ReadonlySet<number> = new Set([ID, VERSION, TPR, PPR, LDR, SVR, ...VECTOR_REGISTERS, ESR, ICR_LOW, ...LVT_REGISTERS, TIMER_INITIAL, TIMER_CURRENT, TIMER_DIVIDE]);
-const X2APIC_WRITABLE: ReadonlySet<number> = new Set([TPR, EOI, SVR, ESR, ICR_LOW, ...LVT_REGISTERS, TIMER_INITIAL, TIMER_DIVIDE, SELF_IPI]);
+const X2APIC_READABLE: ReadonlySet<number> = new Set([
+  ID,
+  VERSION,
+  TPR,
+  PPR,
+  LDR,
+  SVR,
+  ...VECTOR_REGISTERS,
+  ESR,
+  ICR_LOW,
+  ...LVT_REGISTERS,
+  TIMER_INITIAL,
+  TIMER_CURRENT,
+  TIMER_DIVIDE,
+]);
+const X2APIC_WRITABLE: ReadonlySet<number> = new Set([
+  TPR,
+  EOI,
+  SVR,
+  ESR,
+  ICR_LOW,
+  ...LVT_REGISTERS,
+  TIMER_INITIAL,
+  TIMER_DIVIDE,
+  SELF_IPI,
+]);
 const X2APIC_ALLOWED: ReadonlyMap<number, number> = new Map([
   [TPR, 0xff],
   [EOI, 0],

@@ -2,11 +2,11 @@
  * The 82441FX host bridge (Intel 290549): what an operating system and a BIOS use of it, the PAM registers that switch
  * 0xC0000–0xFFFFF between RAM and the bus. SMRAM control is kept but opens nothing: there is no system management mode.
  */
-import type { AddressSpace } from "../../memory/address-space.ts";
-import { MemoryRegion } from "../../memory/region.ts";
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import type { Device } from "../device.ts";
-import { PciDevice } from "./pci-device.ts";
+import type { AddressSpace } from '../../memory/address-space.ts';
+import { MemoryRegion } from '../../memory/region.ts';
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import type { Device } from '../device.ts';
+import { PciDevice } from './pci-device.ts';
 
 const PAM0 = 0x59;
 const PAM_COUNT = 7;
@@ -24,7 +24,7 @@ interface Segment {
 }
 
 export class I440fx implements Device {
-  readonly kind: string = "i440fx";
+  readonly kind: string = 'i440fx';
   readonly pci: PciDevice;
   private readonly segments: readonly Segment[];
   private readonly space: AddressSpace;
@@ -35,14 +35,23 @@ export class I440fx implements Device {
    */
   constructor(space: AddressSpace, ram: MemoryRegion) {
     this.space = space;
-    this.pci = new PciDevice({ name: "i440FX", vendorId: 0x8086, deviceId: 0x1237, revision: 2, classCode: 0x060000, subsystemVendorId: 0x1af4, subsystemId: 0x1100 });
+    this.pci = new PciDevice({
+      name: 'i440FX',
+      vendorId: 0x8086,
+      deviceId: 0x1237,
+      revision: 2,
+      classCode: 0x060000,
+      subsystemVendorId: 0x1af4,
+      subsystemId: 0x1100,
+    });
     this.pci.allowCommandBits(0x02);
     for (let i = 0; i < PAM_COUNT; i++) this.pci.define(PAM0 + i, 1, 0, i === 0 ? 0x30 : 0x33);
     this.pci.define(SMRAM, 1, 0x02, 0x78);
     this.pci.onConfigWrite = (): void => this.update();
 
     const segments: Segment[] = [this.segment(ram, 0xf0000, 0x10000, PAM0, 4)];
-    for (let i = 0; i < 12; i++) segments.push(this.segment(ram, 0xc0000 + i * 0x4000, 0x4000, PAM0 + 1 + (i >> 1), i & 1 ? 4 : 0));
+    for (let i = 0; i < 12; i++)
+      segments.push(this.segment(ram, 0xc0000 + i * 0x4000, 0x4000, PAM0 + 1 + (i >> 1), i & 1 ? 4 : 0));
     this.segments = segments;
     this.update();
   }
@@ -64,7 +73,7 @@ export class I440fx implements Device {
   }
 
   load(state: SavedState): void {
-    this.pci.load(new StateReader(state, this.kind, 1).state("pci"));
+    this.pci.load(new StateReader(state, this.kind, 1).state('pci'));
     this.update();
   }
 
@@ -76,7 +85,7 @@ export class I440fx implements Device {
       this.space.root.add(alias, start, 3);
       return alias;
     };
-    return { register, shift, ram: make("pam-ram", false), rom: make("pam-rom", true) };
+    return { register, shift, ram: make('pam-ram', false), rom: make('pam-rom', true) };
   }
 
   private update(): void {

@@ -1,9 +1,9 @@
 /** A PCI bus: functions in their slots, and interrupt pins swizzled onto the four PIRQ wires. */
-import { InternalError, UserError } from "../../base/errors.ts";
-import type { PortSpace } from "../../memory/port-space.ts";
-import type { MemoryRegion } from "../../memory/region.ts";
-import { SharedWire } from "../irq/irq-line.ts";
-import type { PciDevice } from "./pci-device.ts";
+import { InternalError, UserError } from '../../base/errors.ts';
+import type { PortSpace } from '../../memory/port-space.ts';
+import type { MemoryRegion } from '../../memory/region.ts';
+import { SharedWire } from '../irq/irq-line.ts';
+import type { PciDevice } from './pci-device.ts';
 
 export interface PciBusOptions {
   readonly ports: PortSpace;
@@ -30,21 +30,28 @@ export class PciBus {
   }
 
   /** Plugs a function in; without a slot, into the first one that is free. Returns the slot. */
-  add(device: PciDevice, slot: number | undefined = undefined, func: number = 0): number {
+  add(device: PciDevice, slot?: number, func: number = 0): number {
     const place = slot ?? this.freeSlot();
     const devfn = place * FUNCTIONS + func;
     if (place < 0 || place >= SLOTS) throw new UserError(`There is no free PCI slot for '${device.identity.name}'.`);
     const taken = this.functions[devfn];
-    if (taken) throw new UserError(`PCI address ${place.toString(16)}.${func} for '${device.identity.name}' is taken by '${taken.identity.name}'.`);
+    if (taken)
+      throw new UserError(
+        `PCI address ${place.toString(16)}.${func} for '${device.identity.name}' is taken by '${taken.identity.name}'.`,
+      );
     this.functions[devfn] = device;
     const pin = (device.identity.interruptPin ?? 0) - 1;
     // INVARIANT: two bits index the four wires.
     const wire = pin < 0 ? undefined : this.pirqs[pirqOf(place, pin)]!.connect();
     device.connect({
       mapMemory: (region, address) => this.options.memory.add(region, address, BAR_PRIORITY),
-      mapPorts: (name, first, bar) => this.options.ports.register({ name, first, count: bar.sizeBytes, sizes: bar.sizes ?? [1, 2, 4] }, bar.handler),
+      mapPorts: (name, first, bar) =>
+        this.options.ports.register({ name, first, count: bar.sizeBytes, sizes: bar.sizes ?? [1, 2, 4] }, bar.handler),
       setIntx: (level) => {
-        if (!wire) throw new InternalError("A PCI function without an interrupt pin raised INTx.", { name: device.identity.name });
+        if (!wire)
+          throw new InternalError('A PCI function without an interrupt pin raised INTx.', {
+            name: device.identity.name,
+          });
         wire.set(level);
       },
       sendMsi: (low, high, data) => this.options.sendMsi(low, high, data),

@@ -2,13 +2,13 @@
  * One PCI function: its configuration space with writable bits, base address registers that map regions and port ranges
  * as the guest moves them, capabilities, INTx. Device models own one of these and hand it their register handlers.
  */
-import type { Disposable } from "../../base/events.ts";
-import { InternalError } from "../../base/errors.ts";
-import { viewOf } from "../../base/bytes.ts";
-import type { PortHandler } from "../../memory/port-space.ts";
-import type { MemoryRegion } from "../../memory/region.ts";
-import { type SavedState, StateReader } from "../../state/state.ts";
-import type { IrqLine } from "../irq/irq-line.ts";
+import type { Disposable } from '../../base/events.ts';
+import { InternalError } from '../../base/errors.ts';
+import { viewOf } from '../../base/bytes.ts';
+import type { PortHandler } from '../../memory/port-space.ts';
+import type { MemoryRegion } from '../../memory/region.ts';
+import { type SavedState, StateReader } from '../../state/state.ts';
+import type { IrqLine } from '../irq/irq-line.ts';
 import {
   BAR_IO,
   BAR_MEMORY_64,
@@ -37,7 +37,7 @@ import {
   STATUS_CAPABILITIES,
   STATUS_INTERRUPT,
   STATUS_WRITE_ONE_TO_CLEAR,
-} from "./pci-registers.ts";
+} from './pci-registers.ts';
 
 export interface PciIdentity {
   readonly name: string;
@@ -55,13 +55,23 @@ export interface PciIdentity {
 
 /** What a base address register shows. Sizes are powers of two. */
 export type PciBar =
-  | { readonly kind: "io"; readonly sizeBytes: number; readonly handler: PortHandler; readonly sizes?: readonly (1 | 2 | 4)[] }
-  | { readonly kind: "memory"; readonly region: MemoryRegion; readonly is64?: boolean; readonly prefetchable?: boolean };
+  | {
+      readonly kind: 'io';
+      readonly sizeBytes: number;
+      readonly handler: PortHandler;
+      readonly sizes?: readonly (1 | 2 | 4)[];
+    }
+  | {
+      readonly kind: 'memory';
+      readonly region: MemoryRegion;
+      readonly is64?: boolean;
+      readonly prefetchable?: boolean;
+    };
 
 /** What the bus does for a function. */
 export interface PciBusPorts {
   mapMemory(region: MemoryRegion, address: number): Disposable;
-  mapPorts(name: string, first: number, bar: Extract<PciBar, { kind: "io" }>): Disposable;
+  mapPorts(name: string, first: number, bar: Extract<PciBar, { kind: 'io' }>): Disposable;
   setIntx(level: boolean): void;
   /** A message signalled interrupt. */
   sendMsi(addressLow: number, addressHigh: number, data: number): void;
@@ -125,14 +135,17 @@ export class PciDevice {
 
   /** Adds a base address register; a 64-bit one takes two places. */
   addBar(index: number, bar: PciBar): void {
-    const sizeBytes = bar.kind === "io" ? bar.sizeBytes : bar.region.sizeBytes;
-    if (sizeBytes < 4 || (sizeBytes & (sizeBytes - 1)) !== 0) throw new InternalError("A BAR's size is a power of two.", { name: this.identity.name, index, sizeBytes });
-    const type = bar.kind === "io" ? BAR_IO : (bar.is64 ? BAR_MEMORY_64 : 0) | (bar.prefetchable ? BAR_PREFETCHABLE : 0);
+    const sizeBytes = bar.kind === 'io' ? bar.sizeBytes : bar.region.sizeBytes;
+    if (sizeBytes < 4 || (sizeBytes & (sizeBytes - 1)) !== 0)
+      throw new InternalError("A BAR's size is a power of two.", { name: this.identity.name, index, sizeBytes });
+    const type =
+      bar.kind === 'io' ? BAR_IO : (bar.is64 ? BAR_MEMORY_64 : 0) | (bar.prefetchable ? BAR_PREFETCHABLE : 0);
     const offset = PCI_BAR0 + index * 4;
     this.define(offset, 4, type, sizeBytes >= 0x1_0000_0000 ? 0 : ~(sizeBytes - 1) >>> 0);
-    if (bar.kind === "memory" && bar.is64) this.define(offset + 4, 4, 0, sizeBytes > 0x1_0000_0000 ? ~(sizeBytes / 0x1_0000_0000 - 1) >>> 0 : 0xffffffff);
+    if (bar.kind === 'memory' && bar.is64)
+      this.define(offset + 4, 4, 0, sizeBytes > 0x1_0000_0000 ? ~(sizeBytes / 0x1_0000_0000 - 1) >>> 0 : 0xffffffff);
     this.bars[index] = { bar, sizeBytes, address: 0, mapping: undefined };
-    const enable = bar.kind === "io" ? COMMAND_IO : COMMAND_MEMORY;
+    const enable = bar.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY;
     this.writable[PCI_COMMAND] = (this.writable[PCI_COMMAND] ?? 0) | enable;
   }
 
@@ -144,7 +157,8 @@ export class PciDevice {
   /** Appends a capability; `body` comes after the ID and next pointer. Returns its offset in configuration space. */
   addCapability(id: number, body: Uint8Array, writableBody: Uint8Array = new Uint8Array(body.length)): number {
     const offset = this.nextCapability;
-    if (offset + 2 + body.length > CONFIG_SIZE) throw new InternalError("No room for another PCI capability.", { name: this.identity.name, id });
+    if (offset + 2 + body.length > CONFIG_SIZE)
+      throw new InternalError('No room for another PCI capability.', { name: this.identity.name, id });
     this.define(offset, 1, id);
     body.forEach((byte, i) => this.define(offset + 2 + i, 1, byte, writableBody[i] ?? 0));
     this.define(this.lastCapability === 0 ? PCI_CAPABILITY_POINTER : this.lastCapability + 1, 1, offset);
@@ -176,7 +190,9 @@ export class PciDevice {
 
   /** The BARs with their sizes, for whoever plays firmware. */
   barList(): readonly { readonly index: number; readonly bar: PciBar; readonly sizeBytes: number }[] {
-    return this.bars.flatMap((mapped, index) => (mapped ? [{ index, bar: mapped.bar, sizeBytes: mapped.sizeBytes }] : []));
+    return this.bars.flatMap((mapped, index) =>
+      mapped ? [{ index, bar: mapped.bar, sizeBytes: mapped.sizeBytes }] : [],
+    );
   }
 
   sendMsi(addressLow: number, addressHigh: number, data: number): void {
@@ -221,13 +237,13 @@ export class PciDevice {
   }
 
   save(): SavedState {
-    return { kind: "pci-config", version: 1, fields: { config: this.config.slice(), intx: this.intxLevel } };
+    return { kind: 'pci-config', version: 1, fields: { config: this.config.slice(), intx: this.intxLevel } };
   }
 
   load(state: SavedState): void {
-    const reader = new StateReader(state, "pci-config", 1);
-    this.config.set(reader.bytes("config", CONFIG_SIZE));
-    this.intxLevel = reader.bool("intx");
+    const reader = new StateReader(state, 'pci-config', 1);
+    this.config.set(reader.bytes('config', CONFIG_SIZE));
+    this.intxLevel = reader.bool('intx');
     this.updateMappings();
     this.driveIntx();
     this.onConfigWrite?.(0, CONFIG_SIZE);
@@ -253,13 +269,13 @@ export class PciDevice {
       if (!mapped) return;
       const { bar, sizeBytes } = mapped;
       const address = this.programmedAddress(index, mapped);
-      const on = (command & (bar.kind === "io" ? COMMAND_IO : COMMAND_MEMORY)) !== 0 && address !== undefined;
+      const on = (command & (bar.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY)) !== 0 && address !== undefined;
       if (mapped.mapping && on && mapped.address === address) return;
       mapped.mapping?.dispose();
       mapped.mapping = undefined;
       if (!on || !this.bus) return;
       mapped.address = address;
-      if (bar.kind === "memory") mapped.mapping = this.bus.mapMemory(bar.region, address);
+      if (bar.kind === 'memory') mapped.mapping = this.bus.mapMemory(bar.region, address);
       else if (address + sizeBytes <= 0x10000) mapped.mapping = this.bus.mapPorts(this.identity.name, address, bar);
     });
   }
@@ -267,10 +283,10 @@ export class PciDevice {
   /** The address in a BAR; undefined for 0 and for the all-ones of a size probe. */
   private programmedAddress(index: number, { bar, sizeBytes }: MappedBar): number | undefined {
     const offset = PCI_BAR0 + index * 4;
-    const low = (this.view.getUint32(offset, true) & (bar.kind === "io" ? ~0x3 : ~0xf)) >>> 0;
-    const high = bar.kind === "memory" && bar.is64 ? this.view.getUint32(offset + 4, true) : 0;
+    const low = (this.view.getUint32(offset, true) & (bar.kind === 'io' ? ~0x3 : ~0xf)) >>> 0;
+    const high = bar.kind === 'memory' && bar.is64 ? this.view.getUint32(offset + 4, true) : 0;
     const address = high * 0x1_0000_0000 + low;
-    const limit = bar.kind === "io" ? 0x10000 : bar.is64 ? 2 ** 48 : 0x1_0000_0000;
+    const limit = bar.kind === 'io' ? 0x10000 : bar.is64 ? 2 ** 48 : 0x1_0000_0000;
     // GUEST: any value may be written; what ends above the limit, as a size probe does, is not decoded.
     return address === 0 || address + sizeBytes >= limit ? undefined : address;
   }

@@ -2,11 +2,11 @@
  * The 82371SB (PIIX3) PCI-to-ISA bridge (Intel 290550): PIRQ routing to ISA interrupts, and the reset control register
  * at 0xCF9. The IDE function and the ISA devices inside the chip are models of their own.
  */
-import type { Disposable } from "../../base/events.ts";
-import type { PortSpace } from "../../memory/port-space.ts";
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import type { Device } from "../device.ts";
-import { PciDevice } from "./pci-device.ts";
+import type { Disposable } from '../../base/events.ts';
+import type { PortSpace } from '../../memory/port-space.ts';
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import type { Device } from '../device.ts';
+import { PciDevice } from './pci-device.ts';
 
 const PIRQRC = 0x60; // A to D
 const PIRQRC_DISABLED = 0x80;
@@ -20,7 +20,7 @@ export interface Piix3Options {
 }
 
 export class Piix3 implements Device {
-  readonly kind: string = "piix3";
+  readonly kind: string = 'piix3';
   readonly pci: PciDevice;
   private resetControl: number = 0;
   private readonly options: Piix3Options;
@@ -29,7 +29,15 @@ export class Piix3 implements Device {
 
   constructor(options: Piix3Options) {
     this.options = options;
-    this.pci = new PciDevice({ name: "PIIX3", vendorId: 0x8086, deviceId: 0x7000, classCode: 0x060100, subsystemVendorId: 0x1af4, subsystemId: 0x1100, multiFunction: true });
+    this.pci = new PciDevice({
+      name: 'PIIX3',
+      vendorId: 0x8086,
+      deviceId: 0x7000,
+      classCode: 0x060100,
+      subsystemVendorId: 0x1af4,
+      subsystemId: 0x1100,
+      multiFunction: true,
+    });
     this.pci.define(0x04, 2, 0x0007); // I/O, memory and master are always on
     this.pci.define(0x06, 2, 0x0200); // medium DEVSEL timing
     for (let i = 0; i < 4; i++) this.pci.define(PIRQRC + i, 1, PIRQRC_DISABLED, 0x8f);
@@ -45,7 +53,7 @@ export class Piix3 implements Device {
   /** The reset control register, one byte in the middle of the configuration address register. */
   attach(ports: PortSpace): Disposable {
     return ports.register(
-      { name: "reset-control", first: 0xcf9, count: 1 },
+      { name: 'reset-control', first: 0xcf9, count: 1 },
       {
         read: () => this.resetControl,
         write: (_offset, _size, value) => {
@@ -75,13 +83,17 @@ export class Piix3 implements Device {
   }
 
   save(): SavedState {
-    return { kind: this.kind, version: 1, fields: { pci: nested(this.pci.save()), resetControl: this.resetControl, pirqs: [...this.pirqLevels] } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: { pci: nested(this.pci.save()), resetControl: this.resetControl, pirqs: [...this.pirqLevels] },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.resetControl = reader.u8("resetControl");
-    this.pci.load(reader.state("pci"));
+    this.resetControl = reader.u8('resetControl');
+    this.pci.load(reader.state('pci'));
     this.update();
   }
 

@@ -2,16 +2,16 @@
  * ACPI fixed hardware (ACPI 6.4, 4.8): PM1 event and control registers, the 24-bit power management timer, one general
  * purpose event block. A pure register machine; piix4-pm.ts puts it on the PC's chipset.
  */
-import { nsToTicks, type Timer, ticksToNs } from "../../base/clock.ts";
-import { type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
-import type { IrqLine } from "../irq/irq-line.ts";
+import { nsToTicks, type Timer, ticksToNs } from '../../base/clock.ts';
+import { type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
+import type { IrqLine } from '../irq/irq-line.ts';
 
 const EVENTS = defineEvents({
-  acpi_pm1_control: ["value"],
-  acpi_sleep: ["type"],
-  acpi_sci: ["level"],
+  acpi_pm1_control: ['value'],
+  acpi_sleep: ['type'],
+  acpi_sci: ['level'],
 });
 
 export const PM_TIMER_HZ = 3_579_545;
@@ -42,7 +42,7 @@ const CONTROL_SLP_EN = 0x2000;
 /** Sleep types of the \_Sx packages in the DSDT. */
 export const SLEEP_TYPE_S5 = 0;
 
-export interface AcpiPmOptions extends Pick<DeviceContext, "clock" | "tracer"> {
+export interface AcpiPmOptions extends Pick<DeviceContext, 'clock' | 'tracer'> {
   /** System control interrupt. */
   readonly sci: IrqLine;
   /** The guest asked for a sleep state by its type. */
@@ -50,7 +50,7 @@ export interface AcpiPmOptions extends Pick<DeviceContext, "clock" | "tracer"> {
 }
 
 export class AcpiPm implements Device {
-  readonly kind: string = "acpi-pm";
+  readonly kind: string = 'acpi-pm';
   private status: number = 0;
   private enable: number = 0;
   private control: number = 0;
@@ -58,7 +58,7 @@ export class AcpiPm implements Device {
   private gpeEnable: number = 0;
   /** Half-turns of the timer (its top bit toggles) whose status bit has been set. */
   private halfTurnsSeen: number = 0;
-  private readonly clock: DeviceContext["clock"];
+  private readonly clock: DeviceContext['clock'];
   private readonly options: AcpiPmOptions;
   private readonly timer: Timer;
   private readonly trace: TracePoints<typeof EVENTS>;
@@ -129,11 +129,11 @@ export class AcpiPm implements Device {
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.status = reader.u16("status");
-    this.enable = reader.u16("enable");
-    this.control = reader.u16("control") & CONTROL_WRITABLE;
-    this.gpeStatus = reader.u16("gpeStatus");
-    this.gpeEnable = reader.u16("gpeEnable");
+    this.status = reader.u16('status');
+    this.enable = reader.u16('enable');
+    this.control = reader.u16('control') & CONTROL_WRITABLE;
+    this.gpeStatus = reader.u16('gpeStatus');
+    this.gpeEnable = reader.u16('gpeEnable');
     this.halfTurnsSeen = this.halfTurns();
     this.update();
   }
@@ -218,4 +218,3 @@ export class AcpiPm implements Device {
     else this.timer.cancel();
   }
 }
-

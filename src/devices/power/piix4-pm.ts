@@ -4,12 +4,12 @@
  *
  * Left out: the SMBus controller (its base register is kept), device monitors, resume logic.
  */
-import { type Disposable, DisposableStore } from "../../base/events.ts";
-import type { PortSpace } from "../../memory/port-space.ts";
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import type { Device } from "../device.ts";
-import { PciDevice } from "../pci/pci-device.ts";
-import { ACPI_PM_SIZE, AcpiPm, type AcpiPmOptions } from "./acpi-pm.ts";
+import { type Disposable, DisposableStore } from '../../base/events.ts';
+import type { PortSpace } from '../../memory/port-space.ts';
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import type { Device } from '../device.ts';
+import { PciDevice } from '../pci/pci-device.ts';
+import { ACPI_PM_SIZE, AcpiPm, type AcpiPmOptions } from './acpi-pm.ts';
 
 const PMBASE = 0x40;
 const PMREGMISC = 0x80;
@@ -20,7 +20,7 @@ export const ACPI_ENABLE = 0xf1;
 export const ACPI_DISABLE = 0xf0;
 
 export class Piix4Pm implements Device {
-  readonly kind: string = "piix4-pm";
+  readonly kind: string = 'piix4-pm';
   readonly pci: PciDevice;
   readonly acpi: AcpiPm;
   private apmControl: number = 0;
@@ -32,7 +32,16 @@ export class Piix4Pm implements Device {
   constructor(options: AcpiPmOptions & { readonly ports: PortSpace }) {
     this.ports = options.ports;
     this.acpi = new AcpiPm(options);
-    this.pci = new PciDevice({ name: "PIIX4_PM", vendorId: 0x8086, deviceId: 0x7113, revision: 3, classCode: 0x068000, subsystemVendorId: 0x1af4, subsystemId: 0x1100, interruptPin: 1 });
+    this.pci = new PciDevice({
+      name: 'PIIX4_PM',
+      vendorId: 0x8086,
+      deviceId: 0x7113,
+      revision: 3,
+      classCode: 0x068000,
+      subsystemVendorId: 0x1af4,
+      subsystemId: 0x1100,
+      interruptPin: 1,
+    });
     this.pci.allowCommandBits(0x01);
     this.pci.define(0x06, 2, 0x0280);
     this.pci.define(0x3c, 1, 9, 0xff);
@@ -48,7 +57,7 @@ export class Piix4Pm implements Device {
     const registrations = new DisposableStore();
     registrations.add(
       this.ports.register(
-        { name: "apm", first: SMI_COMMAND_PORT, count: 2 },
+        { name: 'apm', first: SMI_COMMAND_PORT, count: 2 },
         {
           read: (offset) => (offset === 0 ? this.apmControl : this.apmStatus),
           write: (offset, _size, value) => (offset === 0 ? this.command(value) : void (this.apmStatus = value)),
@@ -76,15 +85,19 @@ export class Piix4Pm implements Device {
 
   save(): SavedState {
     const { apmControl, apmStatus } = this;
-    return { kind: this.kind, version: 1, fields: { pci: nested(this.pci.save()), acpi: nested(this.acpi.save()), apmControl, apmStatus } };
+    return {
+      kind: this.kind,
+      version: 1,
+      fields: { pci: nested(this.pci.save()), acpi: nested(this.acpi.save()), apmControl, apmStatus },
+    };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.apmControl = reader.u8("apmControl");
-    this.apmStatus = reader.u8("apmStatus");
-    this.pci.load(reader.state("pci"));
-    this.acpi.load(reader.state("acpi"));
+    this.apmControl = reader.u8('apmControl');
+    this.apmStatus = reader.u8('apmStatus');
+    this.pci.load(reader.state('pci'));
+    this.acpi.load(reader.state('acpi'));
     this.updateMapping();
   }
 
@@ -102,6 +115,10 @@ export class Piix4Pm implements Device {
     this.mapping = undefined;
     this.mappedBase = base;
     // GUEST: base has 10 bits at 64-byte steps; the block ends at 0x10000 at the latest.
-    if (base !== 0) this.mapping = this.ports.register({ name: "acpi-pm", first: base, count: ACPI_PM_SIZE, sizes: [1, 2, 4] }, this.acpi);
+    if (base !== 0)
+      this.mapping = this.ports.register(
+        { name: 'acpi-pm', first: base, count: ACPI_PM_SIZE, sizes: [1, 2, 4] },
+        this.acpi,
+      );
   }
 }

@@ -5,17 +5,17 @@
  * Characters leave at once, at whatever rate the divisor says; when the backend takes no more, the transmitter holds
  * them and THRE stays clear. The interrupt output is not gated by OUT2: boards that gate it do so outside.
  */
-import type { Timer } from "../../base/clock.ts";
-import type { Disposable } from "../../base/events.ts";
-import type { CharBackend, CharEvent } from "../../chardev/chardev.ts";
-import { type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
-import type { IrqLine } from "../irq/irq-line.ts";
+import type { Timer } from '../../base/clock.ts';
+import type { Disposable } from '../../base/events.ts';
+import type { CharBackend, CharEvent } from '../../chardev/chardev.ts';
+import { type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
+import type { IrqLine } from '../irq/irq-line.ts';
 
 const EVENTS = defineEvents({
-  serial_read: ["offset", "value"],
-  serial_write: ["offset", "value"],
+  serial_read: ['offset', 'value'],
+  serial_write: ['offset', 'value'],
 });
 
 const IER_ERBFI = 0x01; // received data available
@@ -57,7 +57,7 @@ const FIFO_SIZE = 16;
 const TRIGGER_LEVELS = [1, 4, 8, 14] as const;
 const BREAK_MARK = 0x100; // on a received character: it is a break
 
-export interface Uart16550Options extends Pick<DeviceContext, "clock" | "tracer"> {
+export interface Uart16550Options extends Pick<DeviceContext, 'clock' | 'tracer'> {
   readonly irq: IrqLine;
   readonly backend: CharBackend;
   /** Input clock divided by 16. */
@@ -65,7 +65,7 @@ export interface Uart16550Options extends Pick<DeviceContext, "clock" | "tracer"
 }
 
 export class Uart16550 implements Device {
-  readonly kind: string = "uart16550";
+  readonly kind: string = 'uart16550';
   private ier: number = 0;
   private lcr: number = 0;
   private mcr: number = 0;
@@ -81,7 +81,7 @@ export class Uart16550 implements Device {
 
   private readonly irq: IrqLine;
   private readonly backend: CharBackend;
-  private readonly clock: DeviceContext["clock"];
+  private readonly clock: DeviceContext['clock'];
   private readonly baudBase: number;
   private readonly timeoutTimer: Timer;
   private readonly connection: Disposable;
@@ -141,24 +141,37 @@ export class Uart16550 implements Device {
 
   save(): SavedState {
     const { ier, lcr, mcr, scr, fcr, divisor, lineErrors, msr, threInterrupt, timeout } = this;
-    const fields = { ier, lcr, mcr, scr, fcr, divisor, lineErrors, msr, threInterrupt, timeout, received: [...this.received], unsent: [...this.unsent] };
+    const fields = {
+      ier,
+      lcr,
+      mcr,
+      scr,
+      fcr,
+      divisor,
+      lineErrors,
+      msr,
+      threInterrupt,
+      timeout,
+      received: [...this.received],
+      unsent: [...this.unsent],
+    };
     return { kind: this.kind, version: 1, fields };
   }
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.ier = reader.u8("ier") & 0x0f;
-    this.lcr = reader.u8("lcr");
-    this.mcr = reader.u8("mcr") & MCR_WRITABLE;
-    this.scr = reader.u8("scr");
-    this.fcr = reader.u8("fcr");
-    this.divisor = reader.u16("divisor");
-    this.lineErrors = reader.u8("lineErrors") & LSR_ERRORS;
-    this.msr = reader.u8("msr");
-    this.received = reader.numbers("received", 0xff | BREAK_MARK).slice(0, FIFO_SIZE);
-    this.unsent = reader.numbers("unsent", 0xff).slice(0, FIFO_SIZE);
-    this.threInterrupt = reader.bool("threInterrupt");
-    this.timeout = reader.bool("timeout");
+    this.ier = reader.u8('ier') & 0x0f;
+    this.lcr = reader.u8('lcr');
+    this.mcr = reader.u8('mcr') & MCR_WRITABLE;
+    this.scr = reader.u8('scr');
+    this.fcr = reader.u8('fcr');
+    this.divisor = reader.u16('divisor');
+    this.lineErrors = reader.u8('lineErrors') & LSR_ERRORS;
+    this.msr = reader.u8('msr');
+    this.received = reader.numbers('received', 0xff | BREAK_MARK).slice(0, FIFO_SIZE);
+    this.unsent = reader.numbers('unsent', 0xff).slice(0, FIFO_SIZE);
+    this.threInterrupt = reader.bool('threInterrupt');
+    this.timeout = reader.bool('timeout');
     if (this.received.length > 0) this.armTimeout();
     this.transmit();
   }
@@ -329,26 +342,36 @@ export class Uart16550 implements Device {
   }
 
   private backendEvent(event: CharEvent): void {
-    if (event === "break") {
+    if (event === 'break') {
       this.accept(BREAK_MARK);
       return;
     }
     const before = this.modemStatus();
     const connected = MSR_DCD | MSR_DSR | MSR_CTS;
-    this.msr = event === "opened" ? this.msr | connected : this.msr & ~connected;
+    this.msr = event === 'opened' ? this.msr | connected : this.msr & ~connected;
     this.noteModemChange(before);
   }
 
   private lineStatus(): number {
     const idle = this.unsent.length === 0;
     const fifoError = this.fifosOn && this.received.some((character) => character & BREAK_MARK);
-    return (this.received.length > 0 ? LSR_DR : 0) | this.lineErrors | (idle ? LSR_THRE | LSR_TEMT : 0) | (fifoError ? LSR_FIFO_ERROR : 0);
+    return (
+      (this.received.length > 0 ? LSR_DR : 0) |
+      this.lineErrors |
+      (idle ? LSR_THRE | LSR_TEMT : 0) |
+      (fifoError ? LSR_FIFO_ERROR : 0)
+    );
   }
 
   /** In loopback the modem inputs are wired to the modem outputs. */
   private loopedModemStatus(): number {
     const { mcr } = this;
-    return (mcr & MCR_RTS ? MSR_CTS : 0) | (mcr & MCR_DTR ? MSR_DSR : 0) | (mcr & MCR_OUT1 ? MSR_RI : 0) | (mcr & MCR_OUT2 ? MSR_DCD : 0);
+    return (
+      (mcr & MCR_RTS ? MSR_CTS : 0) |
+      (mcr & MCR_DTR ? MSR_DSR : 0) |
+      (mcr & MCR_OUT1 ? MSR_RI : 0) |
+      (mcr & MCR_OUT2 ? MSR_DCD : 0)
+    );
   }
 
   private modemStatus(): number {

@@ -6,15 +6,15 @@
  * Left out: the clock cycle between writing a count and its being loaded (counts take effect at once), and that a
  * counter in mode 0 stops between the two bytes of its count.
  */
-import { nsToTicks, type Timer, ticksToNs } from "../../base/clock.ts";
-import { nested, type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
-import type { IrqLine } from "../irq/irq-line.ts";
+import { nsToTicks, type Timer, ticksToNs } from '../../base/clock.ts';
+import { nested, type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
+import type { IrqLine } from '../irq/irq-line.ts';
 
 const EVENTS = defineEvents({
-  pit_control: ["counter", "access", "mode", "bcd"],
-  pit_load: ["counter", "count"],
+  pit_control: ['counter', 'access', 'mode', 'bcd'],
+  pit_load: ['counter', 'count'],
 });
 
 export const PIT_HZ = 1_193_182;
@@ -85,7 +85,7 @@ class Counter {
     }
   }
 
-  load(written: number, tick: number): void {
+  setCount(written: number, tick: number): void {
     const value = this.bcd ? fromBcd(written) : written;
     this.count = value === 0 ? this.modulus() : value;
     // Mode 2 and 3 counts of 1 are not allowed; the chip then counts as from 65537 in effect. Take 2.
@@ -116,6 +116,57 @@ class Counter {
     return (this.output(tick) ? STATUS_OUT : 0) | (this.access << 4) | (this.mode << 1) | (this.bcd ? 1 : 0);
   }
 
+  save(): SavedState {
+    const {
+      mode,
+      access,
+      bcd,
+      gate,
+      count,
+      start,
+      started,
+      writeLow,
+      readHighNext,
+      latched,
+      latchedStatus,
+      suspended,
+    } = this;
+    return {
+      kind: 'i8254-counter',
+      version: 1,
+      fields: {
+        mode,
+        access,
+        bcd,
+        gate,
+        count,
+        start,
+        started,
+        writeLow,
+        readHighNext,
+        latched,
+        latchedStatus,
+        suspended,
+      },
+    };
+  }
+
+  load(state: SavedState): void {
+    const reader = new StateReader(state, 'i8254-counter', 1);
+    this.mode = reader.integer('mode', 5);
+    this.access = reader.integer('access', 3);
+    this.bcd = reader.bool('bcd');
+    this.gate = reader.bool('gate');
+    this.count = reader.number('count', 1, 0x10000);
+    this.start = reader.number('start');
+    this.started = reader.bool('started');
+    this.writeLow = reader.number('writeLow', -1, 0xff);
+    this.readHighNext = reader.bool('readHighNext');
+    this.latched = reader.number('latched', -1, 0xffff);
+    this.latchedStatus = reader.number('latchedStatus', -1, 0xff);
+    this.suspended = reader.number('suspended', -1);
+  }
+
   private elapsed(tick: number): number {
     return this.suspended >= 0 ? this.suspended : tick - this.start;
   }
@@ -126,15 +177,15 @@ class Counter {
 }
 
 export class I8254 implements Device {
-  readonly kind: string = "i8254";
+  readonly kind: string = 'i8254';
   private readonly counters: readonly [Counter, Counter, Counter] = [new Counter(), new Counter(), new Counter()];
-  private readonly clock: DeviceContext["clock"];
+  private readonly clock: DeviceContext['clock'];
   private readonly irq: IrqLine;
   private readonly timer: Timer;
   private readonly trace: TracePoints<typeof EVENTS>;
 
   /** @param irq counter 0's output */
-  constructor(context: Pick<DeviceContext, "clock" | "tracer">, irq: IrqLine) {
+  constructor(context: Pick<DeviceContext, 'clock' | 'tracer'>, irq: IrqLine) {
     this.clock = context.clock;
     this.irq = irq;
     this.trace = context.tracer.attach(EVENTS);
@@ -188,27 +239,13 @@ export class I8254 implements Device {
   }
 
   save(): SavedState {
-    const list = this.counters.map((counter) => nested({ kind: "i8254-counter", version: 1, fields: { ...counter } }));
+    const list = this.counters.map((counter) => nested(counter.save()));
     return { kind: this.kind, version: 1, fields: { counters: list } };
   }
 
   load(state: SavedState): void {
-    const states = new StateReader(state, this.kind, 1).states("counters");
-    this.counters.forEach((counter, i) => {
-      const reader = new StateReader(states[i] ?? state, "i8254-counter", 1);
-      counter.mode = reader.integer("mode", 5);
-      counter.access = reader.integer("access", 3);
-      counter.bcd = reader.bool("bcd");
-      counter.gate = reader.bool("gate");
-      counter.count = reader.number("count", 1, 0x10000);
-      counter.start = reader.number("start");
-      counter.started = reader.bool("started");
-      counter.writeLow = reader.number("writeLow", -1, 0xff);
-      counter.readHighNext = reader.bool("readHighNext");
-      counter.latched = reader.number("latched", -1, 0xffff);
-      counter.latchedStatus = reader.number("latchedStatus", -1, 0xff);
-      counter.suspended = reader.number("suspended", -1);
-    });
+    const states = new StateReader(state, this.kind, 1).states('counters');
+    this.counters.forEach((counter, i) => counter.load(states[i] ?? state));
     this.update();
   }
 
@@ -273,7 +310,7 @@ export class I8254 implements Device {
       count = counter.writeLow | (value << 8);
       counter.writeLow = -1;
     }
-    counter.load(count, this.tick());
+    counter.setCount(count, this.tick());
     if (!counter.gate && (counter.mode === 0 || counter.mode === 4)) counter.suspended = 0;
     if (this.trace.pit_load.on) this.trace.pit_load.emit(index, counter.count);
     if (index === 0) {
@@ -297,7 +334,12 @@ export class I8254 implements Device {
 }
 
 function toBcd(value: number): number {
-  return (value % 10) | (Math.floor(value / 10) % 10 << 4) | (Math.floor(value / 100) % 10 << 8) | (Math.floor(value / 1000) % 10 << 12);
+  return (
+    (value % 10) |
+    ((Math.floor(value / 10) % 10) << 4) |
+    ((Math.floor(value / 100) % 10) << 8) |
+    ((Math.floor(value / 1000) % 10) << 12)
+  );
 }
 
 function fromBcd(value: number): number {

@@ -5,15 +5,15 @@
  *
  * Left out: daylight saving, the divider chain's other time bases (only the 32,768 Hz one runs), the square wave pin.
  */
-import { NS_PER_SECOND, nsToTicks, type Timer, ticksToNs } from "../../base/clock.ts";
-import { type SavedState, StateReader } from "../../state/state.ts";
-import { defineEvents, type TracePoints } from "../../trace/trace.ts";
-import type { Device, DeviceContext } from "../device.ts";
-import type { IrqLine } from "../irq/irq-line.ts";
+import { NS_PER_SECOND, nsToTicks, type Timer, ticksToNs } from '../../base/clock.ts';
+import { type SavedState, StateReader } from '../../state/state.ts';
+import { defineEvents, type TracePoints } from '../../trace/trace.ts';
+import type { Device, DeviceContext } from '../device.ts';
+import type { IrqLine } from '../irq/irq-line.ts';
 
 const EVENTS = defineEvents({
-  rtc_read: ["index", "value"],
-  rtc_write: ["index", "value"],
+  rtc_read: ['index', 'value'],
+  rtc_write: ['index', 'value'],
 });
 
 const SECONDS = 0x00;
@@ -54,14 +54,14 @@ const CRYSTAL_HZ = 32768;
 const UPDATE_NS = 244_000;
 const SECONDS_A_DAY = 86_400;
 
-export interface Mc146818Options extends Pick<DeviceContext, "clock" | "tracer"> {
+export interface Mc146818Options extends Pick<DeviceContext, 'clock' | 'tracer'> {
   readonly irq: IrqLine;
   /** Wall clock: nanoseconds since 1970 in the zone the guest expects (UTC or local time). */
   readonly wallClockNs: () => number;
 }
 
 export class Mc146818 implements Device {
-  readonly kind: string = "mc146818";
+  readonly kind: string = 'mc146818';
   private readonly cmos: Uint8Array = new Uint8Array(128);
   private index: number = 0;
   /** Guest's time minus wallClockNs. */
@@ -71,7 +71,7 @@ export class Mc146818 implements Device {
   /** Up to where register C's flags have been worked out, in guest time and in crystal ticks. */
   private flagsSeenNs: number = 0;
   private periodSeen: number = 0;
-  private readonly clock: DeviceContext["clock"];
+  private readonly clock: DeviceContext['clock'];
   private readonly irq: IrqLine;
   private readonly wallClockNs: () => number;
   private readonly periodicTimer: Timer;
@@ -131,10 +131,10 @@ export class Mc146818 implements Device {
 
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
-    this.cmos.set(reader.bytes("cmos", this.cmos.length));
-    this.index = reader.u8("index") & 0x7f;
-    this.offsetNs = reader.number("offsetNs");
-    this.heldNs = reader.number("heldNs");
+    this.cmos.set(reader.bytes('cmos', this.cmos.length));
+    this.index = reader.u8('index') & 0x7f;
+    this.offsetNs = reader.number('offsetNs');
+    this.heldNs = reader.number('heldNs');
     this.flagsSeenNs = this.guestNs();
     this.periodSeen = this.periods();
     this.update();
@@ -149,12 +149,13 @@ export class Mc146818 implements Device {
     this.cmos[index] = value;
   }
 
-  private get dividerRuns(): boolean {
-    return (this.register(REG_A) & A_DIVIDER) === A_DIVIDER_32KHZ;
+  /** Whether time goes on with these values of registers A and B. */
+  private runsWith(a: number, b: number): boolean {
+    return (a & A_DIVIDER) === A_DIVIDER_32KHZ && (b & B_SET) === 0;
   }
 
   private get held(): boolean {
-    return (this.register(REG_B) & B_SET) !== 0 || !this.dividerRuns;
+    return !this.runsWith(this.register(REG_A), this.register(REG_B));
   }
 
   private guestNs(): number {
@@ -162,7 +163,8 @@ export class Mc146818 implements Device {
   }
 
   private readRegister(index: number): number {
-    if (index <= YEAR && index !== SECONDS_ALARM && index !== MINUTES_ALARM && index !== HOURS_ALARM) return this.timeRegister(index);
+    if (index <= YEAR && index !== SECONDS_ALARM && index !== MINUTES_ALARM && index !== HOURS_ALARM)
+      return this.timeRegister(index);
     if (index === CENTURY) return this.timeRegister(index);
     if (index === REG_A) {
       const beforeUpdate = NS_PER_SECOND - (((this.guestNs() % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND);
@@ -229,11 +231,14 @@ export class Mc146818 implements Device {
       case REG_A:
       case REG_B: {
         this.workOutFlags();
-        const wasHeld = this.held;
-        if (!wasHeld) this.hold();
         // SET also clears UIE.
-        this.setRegister(index, index === REG_A ? value & ~A_UIP : value & B_SET ? value & ~B_UIE : value);
-        if (!this.held) this.resume();
+        const next = index === REG_A ? value & ~A_UIP : value & B_SET ? value & ~B_UIE : value;
+        const runsNow = !this.held;
+        const runsThen =
+          index === REG_A ? this.runsWith(next, this.register(REG_B)) : this.runsWith(this.register(REG_A), next);
+        if (runsNow && !runsThen) this.hold();
+        this.setRegister(index, next);
+        if (!runsNow && runsThen) this.resume();
         this.periodSeen = this.periods();
         this.update();
         break;
@@ -249,7 +254,8 @@ export class Mc146818 implements Device {
   /** Time stops: its registers take the current values. */
   private hold(): void {
     const nowNs = this.guestNs();
-    for (const index of [SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY_OF_MONTH, MONTH, YEAR, CENTURY]) this.setRegister(index, this.timeRegister(index));
+    for (const index of [SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY_OF_MONTH, MONTH, YEAR, CENTURY])
+      this.setRegister(index, this.timeRegister(index));
     this.heldNs = nowNs;
   }
 
@@ -257,14 +263,21 @@ export class Mc146818 implements Device {
   private resume(): void {
     const register = (index: number): number => this.decode(this.register(index));
     const year = register(CENTURY) * 100 + register(YEAR);
-    const ms = Date.UTC(year, register(MONTH) - 1, register(DAY_OF_MONTH), this.decodeHour(this.register(HOURS)), register(MINUTES), register(SECONDS));
+    const ms = Date.UTC(
+      year,
+      register(MONTH) - 1,
+      register(DAY_OF_MONTH),
+      this.decodeHour(this.register(HOURS)),
+      register(MINUTES),
+      register(SECONDS),
+    );
     const fraction = ((this.heldNs % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND;
     this.offsetNs = ms * 1e6 + fraction - this.wallClockNs();
     this.flagsSeenNs = this.guestNs();
   }
 
   private encode(value: number): number {
-    return this.register(REG_B) & B_DM ? value : (Math.floor(value / 10) << 4) | value % 10;
+    return this.register(REG_B) & B_DM ? value : (Math.floor(value / 10) << 4) | (value % 10);
   }
 
   private decode(value: number): number {
@@ -284,7 +297,7 @@ export class Mc146818 implements Device {
   /** The periodic rate in crystal ticks, 0 when off. */
   private periodTicks(): number {
     const rate = this.register(REG_A) & A_RATE;
-    if (rate === 0 || !this.dividerRuns) return 0;
+    if (rate === 0 || (this.register(REG_A) & A_DIVIDER) !== A_DIVIDER_32KHZ) return 0;
     return 1 << ((rate <= 2 ? rate + 7 : rate) - 1);
   }
 
@@ -324,7 +337,7 @@ export class Mc146818 implements Device {
     if (s > 59 || m > 59 || h > 23) return Infinity;
     // Skip by hours and minutes that do not match; at most 24 + 60 + 60 steps, twice.
     let t = second + 1;
-    for (const end = second + 2 * SECONDS_A_DAY; t < end; ) {
+    for (const end = second + 2 * SECONDS_A_DAY; t < end;) {
       if (h >= 0 && Math.floor(t / 3600) % 24 !== h) t = (Math.floor(t / 3600) + 1) * 3600;
       else if (m >= 0 && Math.floor(t / 60) % 60 !== m) t = (Math.floor(t / 60) + 1) * 60;
       else if (s >= 0 && t % 60 !== s) t++;
@@ -341,7 +354,8 @@ export class Mc146818 implements Device {
     this.irq.set((flags & C_IRQF) !== 0);
 
     const ticks = this.periodTicks();
-    if (ticks > 0 && enables & B_PIE && !(flags & C_PF)) this.periodicTimer.arm(ticksToNs((this.periodSeen + 1) * ticks, CRYSTAL_HZ));
+    if (ticks > 0 && enables & B_PIE && !(flags & C_PF))
+      this.periodicTimer.arm(ticksToNs((this.periodSeen + 1) * ticks, CRYSTAL_HZ));
     else this.periodicTimer.cancel();
 
     const now = Math.floor(this.flagsSeenNs / NS_PER_SECOND);

@@ -1,8 +1,8 @@
 /** Port 0x61, what the PC kept of the 8255: counter 2's gate, the speaker, the refresh toggle and counter 2's output. */
-import type { Clock } from "../../base/clock.ts";
-import { type SavedState, StateReader } from "../../state/state.ts";
-import type { Device } from "../device.ts";
-import type { I8254 } from "./i8254.ts";
+import type { Clock } from '../../base/clock.ts';
+import { type SavedState, StateReader } from '../../state/state.ts';
+import type { Device } from '../device.ts';
+import type { I8254 } from './i8254.ts';
 
 const GATE2 = 0x01;
 const SPEAKER = 0x02;
@@ -12,7 +12,7 @@ const OUT2 = 0x20;
 const REFRESH_NS = 15_085;
 
 export class Port61 implements Device {
-  readonly kind: string = "port61";
+  readonly kind: string = 'port61';
   private value: number = 0;
   private readonly pit: I8254;
   private readonly clock: Clock;
@@ -47,6 +47,6 @@ export class Port61 implements Device {
   }
 
   load(state: SavedState): void {
-    this.value = new StateReader(state, this.kind, 1).u8("value") & (GATE2 | SPEAKER | NMI_MASKS);
+    this.value = new StateReader(state, this.kind, 1).u8('value') & (GATE2 | SPEAKER | NMI_MASKS);
   }
 }

@@ -4,8 +4,8 @@
  *
  *     scope("\\_SB", device("PCI0", name("_HID", eisaId("PNP0A03")), name("_UID", integer(0))))
  */
-import { asciiBytes, ByteBuilder, concatBytes } from "../../../base/bytes.ts";
-import { InternalError } from "../../../base/errors.ts";
+import { asciiBytes, ByteBuilder, concatBytes } from '../../../base/bytes.ts';
+import { InternalError } from '../../../base/errors.ts';
 
 /** The encoded bytes of an AML term. */
 export type Aml = Uint8Array;
@@ -23,7 +23,7 @@ function packaged(body: Aml): Aml {
     for (let i = 0; i < extra; i++) lead.u8((total >> (4 + 8 * i)) & 0xff);
     return concatBytes([lead.build(), body]);
   }
-  throw new InternalError("An AML package is too long.", { length });
+  throw new InternalError('An AML package is too long.', { length });
 }
 
 function opWithPackage(opcode: readonly number[], ...parts: Aml[]): Aml {
@@ -32,10 +32,14 @@ function opWithPackage(opcode: readonly number[], ...parts: Aml[]): Aml {
 
 /** A name path: "PCI0", "\\_SB.PCI0", "^PRQ0". Segments are filled up with underscores. */
 export function path(text: string): Aml {
-  const prefix = /^(\\|\^*)/.exec(text)?.[0] ?? "";
-  const segments = text.slice(prefix.length).split(".").filter((segment) => segment !== "");
-  const names = asciiBytes(segments.map((segment) => segment.padEnd(4, "_")).join(""));
-  const lead = segments.length === 0 ? [0] : segments.length === 1 ? [] : segments.length === 2 ? [0x2e] : [0x2f, segments.length];
+  const prefix = /^(\\|\^*)/.exec(text)?.[0] ?? '';
+  const segments = text
+    .slice(prefix.length)
+    .split('.')
+    .filter((segment) => segment !== '');
+  const names = asciiBytes(segments.map((segment) => segment.padEnd(4, '_')).join(''));
+  const lead =
+    segments.length === 0 ? [0] : segments.length === 1 ? [] : segments.length === 2 ? [0x2e] : [0x2f, segments.length];
   return concatBytes([asciiBytes(prefix), Uint8Array.from(lead), names]);
 }
 
@@ -94,7 +98,7 @@ export function operationRegion(text: string, space: number, offset: number, siz
 
 /** A field of an operation region, byte access, no lock, preserving; names (or "" for a gap) with their widths in bits. */
 export function byteField(region: string, ...fields: (readonly [string, number])[]): Aml {
-  const list = fields.map(([text, bits]) => concatBytes([text === "" ? bytes(0) : path(text), packageLengthOf(bits)]));
+  const list = fields.map(([text, bits]) => concatBytes([text === '' ? bytes(0) : path(text), packageLengthOf(bits)]));
   return opWithPackage([0x5b, 0x81], path(region), bytes(0x01), ...list);
 }
 
@@ -113,5 +117,6 @@ export const or = (a: Aml, b: Aml, target: Aml = bytes(0)): Aml => concatBytes([
 export const less = (a: Aml, b: Aml): Aml => concatBytes([bytes(0x95), a, b]);
 export const when = (condition: Aml, ...terms: Aml[]): Aml => opWithPackage([0xa0], condition, ...terms);
 export const otherwise = (...terms: Aml[]): Aml => opWithPackage([0xa1], ...terms);
-export const createDwordField = (source: Aml, offset: number, text: string): Aml => concatBytes([bytes(0x8a), source, integer(offset), path(text)]);
+export const createDwordField = (source: Aml, offset: number, text: string): Aml =>
+  concatBytes([bytes(0x8a), source, integer(offset), path(text)]);
 export const call = (text: string, ...args: Aml[]): Aml => concatBytes([path(text), ...args]);

@@ -1,6 +1,6 @@
 /** Resource descriptors (ACPI 6.4, 6.4): the contents of _CRS and _PRS buffers. */
-import { ByteBuilder, concatBytes } from "../../../base/bytes.ts";
-import { type Aml, buffer } from "./aml.ts";
+import { ByteBuilder, concatBytes } from '../../../base/bytes.ts';
+import { type Aml, buffer } from './aml.ts';
 
 /** A buffer of descriptors with its end tag. */
 export function resourceTemplate(...descriptors: Uint8Array[]): Aml {
@@ -14,7 +14,10 @@ export function io(first: number, count: number, alignment: number = 1): Uint8Ar
 
 /** ISA interrupts, edge-triggered, active high, not shared. */
 export function irqNoFlags(...irqs: number[]): Uint8Array {
-  return new ByteBuilder().u8(0x22).u16(irqs.reduce((mask, irq) => mask | (1 << irq), 0)).build();
+  return new ByteBuilder()
+    .u8(0x22)
+    .u16(irqs.reduce((mask, irq) => mask | (1 << irq), 0))
+    .build();
 }
 
 export interface InterruptFlags {
@@ -28,7 +31,11 @@ export const INTERRUPT_NUMBER_OFFSET = 5;
 
 export function interrupt({ level, activeLow, shared }: InterruptFlags, ...gsis: number[]): Uint8Array {
   const flags = 0x01 | (level ? 0 : 0x02) | (activeLow ? 0x04 : 0) | (shared ? 0x08 : 0);
-  const builder = new ByteBuilder().u8(0x89).u16(2 + 4 * gsis.length).u8(flags).u8(gsis.length);
+  const builder = new ByteBuilder()
+    .u8(0x89)
+    .u16(2 + 4 * gsis.length)
+    .u8(flags)
+    .u8(gsis.length);
   for (const gsi of gsis) builder.u32(gsi);
   return builder.build();
 }
@@ -51,10 +58,32 @@ export function ioWindow(first: number, last: number): Uint8Array {
 
 /** A window of memory below 4 GiB that a bridge passes on. */
 export function memoryWindow(first: number, last: number, cacheable: boolean = false): Uint8Array {
-  const builder = new ByteBuilder().u8(0x87).u16(23).u8(TYPE_MEMORY).u8(PRODUCER_FIXED).u8(0x01 | (cacheable ? 0x02 : 0));
-  return builder.u32(0).u32(first).u32(last).u32(0).u32(last - first + 1).build();
+  const builder = new ByteBuilder()
+    .u8(0x87)
+    .u16(23)
+    .u8(TYPE_MEMORY)
+    .u8(PRODUCER_FIXED)
+    .u8(0x01 | (cacheable ? 0x02 : 0));
+  return builder
+    .u32(0)
+    .u32(first)
+    .u32(last)
+    .u32(0)
+    .u32(last - first + 1)
+    .build();
 }
 
 function word(type: number, typeFlags: number, first: number, last: number): Uint8Array {
-  return new ByteBuilder().u8(0x88).u16(13).u8(type).u8(PRODUCER_FIXED).u8(typeFlags).u16(0).u16(first).u16(last).u16(0).u16(last - first + 1).build();
+  return new ByteBuilder()
+    .u8(0x88)
+    .u16(13)
+    .u8(type)
+    .u8(PRODUCER_FIXED)
+    .u8(typeFlags)
+    .u16(0)
+    .u16(first)
+    .u16(last)
+    .u16(0)
+    .u16(last - first + 1)
+    .build();
 }

@@ -2,12 +2,12 @@
  * ACPI tables (ACPI 6.4, chapter 5) of the PC: RSDP, RSDT, XSDT, FADT revision 3, FACS, MADT, DSDT and WAET. They are
  * laid out at a given address with all pointers filled in.
  */
-import { asciiBytes, ByteBuilder } from "../../../base/bytes.ts";
-import { IOAPIC_DEFAULT_BASE } from "../../irq/ioapic.ts";
-import { APIC_DEFAULT_BASE } from "../../irq/lapic.ts";
-import { GPE0_STATUS, PM1_CONTROL, PM1_STATUS, PM_TIMER } from "../../power/acpi-pm.ts";
-import { ACPI_DISABLE, ACPI_ENABLE, SMI_COMMAND_PORT } from "../../power/piix4-pm.ts";
-import { type DsdtOptions, dsdtTerms } from "./dsdt.ts";
+import { asciiBytes, ByteBuilder } from '../../../base/bytes.ts';
+import { IOAPIC_DEFAULT_BASE } from '../../irq/ioapic.ts';
+import { APIC_DEFAULT_BASE } from '../../irq/lapic.ts';
+import { GPE0_STATUS, PM1_CONTROL, PM1_STATUS, PM_TIMER } from '../../power/acpi-pm.ts';
+import { ACPI_DISABLE, ACPI_ENABLE, SMI_COMMAND_PORT } from '../../power/piix4-pm.ts';
+import { type DsdtOptions, dsdtTerms } from './dsdt.ts';
 
 export interface AcpiOptions extends DsdtOptions {
   /** Port address of the ACPI fixed hardware. */
@@ -22,8 +22,8 @@ export interface AcpiTables {
 
 export const SCI_IRQ = 9;
 const CENTURY_REGISTER = 0x32;
-const OEM_ID = "ORRERY";
-const OEM_TABLE_ID = "ORRERYPC";
+const OEM_ID = 'ORRERY';
+const OEM_TABLE_ID = 'ORRERYPC';
 const HEADER_SIZE = 36;
 const CHECKSUM_OFFSET = 9;
 const FACS_ALIGNMENT = 64;
@@ -56,14 +56,18 @@ export function buildAcpiTables(address: number, options: AcpiOptions): AcpiTabl
     return at;
   };
   const facs = place(buildFacs(), FACS_ALIGNMENT);
-  const dsdt = place(withHeader("DSDT", 2, concat(dsdtTerms(options))));
+  const dsdt = place(withHeader('DSDT', 2, concat(dsdtTerms(options))));
   const entries = [
-    place(withHeader("FACP", 3, fadtBody(options, facs, dsdt))),
-    place(withHeader("APIC", 3, madtBody(options.cpuCount))),
-    place(withHeader("WAET", 1, new ByteBuilder().u32(0x2).build())), // the PM timer reads right the first time
+    place(withHeader('FACP', 3, fadtBody(options, facs, dsdt))),
+    place(withHeader('APIC', 3, madtBody(options.cpuCount))),
+    place(withHeader('WAET', 1, new ByteBuilder().u32(0x2).build())), // the PM timer reads right the first time
   ];
-  const rsdt = place(withHeader("RSDT", 1, entries.reduce((list, entry) => list.u32(entry), new ByteBuilder()).build()));
-  const xsdt = place(withHeader("XSDT", 1, entries.reduce((list, entry) => list.u64(entry), new ByteBuilder()).build()));
+  const rsdt = place(
+    withHeader('RSDT', 1, entries.reduce((list, entry) => list.u32(entry), new ByteBuilder()).build()),
+  );
+  const xsdt = place(
+    withHeader('XSDT', 1, entries.reduce((list, entry) => list.u64(entry), new ByteBuilder()).build()),
+  );
   return { tables: image.build(), rsdp: buildRsdp(rsdt, xsdt) };
 }
 
@@ -81,7 +85,7 @@ function withHeader(signature: string, revision: number, body: Uint8Array): Uint
     .text(OEM_ID, 6)
     .text(OEM_TABLE_ID, 8)
     .u32(1)
-    .text("ORRY", 4)
+    .text('ORRY', 4)
     .u32(1)
     .raw(body)
     .build();
@@ -90,20 +94,35 @@ function withHeader(signature: string, revision: number, body: Uint8Array): Uint
 }
 
 function buildRsdp(rsdt: number, xsdt: number): Uint8Array {
-  const rsdp = new ByteBuilder().text("RSD PTR ", 8).u8(0).text(OEM_ID, 6).u8(2).u32(rsdt).u32(36).u64(xsdt).u8(0).zeros(3).build();
+  const rsdp = new ByteBuilder()
+    .text('RSD PTR ', 8)
+    .u8(0)
+    .text(OEM_ID, 6)
+    .u8(2)
+    .u32(rsdt)
+    .u32(36)
+    .u64(xsdt)
+    .u8(0)
+    .zeros(3)
+    .build();
   rsdp[8] = checksum(rsdp.subarray(0, 20));
   rsdp[32] = checksum(rsdp);
   return rsdp;
 }
 
 function buildFacs(): Uint8Array {
-  return new ByteBuilder().raw(asciiBytes("FACS")).u32(64).zeros(56).build();
+  return new ByteBuilder().raw(asciiBytes('FACS')).u32(64).zeros(56).build();
 }
 
 const ADDRESS_SPACE_IO = 1;
 
 function genericAddress(builder: ByteBuilder, port: number, bits: number): ByteBuilder {
-  return builder.u8(port === 0 ? 0 : ADDRESS_SPACE_IO).u8(port === 0 ? 0 : bits).u8(0).u8(0).u64(port);
+  return builder
+    .u8(port === 0 ? 0 : ADDRESS_SPACE_IO)
+    .u8(port === 0 ? 0 : bits)
+    .u8(0)
+    .u8(0)
+    .u64(port);
 }
 
 function fadtBody({ pmBase }: AcpiOptions, facs: number, dsdt: number): Uint8Array {
@@ -163,7 +182,8 @@ function madtBody(cpuCount: number): Uint8Array {
   const madt = new ByteBuilder().u32(APIC_DEFAULT_BASE).u32(MADT_PCAT_COMPAT);
   for (let cpu = 0; cpu < cpuCount; cpu++) madt.u8(0).u8(8).u8(cpu).u8(cpu).u32(1);
   madt.u8(1).u8(12).u8(0).u8(0).u32(IOAPIC_DEFAULT_BASE).u32(0);
-  const override = (irq: number, gsi: number, flags: number): void => void madt.u8(2).u8(10).u8(0).u8(irq).u32(gsi).u16(flags);
+  const override = (irq: number, gsi: number, flags: number): void =>
+    void madt.u8(2).u8(10).u8(0).u8(irq).u32(gsi).u16(flags);
   override(0, 2, 0); // the timer is on pin 2
   for (const irq of LEVEL_IRQS) override(irq, irq, OVERRIDE_LEVEL_HIGH);
   madt.u8(4).u8(6).u8(0xff).u16(0).u8(1); // LINT1 of all processors is NMI
