@@ -12,7 +12,7 @@ import { ModuleBuilder } from '../../wasm/module-builder.ts';
 import { createInsn } from '../x86/decode/decoder.ts';
 import { type Insn, OperandKind } from '../x86/decode/insn.ts';
 import type { Linker, Semantics, SemanticsTable } from '../x86/semantics/context.ts';
-import { addressForm } from './address-form.ts';
+import { addressForm, segmentIsFlat } from './address-form.ts';
 import { emitJumpCacheLookup, HANDLER, InterpContext } from './interp-context.ts';
 
 /** Records that stand for no instruction. */
@@ -248,7 +248,8 @@ export function shapeKey(insn: Insn, mode: number, linkable: boolean): number {
   bits = bits * 2 + (insn.rexW ? 1 : 0);
   bits = bits * 2 + (linkable ? 1 : 0);
   bits = bits * 16 + fixedRegister(insn);
-  // 20 bits so far; mode 9 bits, row 12 bits.
+  bits = bits * 2 + (segmentIsFlat(insn.mem.segment, mode) ? 1 : 0);
+  // 21 bits so far; mode 9 bits, row 12 bits.
   return (insn.row.id * 512 + (mode & SHAPE_MODE)) * 0x400000 + bits;
 }
 

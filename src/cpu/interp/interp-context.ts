@@ -138,7 +138,7 @@ export class InterpContext extends X86 {
 
   linear(bytes: number, access: Access): Expr<'i64'> {
     const form = addressForm(this.insn, this.modeBits);
-    this.stackAccess = this.field('i32', 8, L.REC_SEG).eq(i32(L.SS)).mul(i32(L.ACCESS_STACK << 8));
+    this.stackAccess = this.operandStackFlag();
     switch (form) {
       case AddressForm.base:
       case AddressForm.indexed:
@@ -147,16 +147,20 @@ export class InterpContext extends X86 {
         return this.let(this.offset(form).add(this.segmentBase()));
       case AddressForm.flat32:
         return this.let(this.offset(form).zeroExtend(32));
-      default: {
-        const offset = this.effectiveAddress();
-        if (this.is64) {
-          const flat = segmentIsFlat(this.insn.mem.segment, this.modeBits);
-          return flat ? offset : this.let(offset.add(this.segmentBase()));
-        }
-        if (segmentIsFlat(this.insn.mem.segment, this.modeBits)) return offset;
-        return linearThroughSegment(this, this.segmentNumber(), offset, bytes, access);
-      }
+      default:
+        return this.linearAt(this.effectiveAddress(), bytes, access);
     }
+  }
+
+  linearAt(offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
+    this.stackAccess = this.operandStackFlag();
+    if (segmentIsFlat(this.insn.mem.segment, this.modeBits)) return this.let(offset);
+    if (this.is64) return this.let(offset.add(this.segmentBase()));
+    return linearThroughSegment(this, this.segmentNumber(), offset, bytes, access);
+  }
+
+  private operandStackFlag(): Expr<'i32'> {
+    return this.field('i32', 8, L.REC_SEG).eq(i32(L.SS)).mul(i32(L.ACCESS_STACK << 8));
   }
 
   linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {

@@ -256,7 +256,11 @@ export class JitContext extends X86 {
   }
 
   linear(bytes: number, access: Access): Expr<'i64'> {
-    return this.linearIn(this.insn.mem.segment, this.effectiveAddress(), bytes, access);
+    return this.linearAt(this.effectiveAddress(), bytes, access);
+  }
+
+  linearAt(offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
+    return this.linearIn(this.insn.mem.segment, offset, bytes, access);
   }
 
   linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {

@@ -11,12 +11,11 @@ function bitAddress(x: X86, bits: number, access: 'read' | 'write'): { address: 
   const type = intType(bits);
   const offset = x.read(1, bits);
   const bit = x.let(offset.and(int(type, bits - 1)));
-  const base = x.linear(bits / 8, access);
-  if (x.operand(1).kind === OperandKind.imm) return { address: base, bit };
+  if (x.operand(1).kind === OperandKind.imm) return { address: x.linear(bits / 8, access), bit };
   const shift = Math.log2(bits);
-  const signed = offset.toI64().signExtend(bits);
-  const address = base.add(signed.shr_s(i64(shift)).shl(i64(shift - 3)));
-  return { address: x.let(x.is64 ? address : address.zeroExtend(32)), bit };
+  const units = offset.toI64().signExtend(bits).shr_s(i64(shift));
+  const at = x.effectiveAddress().add(units.shl(i64(shift - 3)));
+  return { address: x.linearAt(x.let(at.zeroExtend(x.insn.addressSize)), bits / 8, access), bit };
 }
 
 function bitTest(change?: (old: Int, mask: Int) => Int): Semantics {

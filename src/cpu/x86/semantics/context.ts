@@ -232,6 +232,8 @@ export abstract class X86 {
   abstract effectiveAddress(): Expr<'i64'>;
   /** Linear address of the memory operand; outside flat modes checks the segment for an access of `bytes`. */
   abstract linear(bytes: number, access: Access): Expr<'i64'>;
+  /** Linear address of `offset`, cut to the address size, in the memory operand's segment, checked likewise. */
+  abstract linearAt(offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'>;
   /** Linear address of `offset` in segment `segment` (0..5), checked likewise. */
   abstract linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'>;
   /** Number of the memory or string operand's segment, after override, as a value. */

@@ -1,12 +1,27 @@
 /** Near control transfer: Jcc, JMP, CALL, RET, LOOP, JrCXZ. SDM volume 2. Each ends in a jump, after everything that can fault. */
-import { i64, int } from '../../../wasm/expr.ts';
-import { intType, RCX, type Semantics, type SemanticsTable } from './context.ts';
+import * as L from '../../layout.ts';
+import { type Expr, i64, int } from '../../../wasm/expr.ts';
+import { intType, RCX, type Semantics, type SemanticsTable, type X86 } from './context.ts';
+
+/** An indirect branch to a non-canonical address, or beyond the code segment's limit, faults before anything has changed. */
+function checkTarget(x: X86, rip: Expr<'i64'>): void {
+  if (x.is64) {
+    x.raiseIf(rip.shl(i64(16)).shr_s(i64(16)).ne(rip), L.EXC_GP);
+  } else if ((x.mode & L.MODE_FLAT) === 0) {
+    const limit = x.state32(L.CPU_SEG + L.CS * L.SEG_SIZE + L.SEG_LIMIT).toI64();
+    x.raiseIf(rip.gt_u(limit), L.EXC_GP);
+  }
+}
 
 const jcc: Semantics = (x) => x.branchDirect(x.flags.condition(x.insn.condition));
 
 const jmp: Semantics = (x) => x.jumpDirect();
 
-const jmpIndirect: Semantics = (x) => x.jumpTo(x.read(0).toI64());
+const jmpIndirect: Semantics = (x) => {
+  const target = x.let(x.read(0).toI64());
+  checkTarget(x, target);
+  x.jumpTo(target);
+};
 
 const call: Semantics = (x) => {
   const bits = x.insn.operandSize;
@@ -16,14 +31,16 @@ const call: Semantics = (x) => {
 
 const callIndirect: Semantics = (x) => {
   const bits = x.insn.operandSize;
-  const target = x.read(0).toI64();
+  const target = x.let(x.read(0).toI64());
+  checkTarget(x, target);
   x.push(x.nextRip().toInt(intType(bits)), bits);
   x.jumpTo(target);
 };
 
 const ret: Semantics = (x) => {
   const bits = x.insn.operandSize;
-  const target = x.top(bits).toI64();
+  const target = x.let(x.top(bits).toI64());
+  checkTarget(x, target);
   const popped = i64(bits / 8);
   x.popped(x.insn.operandCount > 0 ? popped.add(x.read(0, 64).toI64()) : popped);
   x.jumpTo(target);

@@ -104,7 +104,7 @@ const nop: Semantics = () => undefined;
 const xlat: Semantics = (x) => {
   const { addressSize } = x.insn;
   const offset = x.let(x.reg64(3).add(x.reg(RAX, 8).toI64()).zeroExtend(addressSize));
-  x.setReg(RAX, 8, x.mem.load(x.linearIn(x.insn.mem.segment, offset, 1, 'read'), 8));
+  x.setReg(RAX, 8, x.mem.load(x.linearAt(offset, 1, 'read'), 8));
 };
 
 export const move: SemanticsTable = {
