@@ -25,7 +25,7 @@ const KERNEL_PACKAGES: Readonly<Record<GuestArchitecture, readonly string[]>> = 
 const BUSYBOX_PACKAGE = 'busybox-static';
 
 /** Raised when the content of the initial file system changes, so that a cache of an older Orrery is made anew. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 
 export interface AssetManifest {
   readonly layout: number;

@@ -7,9 +7,18 @@ import type { CpioEntry } from '../../../machine/cpio.ts';
 import type { ModuleSet } from './kernel-modules.ts';
 
 /**
- * /init understands one kernel command line parameter, orrery.script=PATH: run that script instead of a shell, tell its exit
- * status and power off. Without it /orrery-script is run if a second initrd brings one.
+ * /init understands these kernel command line parameters:
+ *   orrery.script=PATH      run that script instead of a shell, tell its exit status between the two marks below and power off;
+ *                           without it /orrery-script is run if a second initrd brings one
+ *   orrery.size=ROWSxCOLS   size of the terminal on the console
+ *   orrery.tty=plain        the console neither echoes nor turns line feeds into CR LF: input and output are pipes
  */
+export const SCRIPT_START_MARK = '\x1eorrery: script starts\n';
+/** Followed by the status in decimal and a line feed. */
+export const SCRIPT_END_MARK = '\x1eorrery: script ended with status ';
+/** Ends the line with which a shell's session starts. */
+export const GREETING_END = "'exit' powers the machine off.";
+
 const INIT = `#!/bin/sh
 export PATH=/bin HOME=/root TERM="\${TERM:-vt102}" LANG=C.UTF-8 ENV=/etc/profile
 mount -t proc -o nosuid,nodev,noexec proc /proc
@@ -43,17 +52,21 @@ script=/orrery-script
 for word in $(cat /proc/cmdline); do
   case "$word" in
     orrery.script=*) script="\${word#*=}" ;;
+    orrery.tty=plain) stty -echo -onlcr </dev/console ;;
+    orrery.size=*x*)
+      size="\${word#*=}"
+      stty rows "\${size%x*}" cols "\${size#*x}" </dev/console
+      ;;
   esac
 done
 
 cd /root
 if [ -r "$script" ]; then
+  printf '\\036orrery: script starts\\n'
   setsid cttyhack /bin/sh "$script"
-  status=$?
-  echo "orrery: script ended with status $status"
-  sync
+  printf '\\036orrery: script ended with status %s\\n' "$?"
 else
-  echo "Linux $(uname -r) with BusyBox, running on Orrery. 'exit' powers the machine off."
+  echo "Linux $(uname -r) with BusyBox, running on Orrery. ${GREETING_END}"
   setsid cttyhack /bin/sh -l
 fi
 sync

@@ -1,0 +1,184 @@
+/** `orrery run`: a small Linux with no more words than needed; an interactive shell, or one command whose status it returns. */
+import { readFile } from 'node:fs/promises';
+import { UserError } from '../base/errors.ts';
+import { didYouMean } from '../base/nearest.ts';
+import { guestAssets } from '../host/node/assets/assets.ts';
+import type { GuestArchitecture } from '../host/node/assets/assets.ts';
+import { writeCpio } from '../machine/cpio.ts';
+import type { Command } from './command.ts';
+import { runGuest } from './run/guest-session.ts';
+import { createMachine } from './system/machine-door.ts';
+import { parseSize } from './system/option-text.ts';
+
+const USAGE = `usage: orrery run [options] [-- COMMAND [ARGUMENT...]]
+
+Boots a small Linux and gives a shell in it, or runs COMMAND there and ends with its exit status. In the shell, 'exit' powers
+the machine off and Ctrl-A x ends it at once. The kernel and its file system are fetched at the first use (orrery assets).
+
+  --script FILE    run a shell script in the guest instead of a command
+  --memory SIZE    memory of the guest (default 512M)
+  --cpu MODEL      its processor (orrery system -cpu help lists them)
+  --accel NAME     jit or interp
+  --arch NAME      amd64 (default) or i386
+  --kernel FILE    boot this kernel
+  --initrd FILE    with this initial file system
+  --append TEXT    more words for the kernel's command line
+  --verbose        show the kernel's messages
+`;
+
+interface RunRequest {
+  arch: GuestArchitecture;
+  memoryBytes: number;
+  cpu: string | undefined;
+  accel: 'jit' | 'interp';
+  kernel: string | undefined;
+  initrd: string | undefined;
+  append: string;
+  script: string | undefined;
+  command: readonly string[];
+  verbose: boolean;
+  help: boolean;
+}
+
+const VALUE_OPTIONS = ['--script', '--memory', '--cpu', '--accel', '--arch', '--kernel', '--initrd', '--append'];
+const OTHER_OPTIONS = ['--verbose', '--help'];
+
+function applyValue(request: RunRequest, option: string, value: string): void {
+  switch (option) {
+    case '--memory':
+      request.memoryBytes = parseSize('-memory', value, 'm');
+      break;
+    case '--cpu':
+      request.cpu = value;
+      break;
+    case '--accel':
+      if (value !== 'jit' && value !== 'interp') throw new UserError(`--accel: '${value}' is neither jit nor interp`);
+      request.accel = value;
+      break;
+    case '--arch':
+      if (value !== 'amd64' && value !== 'i386') throw new UserError(`--arch: '${value}' is neither amd64 nor i386`);
+      request.arch = value;
+      break;
+    case '--append':
+      request.append = value;
+      break;
+    default: {
+      // The options that name a file are called like their fields.
+      const field = option.slice(2);
+      if (field === 'script' || field === 'kernel' || field === 'initrd') request[field] = value;
+    }
+  }
+}
+
+/** Reads the arguments of `orrery run`. Throws UserError. */
+export function parseRunArguments(args: readonly string[]): RunRequest {
+  const request: RunRequest = {
+    arch: 'amd64',
+    memoryBytes: 512 * 1024 ** 2,
+    cpu: undefined,
+    accel: 'jit',
+    kernel: undefined,
+    initrd: undefined,
+    append: '',
+    script: undefined,
+    command: [],
+    verbose: false,
+    help: false,
+  };
+  for (let at = 0; at < args.length; at++) {
+    const argument = args[at] ?? '';
+    const equals = argument.indexOf('=');
+    const name = argument.startsWith('--') && equals > 0 ? argument.slice(0, equals) : argument;
+    if (name === '--') {
+      request.command = args.slice(at + 1);
+      break;
+    } else if (name === '--verbose') request.verbose = true;
+    else if (name === '--help' || name === '-h') request.help = true;
+    else if (VALUE_OPTIONS.includes(name)) {
+      const value = name === argument ? args[++at] : argument.slice(equals + 1);
+      if (value === undefined) throw new UserError(`${name}: a value is missing`);
+      applyValue(request, name, value);
+    } else if (name.startsWith('-')) {
+      throw new UserError(`run: no option '${name}'${didYouMean(name, [...VALUE_OPTIONS, ...OTHER_OPTIONS])}`);
+    } else throw new UserError(`run: '${name}' belongs to no option; a command for the guest stands behind --`);
+  }
+  if (request.script !== undefined && request.command.length > 0) {
+    throw new UserError(`--script ${request.script}: there is a command behind -- as well`);
+  }
+  return request;
+}
+
+function quoteForShell(word: string): string {
+  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+async function readFileOf(option: string, path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new UserError(`${option}: ${path} cannot be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+  }
+}
+
+async function scriptOf(request: RunRequest): Promise<Uint8Array | string | undefined> {
+  if (request.script !== undefined) return readFileOf('--script', request.script);
+  if (request.command.length === 0) return undefined;
+  return `exec ${request.command.map(quoteForShell).join(' ')}\n`;
+}
+
+/** Behind the guest's own archive the kernel unpacks a second one, which brings the script. */
+function withScript(initrd: Uint8Array, script: Uint8Array | string): Uint8Array {
+  const archive = writeCpio([{ path: 'orrery-script', type: 'file', mode: 0o755, content: script }]);
+  return Buffer.concat([initrd, Buffer.alloc((4 - (initrd.length % 4)) % 4), archive]);
+}
+
+/** Words for the kernel: the console, and what /init should know of the terminal here. */
+function commandLine(request: RunRequest, scripted: boolean): string {
+  const { stdin, stdout } = process;
+  const words = ['console=ttyS0', 'panic=-1'];
+  if (!request.verbose) words.push('quiet');
+  if (!stdin.isTTY || scripted) words.push('orrery.tty=plain');
+  if (stdin.isTTY && stdout.isTTY) {
+    words.push(`orrery.size=${stdout.rows}x${stdout.columns}`);
+    const term = process.env['TERM'];
+    if (term !== undefined && /^[\w.+-]+$/.test(term)) words.push(`TERM=${term}`);
+  }
+  if (request.append !== '') words.push(request.append);
+  return words.join(' ');
+}
+
+export const runCommand: Command = {
+  name: 'run',
+  summary: 'boot a small Linux: a shell, or one command',
+  async run(args) {
+    const request = parseRunArguments(args);
+    if (request.help) {
+      process.stdout.write(USAGE);
+      return 0;
+    }
+    const script = await scriptOf(request);
+    const needsAssets = request.kernel === undefined || request.initrd === undefined;
+    const assets = needsAssets
+      ? await guestAssets({ architecture: request.arch, progress: (line) => process.stderr.write(`orrery: ${line}\n`) })
+      : undefined;
+    const kernelName = request.kernel ?? assets?.kernel ?? '';
+    const initrdName = request.initrd ?? assets?.initrd ?? '';
+    const initrd = await readFileOf('--initrd', initrdName);
+    return runGuest(
+      {
+        kernel: await readFileOf('--kernel', kernelName),
+        kernelName,
+        initrd: script === undefined ? initrd : withScript(initrd, script),
+        initrdName,
+        commandLine: commandLine(request, script !== undefined),
+        memoryBytes: request.memoryBytes,
+        accel: request.accel,
+        noReboot: true,
+        serialPorts: 1,
+        ...(request.cpu !== undefined && { cpu: request.cpu }),
+      },
+      { scripted: script !== undefined, verbose: request.verbose },
+      createMachine,
+    );
+  },
+};

@@ -1,0 +1,28 @@
+/**
+ * The library as the command line uses it. Types only of what is needed, so that sessions are tested with a machine made of
+ * nothing.
+ */
+import type { MachineConfig, MachineExit } from '../../machine/config.ts';
+
+export interface MachineSerialPort {
+  readonly readable: ReadableStream<Uint8Array>;
+  readonly writable: WritableStream<Uint8Array>;
+}
+
+export interface MachineHandle {
+  readonly serial: readonly MachineSerialPort[];
+  readonly exited: Promise<MachineExit>;
+  start(): void | Promise<void>;
+  pause(): void | Promise<void>;
+  resume(): void | Promise<void>;
+  reset(): void | Promise<void>;
+  stop(): void | Promise<void>;
+}
+
+export type CreateMachine = (config: MachineConfig) => Promise<MachineHandle>;
+
+/** The real thing; loaded only when a machine is really wanted, so that listings and mistakes answer at once. */
+export const createMachine: CreateMachine = async (config) => {
+  const { Machine } = await import('../../node.ts');
+  return Machine.create(config);
+};

@@ -1,0 +1,108 @@
+/** The human monitor on a character device: a prompt, a line editor, and the commands that steer the machine. */
+import { didYouMean } from '../../base/nearest.ts';
+import type { QueuedChardev } from '../../chardev/chardev.ts';
+
+/** What the monitor does to the machine. */
+export interface MonitorTarget {
+  status(): string;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  reset(): Promise<void>;
+  quit(): void;
+}
+
+interface MonitorCommand {
+  readonly names: readonly string[];
+  readonly help: string;
+  run(target: MonitorTarget, words: readonly string[]): Promise<string>;
+}
+
+const COMMANDS: readonly MonitorCommand[] = [
+  {
+    names: ['help', '?'],
+    help: 'show the commands',
+    run: () => Promise.resolve(COMMANDS.map(({ names, help }) => `${names.join('|')} -- ${help}\n`).join('')),
+  },
+  {
+    names: ['info'],
+    help: 'show something: info status',
+    run: (target, [topic = '']) =>
+      Promise.resolve(
+        topic === 'status'
+          ? `VM status: ${target.status()}\n`
+          : `no information '${topic}'${didYouMean(topic, ['status']) || '; there is info status'}\n`,
+      ),
+  },
+  { names: ['stop', 's'], help: 'stop the guest', run: (target) => target.pause().then(() => '') },
+  { names: ['cont', 'c'], help: 'let the guest go on', run: (target) => target.resume().then(() => '') },
+  { names: ['system_reset'], help: 'reset the machine', run: (target) => target.reset().then(() => '') },
+  {
+    names: ['quit', 'q'],
+    help: 'end the emulator',
+    run(target) {
+      target.quit();
+      return Promise.resolve('');
+    },
+  },
+];
+
+const PROMPT = '(orrery) ';
+const BACKSPACE = 0x7f;
+/** Longest line that is kept; a terminal has no business sending more. */
+const MAX_LINE = 4096;
+
+export class MonitorConsole {
+  private readonly chardev: QueuedChardev;
+  private readonly target: MonitorTarget;
+  private line = '';
+  private shown = false;
+
+  constructor(chardev: QueuedChardev, target: MonitorTarget) {
+    this.chardev = chardev;
+    this.target = target;
+    chardev.attach({ canReceive: () => MAX_LINE, receive: (bytes) => this.typed(bytes) });
+  }
+
+  /** Shows the prompt, the first time with a greeting: the terminal is the monitor's now. */
+  show(): void {
+    this.print(this.shown ? `\n${PROMPT}${this.line}` : `\nOrrery monitor - type 'help' for its commands\n${PROMPT}`);
+    this.shown = true;
+  }
+
+  private print(text: string): void {
+    this.chardev.write(new TextEncoder().encode(text.replaceAll('\n', '\r\n')));
+  }
+
+  private typed(bytes: Uint8Array): void {
+    for (const byte of bytes) {
+      const character = String.fromCharCode(byte);
+      if (character === '\r' || character === '\n') {
+        const line = this.line;
+        this.line = '';
+        this.print('\n');
+        void this.execute(line).then((answer) => this.print(`${answer}${PROMPT}`));
+      } else if (byte === BACKSPACE || character === '\b') {
+        if (this.line === '') continue;
+        this.line = this.line.slice(0, -1);
+        this.print('\b \b');
+      } else if (byte >= 0x20 && this.line.length < MAX_LINE) {
+        this.line += character;
+        this.print(character);
+      }
+    }
+  }
+
+  /** Runs one line; the answer ends in a newline unless it is empty. */
+  async execute(line: string): Promise<string> {
+    const [name = '', ...words] = line.trim().split(/\s+/);
+    if (name === '') return '';
+    const command = COMMANDS.find(({ names }) => names.includes(name));
+    if (command === undefined) {
+      return `unknown command: '${name}'${didYouMean(
+        name,
+        COMMANDS.flatMap(({ names }) => names),
+      )}\n`;
+    }
+    return command.run(this.target, words);
+  }
+}

@@ -1,0 +1,17 @@
+/** The platform of a machine that runs in this process on Node: clocks, sleep and turns of the event loop. */
+import type { HostServices } from '../../machine/host-services.ts';
+
+export const nodeHostServices: HostServices = {
+  monotonicNs: () => performance.now() * 1e6,
+  wallClockMs: () => Date.now(),
+  yield: () => new Promise((resolve) => setImmediate(resolve)),
+  sleep(ms, wake) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      void wake.then(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  },
+};
