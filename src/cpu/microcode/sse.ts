@@ -5,3 +5,12 @@ export {
   sseF64Packed, sseF64Round, sseFault,
 } from "./sse-float";
 export { sseMaskedStore } from "./sse/masked-store";
+export {
+  sseAesDecrypt, sseAesDecryptLast, sseAesEncrypt, sseAesEncryptLast, sseAesInverseMix, sseAesKeyAssist,
+} from "./sse/aes";
+export { sseMultiplyCarryless } from "./sse/clmul";
+export { sseDotF32, sseDotF64 } from "./sse/dot";
+export {
+  sseSha1Message1, sseSha1Message2, sseSha1NextE, sseSha1Rounds, sseSha256Message1, sseSha256Message2, sseSha256Rounds,
+} from "./sse/sha";
+export { sseCompareExplicit, sseCompareImplicit } from "./sse/strings";

@@ -4,10 +4,23 @@ import { approximate } from './approximate.ts';
 import { arithmetic } from './arithmetic.ts';
 import { compare } from './compare.ts';
 import { convert } from './convert.ts';
+import { microcoded } from './microcoded.ts';
 import { moves } from './moves.ts';
 import { checked } from './operands.ts';
 import { packed } from './packed.ts';
 import { shifts } from './shifts.ts';
 import { shuffles } from './shuffles.ts';
+import { strings } from './strings.ts';
 
-export const sse: SemanticsTable = checked({ ...moves, ...arithmetic, ...compare, ...convert, ...approximate, ...packed, ...shifts, ...shuffles });
+export const sse: SemanticsTable = checked({
+  ...moves,
+  ...arithmetic,
+  ...compare,
+  ...convert,
+  ...approximate,
+  ...packed,
+  ...shifts,
+  ...shuffles,
+  ...strings,
+  ...microcoded,
+});

@@ -89,7 +89,7 @@ const palignr: Semantics = (x) => {
 };
 
 /** All ones in the lanes whose bit is set in the immediate. */
-function laneMask(bits: 16 | 32 | 64, immediate: Immediate): Vector {
+export function laneMask(bits: 16 | 32 | 64, immediate: Immediate): Vector {
   const places = Array.from({ length: 128 / bits }, (_, i) => 1 << i);
   if (typeof immediate === 'number') return lanes(bits, places.map((place) => (immediate & place) === 0 ? 0 : -1)); // prettier-ignore
   const spread = vector(SPLAT[bits], bits === 64 ? immediate.toI64() : immediate);
