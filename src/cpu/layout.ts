@@ -64,6 +64,7 @@ export const CPU_INT_SHADOW = 0x0ec; // u32: 1 = no interrupt before the next in
 export const CPU_MODE = 0x0f0; // u32: MODE_* of the current translation mode, kept by microcode
 export const CPU_TLB_SET = 0x0f4; // u32: absolute address of the TLB set for data accesses at the current CPL/AC
 export const CPU_JUMP_GEN = 0x0f8; // u32: generation + mode; a jump cache entry with another value is stale
+export const CPU_WATCH = 0x41c; // u32: 1 = exceptions are exits, for somebody who watches
 export const CPU_LINK_FROM = 0x418; // u32: record whose link is to be filled with the block found next, 0 = none
 export const CPU_SINGLE = 0x0fc; // u32: 1 = the next block is one instruction long and not cached
 
@@ -135,7 +136,7 @@ export const CPU_FPU_STORE = 0x4a8; // u32: 1 = what the last fpuStore* computed
 export const CPU_FPR = 0x500; // 8 x 16 bytes, physical registers R0..R7: u64 significand, u16 sign and exponent; MM0..7 are the significands
 
 export const CPU_TLB_LOG_COUNT = 0x700; // u32: entries in CPU_TLB_LOG
-export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
+export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache for CPL < 3; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
 export const CPU_LAST_CS_BASE = 0x708; // u64: CS base that the jump cache was filled under
 export const CPU_LAST_CS_LIMIT = 0x710; // u32
 export const CPU_SSE_FAULT = 0x714; // u32: what CR0 and CR4 make of SSE instructions: 0 = they run, else EXC_UD or EXC_NM; kept by updateMode
@@ -152,6 +153,9 @@ export const JUMP_CACHE_ENTRIES = 4096;
 
 export const CPU_WALK = 0x1200; // 128 bytes: entries of the page walk under way (microcode)
 export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (microcode)
+export const CPU_GENERATION_USER = 0x1290; // u32: like CPU_GENERATION, for CPL 3
+export const CPU_LOCAL_CODE = 0x1294; // u32: 1 = the jump cache holds supervisor code from pages that are not global
+export const CPU_EXEC_PAGES = 0x1300; // 512 bytes: bit (rip >> 12) & 4095 = the jump cache holds code of such a page
 
 export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images, 80-bit values, on their way to or from memory
 export const CPU_IMAGE = 0x14000; // 4096 bytes: frame, TSS or XSAVE image that microcode builds or reads

@@ -5,7 +5,10 @@ import {
   SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_TAG_MMIO,
 } from "../layout";
 import { count, raiseGp } from "./state";
-import { entryGpa, translate } from "./tlb";
+import { entryGpa, noteCodePage, translate } from "./tlb";
+
+/** TLB entry of the last `translateCode`. */
+let codeEntry: u32 = 0;
 
 /** First entry of the block hash to look at; the other is this ^ 1. */
 export function blockHashIndex(phys: u32, mode: u32): u32 {
@@ -40,6 +43,7 @@ export function findBlock(cpu: u32): u32 {
   }
   const record = load<u32>(entry, 8);
   if (record) {
+    noteCodePage(cpu, rip, codeEntry);
     const slot = cpu + CPU_JUMP_CACHE + (<u32>((rip ^ (rip >> 12)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
     store<u64>(slot, rip);
     store<u32>(slot, load<u32>(cpu, CPU_JUMP_GEN), 8);
@@ -58,6 +62,7 @@ export function translateRip(cpu: u32, rip: u64): i32 {
 export function translateCode(cpu: u32, va: u64): i32 {
   const entry = translate(cpu, va, ACCESS_EXEC);
   if (!entry) return 1;
+  codeEntry = entry;
   store<u64>(cpu, entryGpa(entry, va), CPU_SCRATCH);
   store<u32>(cpu, load<u64>(entry, TLB_EXEC_TAG) & TLB_TAG_MMIO ? 0 : <u32>va + load<u32>(entry, TLB_ADDEND), CPU_SCRATCH + 8);
   return 0;

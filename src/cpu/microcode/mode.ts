@@ -1,7 +1,7 @@
 /** The translation mode: what decoding, addressing and the TLB set depend on, recomputed whenever one of its sources changes. */
 import {
-  CPU_CR0, CPU_CR4, CPU_GENERATION, CPU_JUMP_GEN, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS,
-  CPU_SSE_FAULT, CPU_TLB, CPU_TLB_SET, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_BITS, MODE_CPL_SHIFT,
+  CPU_CR0, CPU_CR4, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS,
+  CPU_SSE_FAULT, CPU_TLB, CPU_TLB_SET, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_CPL_SHIFT,
   MODE_FLAT, MODE_PROTECTED, MODE_STACK32, MODE_TF, MODE_VM86,
   SEG_ATTR_UNUSABLE, SS, TLB_SET_SIZE, TLB_SET_SUPERVISOR, TLB_SET_SUPERVISOR_AC, TLB_SET_USER,
 } from "../layout";
@@ -10,7 +10,7 @@ import {
   RFLAGS_AC, RFLAGS_TF, RFLAGS_VM,
 } from "./bits";
 import { cpl, longMode, segAttr, segBase, segLimit } from "./state";
-import { bumpGeneration } from "./tlb";
+import { bumpGeneration, updateJumpGeneration } from "./tlb";
 
 const FLAT_MASK: u32 = SEG_ATTR_UNUSABLE | ATTR_PRESENT | ATTR_S | ATTR_CODE | ATTR_CONFORMING | ATTR_WRITABLE;
 const FLAT_DATA: u32 = ATTR_PRESENT | ATTR_S | ATTR_WRITABLE;
@@ -59,5 +59,5 @@ export function updateMode(cpu: u32): void {
   store<u32>(cpu, mode, CPU_MODE);
   store<u32>(cpu, sseExceptionBy(load<u32>(cpu, CPU_CR0), load<u32>(cpu, CPU_CR4)), CPU_SSE_FAULT);
   store<u32>(cpu, cpu + CPU_TLB + set * TLB_SET_SIZE, CPU_TLB_SET);
-  store<u32>(cpu, (load<u32>(cpu, CPU_GENERATION) << MODE_BITS) | mode, CPU_JUMP_GEN);
+  updateJumpGeneration(cpu);
 }

@@ -6,8 +6,8 @@
  * a change of CR3 drops all that is not global.
  */
 import {
-  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_GENERATION, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_MODE, CPU_TLB,
-  CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, EXC_GP, EXC_SS, JUMP_CACHE_ENTRIES, MODE_BITS,
+  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_EXEC_PAGES, CPU_GENERATION, CPU_GENERATION_USER, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_LOCAL_CODE, CPU_MODE, CPU_TLB,
+  CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, EXC_GP, EXC_SS, JUMP_CACHE_ENTRIES, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_SIZE_MASK,
   SLOT_FLAGS, SLOT_LOG_DIRTY, SLOT_READONLY, STAT_TLB_FILL, STAT_TLB_FLUSH, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE,
   TLB_EXEC_TAG, TLB_PPN, TLB_PPN_GLOBAL, TLB_PPN_LARGE, TLB_PPN_LOGGED, TLB_READ_TAG, TLB_SETS, TLB_SET_SIZE, TLB_TAG_CODE,
   TLB_TAG_INVALID, TLB_TAG_MMIO, TLB_WRITE_TAG,
@@ -99,15 +99,41 @@ export function translate(cpu: u32, va: u64, access: u32): u32 {
   store<u64>(entry, TLB_TAG_INVALID, TLB_EXEC_TAG);
 }
 
-/** Every entry of the jump cache is stale from now on. */
-export function bumpGeneration(cpu: u32): void {
-  let generation = load<u32>(cpu, CPU_GENERATION) + 1;
+/** Makes CPU_JUMP_GEN what the mode and the generation of its privilege level say. */
+export function updateJumpGeneration(cpu: u32): void {
+  const mode = load<u32>(cpu, CPU_MODE);
+  const user = ((mode >> MODE_CPL_SHIFT) & 3) == 3;
+  const generation = user ? load<u32>(cpu, CPU_GENERATION_USER) : load<u32>(cpu, CPU_GENERATION);
+  store<u32>(cpu, (generation << MODE_BITS) | mode, CPU_JUMP_GEN);
+}
+
+/** Next value of a generation counter. When they are used up, the cache is emptied and all start again. */
+function nextGeneration(cpu: u32, at: u32): void {
+  const generation = load<u32>(cpu + at) + 1;
   if (generation >> (32 - MODE_BITS)) {
     memory.fill(cpu + CPU_JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16);
-    generation = 1;
+    store<u32>(cpu, 1, CPU_GENERATION);
+    store<u32>(cpu, 1, CPU_GENERATION_USER);
+  } else store<u32>(cpu + at, generation);
+}
+
+/** Every entry of the jump cache is stale from now on. */
+export function bumpGeneration(cpu: u32): void {
+  nextGeneration(cpu, CPU_GENERATION);
+  nextGeneration(cpu, CPU_GENERATION_USER);
+  store<u32>(cpu, 0, CPU_LOCAL_CODE);
+  memory.fill(cpu + CPU_EXEC_PAGES, 0, 512);
+  updateJumpGeneration(cpu);
+}
+
+/** The jump cache holds code of the page that `rip` is in, found through TLB entry `entry`. */
+export function noteCodePage(cpu: u32, rip: u64, entry: u32): void {
+  const at = cpu + CPU_EXEC_PAGES + (<u32>(rip >> 15) & 511);
+  store<u8>(at, load<u8>(at) | <u8>((<u32>1) << (<u32>(rip >> 12) & 7)));
+  if (!(load<u32>(entry, TLB_PPN) & TLB_PPN_GLOBAL)) {
+    const user = ((load<u32>(cpu, CPU_MODE) >> MODE_CPL_SHIFT) & 3) == 3;
+    if (!user) store<u32>(cpu, 1, CPU_LOCAL_CODE);
   }
-  store<u32>(cpu, generation, CPU_GENERATION);
-  store<u32>(cpu, (generation << MODE_BITS) | load<u32>(cpu, CPU_MODE), CPU_JUMP_GEN);
 }
 
 /** Drops all translations, or all but those of global pages. */
@@ -131,7 +157,11 @@ export function flushTlb(cpu: u32, keepGlobal: i32): void {
     store<u64>(cpu, 0, CPU_TLB_GIANT);
     memory.fill(cpu + CPU_TLB_LARGE, 0, 64);
   }
-  bumpGeneration(cpu);
+  // Global pages keep their translations, so supervisor code from them stays where it was.
+  if (keepGlobal && !load<u32>(cpu, CPU_LOCAL_CODE)) {
+    nextGeneration(cpu, CPU_GENERATION_USER);
+    updateJumpGeneration(cpu);
+  } else bumpGeneration(cpu);
 }
 
 /** Makes a TLB that was never used empty. Zeroed memory is not an empty TLB: a tag of 0 is page 0. */
@@ -167,9 +197,14 @@ export function invlpg(cpu: u32, va: u64): void {
     if ((load<u64>(entry, TLB_READ_TAG) & PAGE) == page || (load<u64>(entry, TLB_WRITE_TAG) & PAGE) == page ||
         (load<u64>(entry, TLB_EXEC_TAG) & PAGE) == page) drop(entry);
   }
+  let large = true;
   if ((load<u64>(cpu, CPU_TLB_GIANT) >> ((va >> 30) & 63)) & 1) dropLarge(cpu, va, 30);
   else if ((load<u8>(cpu + CPU_TLB_LARGE + ((<u32>(va >> 22) & 511) >> 3)) >> (<u32>(va >> 22) & 7)) & 1) dropLarge(cpu, va, 22);
-  bumpGeneration(cpu);
+  else large = false;
+  // Outside 64-bit mode rip is not the linear address.
+  const flat = (load<u32>(cpu, CPU_MODE) & MODE_SIZE_MASK) == MODE_64;
+  const executed = (<u32>load<u8>(cpu + CPU_EXEC_PAGES + (<u32>(va >> 15) & 511)) >> (<u32>(va >> 12) & 7)) & 1;
+  if (large || !flat || executed) bumpGeneration(cpu);
 }
 
 /** A page just got its first decoded code: stores to it take the slow path from now on. */

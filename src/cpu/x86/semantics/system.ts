@@ -5,6 +5,7 @@ import { type Int, intType, RAX, RCX, type Semantics, type SemanticsTable, type 
 import { CR4_OSXSAVE, CR4_PKE, CR4_UMIP, requireCpl0, requireCr4 } from './privilege.ts';
 
 const CR0_TS = 8;
+const RFLAGS_IF = 0x200;
 /** State offsets of the control registers that exist. */
 const CONTROL: Readonly<Record<number, number>> = { 0: L.CPU_CR0, 2: L.CPU_CR2, 3: L.CPU_CR3, 4: L.CPU_CR4, 8: L.CPU_CR8 };
 
@@ -83,6 +84,12 @@ const cache: Semantics = (x) => requireCpl0(x);
 /** CLFLUSH and kin: memory is coherent, so all that is left is the access check of a byte. */
 const flushLine: Semantics = (x) => {
   x.mem.load(x.linear(1, 'read'), 8);
+};
+
+const cli: Semantics = (x) => {
+  // Ring 0 and real-address mode need no check.
+  if (x.cpl !== 0) x.microOrFault('cli');
+  else x.setState(32, L.CPU_RFLAGS, x.state32(L.CPU_RFLAGS).and(i32(~RFLAGS_IF)));
 };
 
 const hlt: Semantics = (x) => {
@@ -224,7 +231,7 @@ export const system: SemanticsTable = {
   HLT: hlt,
   MONITOR: monitor,
   MWAIT: mwait,
-  CLI: (x) => x.microOrFault('cli'),
+  CLI: cli,
   STI: (x) => x.microOrFault('sti'),
   IN: input,
   OUT: output,
