@@ -33,6 +33,7 @@ function scalar(squareRoot: boolean): Semantics {
   return (x) => x.write(0, lane32(32, approximation(x, x.let(lowLane(x.read(1).toI32())), squareRoot), 0));
 }
 
+// prettier-ignore
 export const approximate: SemanticsTable = {
   RCPPS: packed(false), RCPSS: scalar(false), RSQRTPS: packed(true), RSQRTSS: scalar(true),
-}; // prettier-ignore
+};

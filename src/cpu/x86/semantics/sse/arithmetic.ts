@@ -3,14 +3,37 @@ import { type Expr, i32, select } from '../../../../wasm/expr.ts';
 import type { Int, Semantics, SemanticsTable, X86 } from '../context.ts';
 import { putScratch, scratch, source } from './operands.ts';
 import {
-  compareFloats, defaultMode, denormalLanes, floatOp, isFinite, isNormal, isNumber, nanLanes, notDenormal, notFiniteLanes,
-  notNormalLanes, type Precision, toBits, toFloat, zero, zeroLanes,
-} from './ordinary.ts'; // prettier-ignore
+  compareFloats,
+  defaultMode,
+  denormalLanes,
+  floatOp,
+  isFinite,
+  isNormal,
+  isNumber,
+  nanLanes,
+  notDenormal,
+  notFiniteLanes,
+  notNormalLanes,
+  type Precision,
+  toBits,
+  toFloat,
+  zero,
+  zeroLanes,
+} from './ordinary.ts';
 import { anyTrue, lanes, pick, splat, type Vector, vector } from './simd.ts';
 
 type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'min' | 'max' | 'addsub';
 /** Operation numbers of the microcode (sse-float.ts there). */
-const CODE: Readonly<Record<Operation, number>> = { add: 0, sub: 1, mul: 2, div: 3, sqrt: 4, min: 5, max: 6, addsub: 7 };
+const CODE: Readonly<Record<Operation, number>> = {
+  add: 0,
+  sub: 1,
+  mul: 2,
+  div: 3,
+  sqrt: 4,
+  min: 5,
+  max: 6,
+  addsub: 7,
+};
 
 // ---- scalars ----
 
@@ -21,7 +44,6 @@ interface Attempt {
   readonly sure: Expr<'i32'>;
 }
 
-
 function attemptScalar(x: X86, bits: Precision, operation: Operation, a: Int, b: Int): Attempt {
   const [fa, fb] = [x.let(toFloat(a)), x.let(toFloat(b))];
   if (operation === 'min' || operation === 'max') {
@@ -30,7 +52,9 @@ function attemptScalar(x: X86, bits: Precision, operation: Operation, a: Int, b:
     return { result: x.let(select(first, a, b)), sure };
   }
   if (operation === 'sqrt') {
-    const sure = defaultMode(x).and(notDenormal(b)).and(compareFloats('ge', fb, zero(bits)));
+    const sure = defaultMode(x)
+      .and(notDenormal(b))
+      .and(compareFloats('ge', fb, zero(bits)));
     return { result: x.let(toBits(fb.float('sqrt'))), sure };
   }
   if (operation === 'addsub') throw new RangeError('addsub is packed only');
@@ -96,7 +120,10 @@ function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): V
       return floatOp(bits, 'sqrt', b);
     case 'addsub': {
       // Even lanes subtract.
-      const signs = lanes(bits, Array.from({ length: 128 / bits }, (_, i) => (i % 2 === 0 ? 1n << BigInt(bits - 1) : 0n)));
+      const signs = lanes(
+        bits,
+        Array.from({ length: 128 / bits }, (_, i) => (i % 2 === 0 ? 1n << BigInt(bits - 1) : 0n)),
+      );
       return floatOp(bits, 'add', a, vector('v128.xor', b, signs));
     }
     default:
@@ -116,7 +143,14 @@ function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b:
     () => {
       putScratch(x, 0, a);
       putScratch(x, 16, b);
-      x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), destination, scratch(x), scratch(x, 16), i32(128 / bits));
+      x.microOrFault(
+        `sseF${bits}Packed`,
+        i32(CODE[operation]),
+        destination,
+        scratch(x),
+        scratch(x, 16),
+        i32(128 / bits),
+      );
     },
   );
 }
@@ -139,6 +173,7 @@ function horizontal(bits: Precision, operation: 'add' | 'sub'): Semantics {
   };
 }
 
+// prettier-ignore
 export const arithmetic: SemanticsTable = {
   ADDPS: packed(32, 'add'), ADDPD: packed(64, 'add'), ADDSS: scalar(32, 'add'), ADDSD: scalar(64, 'add'),
   SUBPS: packed(32, 'sub'), SUBPD: packed(64, 'sub'), SUBSS: scalar(32, 'sub'), SUBSD: scalar(64, 'sub'),
@@ -149,4 +184,4 @@ export const arithmetic: SemanticsTable = {
   MAXPS: packed(32, 'max'), MAXPD: packed(64, 'max'), MAXSS: scalar(32, 'max'), MAXSD: scalar(64, 'max'),
   HADDPS: horizontal(32, 'add'), HADDPD: horizontal(64, 'add'), HSUBPS: horizontal(32, 'sub'), HSUBPD: horizontal(64, 'sub'),
   ADDSUBPS: packed(32, 'addsub'), ADDSUBPD: packed(64, 'addsub'),
-}; // prettier-ignore
+};

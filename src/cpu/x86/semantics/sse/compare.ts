@@ -2,7 +2,16 @@
 import { type Expr, i32, int, select, v128Zero } from '../../../../wasm/expr.ts';
 import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
 import { byteImmediate, putScratch, scratch, source } from './operands.ts';
-import { compareFloats, denormalLanes, floatOp, isNumber, nanLanes, notDenormal, type Precision, toFloat } from './ordinary.ts';
+import {
+  compareFloats,
+  denormalLanes,
+  floatOp,
+  isNumber,
+  nanLanes,
+  notDenormal,
+  type Precision,
+  toFloat,
+} from './ordinary.ts';
 import { anyTrue, choose, type Vector, vector } from './simd.ts';
 
 /** Neither is a NaN nor denormal: nothing is flagged, and DAZ changes nothing. */
@@ -31,7 +40,12 @@ function compareToFlags(bits: Precision, ordered: 0 | 1): Semantics {
 }
 
 /** Truth of the predicates 0..3 for numbers that are ordered (3, unordered, is never true); +4 negates. */
-function predicate<T>(index: number | Expr<'i32'>, truths: readonly [T, T, T, T], negated: (value: T) => T, choice: (condition: Expr<'i32'>, a: T, b: T) => T): T {
+function predicate<T>(
+  index: number | Expr<'i32'>,
+  truths: readonly [T, T, T, T],
+  negated: (value: T) => T,
+  choice: (condition: Expr<'i32'>, a: T, b: T) => T,
+): T {
   if (typeof index === 'number') {
     // INVARIANT: index & 3 is 0..3.
     const truth = truths[(index & 3) as 0 | 1 | 2 | 3];
@@ -59,7 +73,12 @@ function compareScalar(bits: Precision): Semantics {
     x.f.if(
       bothOrdinary(a, b),
       () => {
-        const truths = [compareFloats('eq', fa, fb), compareFloats('lt', fa, fb), compareFloats('le', fa, fb), i32(0)] as const;
+        const truths = [
+          compareFloats('eq', fa, fb),
+          compareFloats('lt', fa, fb),
+          compareFloats('le', fa, fb),
+          i32(0),
+        ] as const;
         const truth = predicate(index, truths, (value) => value.eqz(), (condition, one, other) => select(condition, one, other)); // prettier-ignore
         const type = intType(bits);
         x.f.store(bits, destination, int(type, 0).sub(truth.toInt(type)));
@@ -84,8 +103,17 @@ function comparePacked(bits: Precision): Semantics {
     x.f.if(
       anyTrue(doubtful).eqz(),
       () => {
-        const truths = [floatOp(bits, 'eq', a, b), floatOp(bits, 'lt', a, b), floatOp(bits, 'le', a, b), v128Zero] as const;
-        x.f.store(128, destination, predicate(index, truths, (value) => vector('v128.not', value), choose));
+        const truths = [
+          floatOp(bits, 'eq', a, b),
+          floatOp(bits, 'lt', a, b),
+          floatOp(bits, 'le', a, b),
+          v128Zero,
+        ] as const;
+        x.f.store(
+          128,
+          destination,
+          predicate(index, truths, (value) => vector('v128.not', value), choose),
+        );
       },
       () => {
         putScratch(x, 0, a);
@@ -97,7 +125,8 @@ function comparePacked(bits: Precision): Semantics {
   };
 }
 
+// prettier-ignore
 export const compare: SemanticsTable = {
   UCOMISS: compareToFlags(32, 0), UCOMISD: compareToFlags(64, 0), COMISS: compareToFlags(32, 1), COMISD: compareToFlags(64, 1),
   CMPSS: compareScalar(32), CMPSD: compareScalar(64), CMPPS: comparePacked(32), CMPPD: comparePacked(64),
-}; // prettier-ignore
+};

@@ -1,17 +1,40 @@
 /** Conversions between floats and integers and between precisions, and rounding to integral values. SDM volume 2. */
-import { type Expr, f32Bits, f64, type FloatType, i32, int, type IntType, load, MISC, op, select } from '../../../../wasm/expr.ts';
+import {
+  type Expr,
+  f32Bits,
+  f64,
+  type FloatType,
+  i32,
+  int,
+  type IntType,
+  load,
+  MISC,
+  op,
+  select,
+} from '../../../../wasm/expr.ts';
 import { intType, type Semantics, type SemanticsTable } from '../context.ts';
 import { byteImmediate, put, putScratch, scratch, source } from './operands.ts';
 import {
-  compareFloats, defaultMode, denormalLanes, type Float, floatOp, isNormal, isNumber, nanLanes, notDenormal, type Precision, toBits,
-  toFloat, zero,
-} from './ordinary.ts'; // prettier-ignore
+  compareFloats,
+  defaultMode,
+  denormalLanes,
+  type Float,
+  floatOp,
+  isNormal,
+  isNumber,
+  nanLanes,
+  notDenormal,
+  type Precision,
+  toBits,
+  toFloat,
+  zero,
+} from './ordinary.ts';
 import { anyTrue, choose, pick, splat, type Vector, vector } from './simd.ts';
 
 /** Operation of WebAssembly that converts a signed integer to a float. */
-const FROM_INTEGER = { 'f32i32': 0xb2, 'f32i64': 0xb4, 'f64i32': 0xb7, 'f64i64': 0xb9 } as const;
+const FROM_INTEGER = { f32i32: 0xb2, f32i64: 0xb4, f64i32: 0xb7, f64i64: 0xb9 } as const;
 /** Truncation to a signed integer that cannot trap. */
-const TRUNCATE = { 'i32f32': MISC + 0, 'i32f64': MISC + 2, 'i64f32': MISC + 4, 'i64f64': MISC + 6 } as const;
+const TRUNCATE = { i32f32: MISC + 0, i32f64: MISC + 2, i64f32: MISC + 4, i64f64: MISC + 6 } as const;
 const DEMOTE = 0xb6;
 const PROMOTE = 0xbb;
 
@@ -150,9 +173,15 @@ const doublesToSingles: Semantics = (x) => {
   const a = source(x, 1);
   const destination = x.registerAddress(0);
   const magnitude = vector('v128.and', a, splat(64, 0x7fffffffffffffffn));
-  const tiny = vector('v128.andnot', floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST)), floatOp(64, 'eq', a, splat(64, 0)));
+  const tiny = vector(
+    'v128.andnot',
+    floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST)),
+    floatOp(64, 'eq', a, splat(64, 0)),
+  );
   x.f.if(
-    defaultMode(x).and(allBelow(64, a, SINGLE_OVERFLOW)).and(anyTrue(tiny).eqz()),
+    defaultMode(x)
+      .and(allBelow(64, a, SINGLE_OVERFLOW))
+      .and(anyTrue(tiny).eqz()),
     () => x.f.store(128, destination, vector('f32x4.demote_f64x2_zero', a)),
     () => {
       putScratch(x, 0, a);
@@ -170,7 +199,12 @@ function toDoublewords(bits: Precision, truncate: boolean): Semantics {
     const destination = x.registerAddress(0);
     x.f.if(
       defaultMode(x).and(allBelow(bits, rounded, 2 ** 31)),
-      () => x.f.store(128, destination, vector(bits === 64 ? 'i32x4.trunc_sat_f64x2_s_zero' : 'i32x4.trunc_sat_f32x4_s', rounded)),
+      () =>
+        x.f.store(
+          128,
+          destination,
+          vector(bits === 64 ? 'i32x4.trunc_sat_f64x2_s_zero' : 'i32x4.trunc_sat_f32x4_s', rounded),
+        ),
       () => {
         putScratch(x, 0, a);
         x.microOrFault(`sseCvtF${bits}ToI32`, destination, scratch(x), i32(128 / bits), i32(truncate ? 1 : 0));
@@ -186,10 +220,19 @@ function toDoublewords(bits: Precision, truncate: boolean): Semantics {
 const ROUNDINGS = ['nearest', 'floor', 'ceil', 'trunc'] as const;
 
 /** `value` rounded as bits 0..2 of the immediate say, while MXCSR.RC is round to nearest. */
-function rounded<T>(immediate: number | Expr<'i32'>, round: (how: (typeof ROUNDINGS)[number]) => T, choice: (condition: Expr<'i32'>, a: T, b: T) => T): T {
-  if (typeof immediate === 'number') return round((immediate & 4) === 0 ? (ROUNDINGS[immediate & 3] ?? 'nearest') : 'nearest');
+function rounded<T>(
+  immediate: number | Expr<'i32'>,
+  round: (how: (typeof ROUNDINGS)[number]) => T,
+  choice: (condition: Expr<'i32'>, a: T, b: T) => T,
+): T {
+  if (typeof immediate === 'number')
+    return round((immediate & 4) === 0 ? (ROUNDINGS[immediate & 3] ?? 'nearest') : 'nearest');
   const nearest = immediate.and(i32(7));
-  const directed = choice(nearest.eq(i32(1)), round('floor'), choice(nearest.eq(i32(2)), round('ceil'), round('trunc')));
+  const directed = choice(
+    nearest.eq(i32(1)),
+    round('floor'),
+    choice(nearest.eq(i32(2)), round('ceil'), round('trunc')),
+  );
   return choice(immediate.and(i32(4)).or(nearest.eqz()), round('nearest'), directed);
 }
 
@@ -218,7 +261,12 @@ function roundPacked(bits: Precision): Semantics {
     const destination = x.registerAddress(0);
     x.f.if(
       defaultMode(x).and(anyTrue(nanLanes(bits, a)).eqz()),
-      () => x.f.store(128, destination, rounded(immediate, (how) => floatOp(bits, how, a), choose)),
+      () =>
+        x.f.store(
+          128,
+          destination,
+          rounded(immediate, (how) => floatOp(bits, how, a), choose),
+        ),
       () => {
         putScratch(x, 0, a);
         const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
@@ -228,6 +276,7 @@ function roundPacked(bits: Precision): Semantics {
   };
 }
 
+// prettier-ignore
 export const convert: SemanticsTable = {
   CVTSI2SS: fromInteger(32), CVTSI2SD: fromInteger(64),
   CVTSS2SI: toInteger(32, false), CVTSD2SI: toInteger(64, false), CVTTSS2SI: toInteger(32, true), CVTTSD2SI: toInteger(64, true),
@@ -235,4 +284,4 @@ export const convert: SemanticsTable = {
   CVTDQ2PS: doublewordsToSingles, CVTDQ2PD: doublewordsToDoubles,
   CVTPS2DQ: toDoublewords(32, false), CVTPD2DQ: toDoublewords(64, false), CVTTPS2DQ: toDoublewords(32, true), CVTTPD2DQ: toDoublewords(64, true),
   ROUNDSS: roundScalar(32), ROUNDSD: roundScalar(64), ROUNDPS: roundPacked(32), ROUNDPD: roundPacked(64),
-}; // prettier-ignore
+};

@@ -63,10 +63,11 @@ function dot(name: string): Semantics {
   };
 }
 
+// prettier-ignore
 export const microcoded: SemanticsTable = {
   AESENC: ofBoth('sseAesEncrypt'), AESENCLAST: ofBoth('sseAesEncryptLast'), AESDEC: ofBoth('sseAesDecrypt'),
   AESDECLAST: ofBoth('sseAesDecryptLast'), AESIMC: aesImc, AESKEYGENASSIST: aesKeygenAssist, PCLMULQDQ: pclmulqdq,
   SHA1RNDS4: ofBothAndImmediate('sseSha1Rounds'), SHA1NEXTE: ofBoth('sseSha1NextE'), SHA1MSG1: ofBoth('sseSha1Message1'),
   SHA1MSG2: ofBoth('sseSha1Message2'), SHA256RNDS2: ofBothAndXmm0('sseSha256Rounds'), SHA256MSG1: ofBoth('sseSha256Message1'),
   SHA256MSG2: ofBoth('sseSha256Message2'), DPPS: dot('sseDotF32'), DPPD: dot('sseDotF64'),
-}; // prettier-ignore
+};

@@ -62,6 +62,7 @@ function moveMask(bits: 8 | 32 | 64): Semantics {
   };
 }
 
+// prettier-ignore
 export const moves: SemanticsTable = {
   MOVAPS: move, MOVAPD: move, MOVUPS: move, MOVUPD: move, MOVDQA: move, MOVDQU: move, LDDQU: move,
   MOVNTPS: move, MOVNTPD: move, MOVNTDQ: move, MOVNTDQA: move,
@@ -76,4 +77,4 @@ export const moves: SemanticsTable = {
   PAND: and, ANDPS: and, ANDPD: and, PANDN: andNot, ANDNPS: andNot, ANDNPD: andNot,
   POR: or, ORPS: or, ORPD: or, PXOR: xor, XORPS: xor, XORPD: xor,
   LDMXCSR: loadMxcsr, STMXCSR: storeMxcsr,
-}; // prettier-ignore
+};

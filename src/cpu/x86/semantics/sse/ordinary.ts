@@ -35,7 +35,10 @@ function constant(value: Int, bits: bigint): Int {
 /** Zero, normal, infinite or NaN. */
 export function notDenormal(value: Int): Expr<'i32'> {
   const { least } = FORMAT[value.type === 'i64' ? 64 : 32];
-  return value.shl(constant(value, 1n)).sub(constant(value, 1n)).ge_u(constant(value, 2n * least - 1n));
+  return value
+    .shl(constant(value, 1n))
+    .sub(constant(value, 1n))
+    .ge_u(constant(value, 2n * least - 1n));
 }
 
 export type Float = Expr<FloatType>;
@@ -97,7 +100,11 @@ export function nanLanes(bits: Precision, value: Vector): Vector {
 
 /** Infinities and NaNs. */
 export function notFiniteLanes(bits: Precision, value: Vector): Vector {
-  return vector(bits === 64 ? 'i64x2.gt_s' : 'i32x4.gt_s', magnitude(bits, value), splat(bits, FORMAT[bits].infinity - 1n));
+  return vector(
+    bits === 64 ? 'i64x2.gt_s' : 'i32x4.gt_s',
+    magnitude(bits, value),
+    splat(bits, FORMAT[bits].infinity - 1n),
+  );
 }
 
 /** All but finite numbers above the smallest normal one. */
@@ -117,4 +124,20 @@ export function floatOp(bits: Precision, name: FloatVectorOp, ...args: Vector[])
   return vector(full, ...args);
 }
 export type FloatVectorOp =
-  'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'pmin' | 'pmax' | 'eq' | 'ne' | 'lt' | 'gt' | 'le' | 'ge' | 'ceil' | 'floor' | 'trunc' | 'nearest';
+  | 'add'
+  | 'sub'
+  | 'mul'
+  | 'div'
+  | 'sqrt'
+  | 'pmin'
+  | 'pmax'
+  | 'eq'
+  | 'ne'
+  | 'lt'
+  | 'gt'
+  | 'le'
+  | 'ge'
+  | 'ceil'
+  | 'floor'
+  | 'trunc'
+  | 'nearest';

@@ -11,6 +11,7 @@ function lanewise(name: VectorOp): Binary {
 }
 
 /** Instructions that are one vector operation on (destination, source). */
+// prettier-ignore
 const DIRECT: Readonly<Record<string, VectorOp>> = {
   PADDB: 'i8x16.add', PADDW: 'i16x8.add', PADDD: 'i32x4.add', PADDQ: 'i64x2.add',
   PADDSB: 'i8x16.add_sat_s', PADDSW: 'i16x8.add_sat_s', PADDUSB: 'i8x16.add_sat_u', PADDUSW: 'i16x8.add_sat_u',
@@ -22,7 +23,7 @@ const DIRECT: Readonly<Record<string, VectorOp>> = {
   PCMPGTB: 'i8x16.gt_s', PCMPGTW: 'i16x8.gt_s', PCMPGTD: 'i32x4.gt_s', PCMPGTQ: 'i64x2.gt_s',
   PAVGB: 'i8x16.avgr_u', PAVGW: 'i16x8.avgr_u', PMULLW: 'i16x8.mul', PMULLD: 'i32x4.mul', PMADDWD: 'i32x4.dot_i16x8_s',
   PACKSSWB: 'i8x16.narrow_i16x8_s', PACKUSWB: 'i8x16.narrow_i16x8_u', PACKSSDW: 'i16x8.narrow_i32x4_s', PACKUSDW: 'i16x8.narrow_i32x4_u',
-}; // prettier-ignore
+};
 
 /** High halves of the eight products of words. */
 function multiplyHigh(sign: 's' | 'u'): Binary {
@@ -47,7 +48,11 @@ const multiplyRound: Binary = (a, b) => {
 
 /** Unsigned bytes of a times signed bytes of b, neighbours added with saturation. */
 const multiplyAddBytes: Binary = (a, b) => {
-  const even = vector('i16x8.mul', vector('v128.and', a, splat(16, 0xff)), shiftLanes('shr_s', 16, shiftLanes('shl', 16, b, i32(8)), i32(8)));
+  const even = vector(
+    'i16x8.mul',
+    vector('v128.and', a, splat(16, 0xff)),
+    shiftLanes('shr_s', 16, shiftLanes('shl', 16, b, i32(8)), i32(8)),
+  );
   const odd = vector('i16x8.mul', shiftLanes('shr_u', 16, a, i32(8)), shiftLanes('shr_s', 16, b, i32(8)));
   return vector('i16x8.add_sat_s', even, odd);
 };
@@ -62,7 +67,17 @@ const sumOfDifferences: Binary = (a, b, x) => {
 /** Operation between neighbours: those of a below, those of b above. */
 function horizontal(bits: 16 | 32, name: VectorOp): Binary {
   const even = Array.from({ length: 128 / bits }, (_, i) => 2 * i);
-  return (a, b) => vector(name, pick(bits, a, b, even), pick(bits, a, b, even.map((i) => i + 1)));
+  return (a, b) =>
+    vector(
+      name,
+      pick(bits, a, b, even),
+      pick(
+        bits,
+        a,
+        b,
+        even.map((i) => i + 1),
+      ),
+    );
 }
 
 function withSign(width: '8x16' | '16x8' | '32x4'): Binary {
@@ -101,6 +116,7 @@ function extend(...steps: VectorOp[]): Semantics {
 }
 
 /** Packed operations of two operands by mnemonic; the MMX forms of all but the packing ones work on the low half alike. */
+// prettier-ignore
 export const PACKED: Readonly<Record<string, Binary>> = {
   ...Object.fromEntries(Object.entries(DIRECT).map(([name, direct]) => [name, lanewise(direct)])),
   PMULHW: multiplyHigh('s'), PMULHUW: multiplyHigh('u'), PMULUDQ: multiplyEven('u'), PMULDQ: multiplyEven('s'),
@@ -112,8 +128,9 @@ export const PACKED: Readonly<Record<string, Binary>> = {
   PUNPCKHBW: interleave(8, 'high'), PUNPCKHWD: interleave(16, 'high'), PUNPCKHDQ: interleave(32, 'high'), PUNPCKHQDQ: interleave(64, 'high'),
   UNPCKLPS: interleave(32, 'low'), UNPCKHPS: interleave(32, 'high'), UNPCKLPD: interleave(64, 'low'), UNPCKHPD: interleave(64, 'high'),
   PSHUFB: (a, b) => vector('i8x16.swizzle', a, vector('v128.and', b, splat(8, 0x8f))),
-}; // prettier-ignore
+};
 
+// prettier-ignore
 export const packed: SemanticsTable = {
   ...Object.fromEntries(Object.entries(PACKED).map(([name, compute]) => [name, binary(compute)])),
   PABSB: extend('i8x16.abs'), PABSW: extend('i16x8.abs'), PABSD: extend('i32x4.abs'),
@@ -130,4 +147,4 @@ export const packed: SemanticsTable = {
   PMOVZXWD: extend('i32x4.extend_low_i16x8_u'),
   PMOVZXWQ: extend('i32x4.extend_low_i16x8_u', 'i64x2.extend_low_i32x4_u'),
   PMOVZXDQ: extend('i64x2.extend_low_i32x4_u'),
-}; // prettier-ignore
+};

@@ -13,7 +13,12 @@ function shiftCount(x: X86): number | Expr<'i32'> {
 }
 
 /** Counts beyond the lane give zeros, or copies of the sign. */
-export function shiftBy(kind: 'shl' | 'shr_s' | 'shr_u', bits: Lanes, value: Vector, count: number | Expr<'i32'>): Vector {
+export function shiftBy(
+  kind: 'shl' | 'shr_s' | 'shr_u',
+  bits: Lanes,
+  value: Vector,
+  count: number | Expr<'i32'>,
+): Vector {
   if (typeof count === 'number') {
     if (count < bits) return shiftLanes(kind, bits, value, i32(count));
     return kind === 'shr_s' ? shiftLanes(kind, bits, value, i32(bits - 1)) : v128Zero;
@@ -31,7 +36,12 @@ function shift(kind: 'shl' | 'shr_s' | 'shr_u', bits: Lanes): Semantics {
 
 /** Sixteen bytes of `low` and, above it, `high`, beginning at byte `from`, 0..16. */
 export function window(x: X86, low: Vector, high: Vector, from: number | Expr<'i32'>): Vector {
-  if (typeof from === 'number') return shuffle(low, high, Array.from({ length: 16 }, (_, i) => from + i));
+  if (typeof from === 'number')
+    return shuffle(
+      low,
+      high,
+      Array.from({ length: 16 }, (_, i) => from + i),
+    );
   putScratch(x, 0, low);
   putScratch(x, 16, high);
   return scratchAt(x, from);
@@ -46,13 +56,16 @@ const rightBytes: Semantics = (x) => {
 const leftBytes: Semantics = (x) => {
   const count = byteImmediate(x, 1);
   const from =
-    typeof count === 'number' ? 16 - Math.min(count, 16) : x.let(select(count.lt_u(i32(16)), i32(16).sub(count), i32(0)));
+    typeof count === 'number'
+      ? 16 - Math.min(count, 16)
+      : x.let(select(count.lt_u(i32(16)), i32(16).sub(count), i32(0)));
   put(x, 0, window(x, v128Zero, source(x, 0), from));
 };
 
+// prettier-ignore
 export const shifts: SemanticsTable = {
   PSLLW: shift('shl', 16), PSLLD: shift('shl', 32), PSLLQ: shift('shl', 64),
   PSRLW: shift('shr_u', 16), PSRLD: shift('shr_u', 32), PSRLQ: shift('shr_u', 64),
   PSRAW: shift('shr_s', 16), PSRAD: shift('shr_s', 32),
   PSRLDQ: rightBytes, PSLLDQ: leftBytes,
-}; // prettier-ignore
+};

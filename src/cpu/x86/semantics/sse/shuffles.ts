@@ -15,7 +15,12 @@ function field(immediate: number, i: number): number {
 
 /** Byte indices that pick doublewords as the four fields of the immediate say. */
 function doublewordIndices(x: X86, immediate: Expr<'i32'>): Vector {
-  const fields = shiftLanes('shr_u', 32, vector('i32x4.mul', vector('i32x4.splat', immediate), lanes(32, [64, 16, 4, 1])), i32(6));
+  const fields = shiftLanes(
+    'shr_u',
+    32,
+    vector('i32x4.mul', vector('i32x4.splat', immediate), lanes(32, [64, 16, 4, 1])),
+    i32(6),
+  );
   const scaled = vector('i32x4.mul', vector('v128.and', fields, splat(32, 3)), splat(32, 0x04040404));
   return x.let(vector('i32x4.add', scaled, splat(32, 0x03020100)));
 }
@@ -65,10 +70,16 @@ function shuffleWords(first: 0 | 4): Semantics {
       put(x, 0, pick(16, a, a, words.map((word) => (inside(word) ? first + field(immediate, word & 3) : word)))); // prettier-ignore
       return;
     }
-    const factors = lanes(16, words.map((word) => (inside(word) ? 64 >> (2 * (word & 3)) : 0)));
+    const factors = lanes(
+      16,
+      words.map((word) => (inside(word) ? 64 >> (2 * (word & 3)) : 0)),
+    );
     const fields = shiftLanes('shr_u', 16, vector('i16x8.mul', vector('i16x8.splat', immediate), factors), i32(6));
     const scaled = vector('i16x8.mul', vector('v128.and', fields, splat(16, 3)), splat(16, 0x0202));
-    const base = lanes(16, words.map((word) => 0x0100 + 0x0202 * (inside(word) ? first : word)));
+    const base = lanes(
+      16,
+      words.map((word) => 0x0100 + 0x0202 * (inside(word) ? first : word)),
+    );
     put(x, 0, vector('i8x16.swizzle', a, vector('i16x8.add', scaled, base)));
   };
 }
@@ -182,6 +193,7 @@ const mpsadbw: Semantics = (x) => {
   if (sum !== undefined) put(x, 0, x.let(sum));
 };
 
+// prettier-ignore
 export const shuffles: SemanticsTable = {
   PSHUFD: pshufd, SHUFPS: shufps, SHUFPD: shufpd, PSHUFLW: shuffleWords(0), PSHUFHW: shuffleWords(4), PALIGNR: palignr,
   PBLENDW: blend(16), BLENDPS: blend(32), BLENDPD: blend(64),
@@ -189,4 +201,4 @@ export const shuffles: SemanticsTable = {
   INSERTPS: insertps, PINSRB: insert(8), PINSRW: insert(16), PINSRD: insert(32), PINSRQ: insert(64),
   PEXTRB: extract(8), PEXTRW: extract(16), PEXTRD: extract(32), PEXTRQ: extract(64), EXTRACTPS: extract(32),
   PTEST: ptest, MPSADBW: mpsadbw,
-}; // prettier-ignore
+};

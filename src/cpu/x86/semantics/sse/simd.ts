@@ -2,7 +2,19 @@
  * WebAssembly's vector operations by name, as far as the SSE definitions use them, and vectors of constants.
  * Opcodes: WebAssembly core specification, chapter 5.4.9.
  */
-import { type Expr, i32, i64, laneOp, op, select, shuffle, SIMD, v128, v128Zero, type ValType } from '../../../../wasm/expr.ts';
+import {
+  type Expr,
+  i32,
+  i64,
+  laneOp,
+  op,
+  select,
+  shuffle,
+  SIMD,
+  v128,
+  v128Zero,
+  type ValType,
+} from '../../../../wasm/expr.ts';
 
 export type Vector = Expr<'v128'>;
 
@@ -88,7 +100,10 @@ export function lowLane(value: Expr<ValType>): Vector {
 
 /** The same lane value everywhere. */
 export function splat(bits: Lanes, value: number | bigint): Vector {
-  return lanes(bits, Array.from({ length: 128 / bits }, () => value));
+  return lanes(
+    bits,
+    Array.from({ length: 128 / bits }, () => value),
+  );
 }
 
 /** A constant from its lanes, lowest first. */
@@ -104,7 +119,11 @@ export function lanes(bits: Lanes, values: readonly (number | bigint)[]): Vector
 /** Picks lanes of `bits` from a (0..n-1) and b (n..2n-1). */
 export function pick(bits: Lanes, a: Vector, b: Vector, indices: readonly number[]): Vector {
   const bytes = bits / 8;
-  return shuffle(a, b, indices.flatMap((index) => Array.from({ length: bytes }, (_, k) => index * bytes + k)));
+  return shuffle(
+    a,
+    b,
+    indices.flatMap((index) => Array.from({ length: bytes }, (_, k) => index * bytes + k)),
+  );
 }
 
 /** `condition ? a : b` as vectors. */

@@ -37,9 +37,17 @@ function mask(explicit: boolean): Semantics {
     const immediate = byteValue(x, 2);
     const result = comparison(x, explicit, immediate);
     const bits = x.let(result.and(i32(0xffff)));
-    const places = lanes(8, Array.from({ length: 16 }, (_, i) => 1 << (i & 7)));
+    const places = lanes(
+      8,
+      Array.from({ length: 16 }, (_, i) => 1 << (i & 7)),
+    );
     const spread = vector('i16x8.splat', bits);
-    const copies = pick(8, spread, spread, Array.from({ length: 16 }, (_, i) => i >> 3));
+    const copies = pick(
+      8,
+      spread,
+      spread,
+      Array.from({ length: 16 }, (_, i) => i >> 3),
+    );
     const bytes = vector('i8x16.eq', vector('v128.and', copies, places), places);
     const elements = choose(immediate.and(i32(1)), laneMask(16, bits), bytes);
     x.setState(128, L.CPU_XMM, choose(immediate.and(i32(0x40)), elements, lowLane(bits)));
@@ -47,6 +55,7 @@ function mask(explicit: boolean): Semantics {
   };
 }
 
+// prettier-ignore
 export const strings: SemanticsTable = {
   PCMPESTRI: index(true), PCMPISTRI: index(false), PCMPESTRM: mask(true), PCMPISTRM: mask(false),
-}; // prettier-ignore
+};
