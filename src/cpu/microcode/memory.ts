@@ -6,18 +6,25 @@
  * bits outside IA-32e mode.
  */
 import {
-  ACCESS_IMPLICIT, ACCESS_WRITE, CPU_EXC, CPU_RMW_BYTES, CPU_RMW_VA, CPU_SCRATCH, TLB_ADDEND, TLB_TAG_CODE, TLB_TAG_MMIO,
-  TLB_READ_TAG, TLB_WRITE_TAG,
+  ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_EXC, CPU_RMW_BYTES, CPU_RMW_VA, CPU_SCRATCH, EXC_GP, EXC_SS, TLB_ADDEND,
+  TLB_TAG_CODE, TLB_TAG_MMIO, TLB_READ_TAG, TLB_WRITE_TAG,
 } from "../layout";
 import { codeWritten } from "./host";
 import { codePage, deviceReadBytes, deviceWriteBytes, findSlot, markDirty } from "./physical";
-import { code64, longMode } from "./state";
+import { canonical, code64, longMode, raise } from "./state";
 import { entryGpa, translate } from "./tlb";
 
 /** Linear address of the next page, wrapped as the mode wants it. */
 @inline function nextPage(cpu: u32, va: u64): u64 {
   const next = (va | 0xfff) + 1;
   return longMode(cpu) && (next >> 32 != 1 || code64(cpu)) ? next : next & 0xffffffff;
+}
+
+/** An access that runs into the non-canonical hole faults before any page is looked at. */
+function intoHole(cpu: u32, va: u64, bytes: u32, access: u32): bool {
+  if ((<u32>va & 0xfff) + bytes <= 0x1000 || canonical(nextPage(cpu, va))) return false;
+  raise(cpu, access & ACCESS_STACK ? EXC_SS : EXC_GP, 0);
+  return true;
 }
 
 @inline function hostOf(entry: u32, va: u64): u32 { return <u32>va + load<u32>(entry, TLB_ADDEND); }
@@ -50,6 +57,7 @@ function writePart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
 
 /** Reads at most 4096 bytes at a linear address to a host address: all or nothing. */
 export function readVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u32): i32 {
+  if (intoHole(cpu, va, bytes, access)) return 1;
   const entry = translate(cpu, va, access);
   if (!entry) return 1;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
@@ -68,6 +76,7 @@ export function readVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u3
 /** Writes at most 4096 bytes, likewise. */
 export function writeVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u32): i32 {
   access |= ACCESS_WRITE;
+  if (intoHole(cpu, va, bytes, access)) return 1;
   const entry = translate(cpu, va, access);
   if (!entry) return 1;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
@@ -107,6 +116,7 @@ export function slowStore(cpu: u32, va: u64, bytes: u32): i32 {
  */
 export function slowRmw(cpu: u32, va: u64, bytes: u32): u32 {
   const access = (bytes >> 8) | ACCESS_WRITE, n = bytes & 0xff;
+  if (intoHole(cpu, va, n, access)) return 0;
   const entry = translate(cpu, va, access);
   if (!entry) return 0;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
@@ -136,7 +146,7 @@ export function probe(cpu: u32, va: u64, bytes: u32, write: i32): i32 {
 }
 
 export function probeAccess(cpu: u32, va: u64, bytes: u32, access: u32): i32 {
-  if (!translate(cpu, va, access)) return 1;
+  if (intoHole(cpu, va, bytes, access) || !translate(cpu, va, access)) return 1;
   if ((<u32>va & 0xfff) + bytes > 0x1000 && !translate(cpu, nextPage(cpu, va), access)) return 1;
   return 0;
 }
