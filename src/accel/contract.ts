@@ -6,6 +6,7 @@
  * function call; they are counted like exits. Nothing above this line knows which implementation runs.
  */
 import type { CpuidResult } from '../cpu/x86/cpuid.ts';
+import type { Insn } from '../cpu/x86/decode/insn.ts';
 
 /** A range of guest physical memory backed by host memory: KVM_SET_USER_MEMORY_REGION. */
 export interface MemoryRegion {
@@ -31,7 +32,7 @@ export interface VcpuBus {
   readMsr(msr: number): { low: number; high: number } | undefined;
   /** False: no such register, or a value it refuses (#GP). */
   writeMsr(msr: number, low: number, high: number): boolean;
-  cpuid(leaf: number, subleaf: number): CpuidResult;
+  cpuid(leaf: number, subleaf: number, state: { readonly osxsave: boolean; readonly ospke: boolean }): CpuidResult;
   /** Time stamp counter's source, ticks, as a number below 2^53. */
   tsc(): number;
   /** Vector of the interrupt that is to be delivered now, acknowledging it; -1 when the request went away. */
@@ -71,6 +72,17 @@ export interface InitialState {
   readonly gdt?: { readonly base: number; readonly limit: number };
 }
 
+/** Who watches a vCPU. Each one given slows the guest down. */
+export interface VcpuObserver {
+  /** An exception is about to be delivered; the registers are those of the instruction that raised it. */
+  exception?(vector: number, errorCode: number): void;
+  interrupt?(vector: number): void;
+  /** A block of code is entered at `rip`. */
+  block?(rip: bigint): void;
+  /** Instructions were decoded at the present rip. The array is the caller's. */
+  decoded?(insns: readonly Insn[]): void;
+}
+
 export interface Vcpu {
   readonly index: number;
   readonly registers: RegisterFile;
@@ -81,6 +93,11 @@ export interface Vcpu {
   /** Level of the interrupt request line from the interrupt controllers. */
   setInterruptRequest(active: boolean): void;
   raiseNmi(): void;
+  observe(observer: VcpuObserver): void;
+  /** Linear address of the page fault that is about to be delivered. */
+  faultAddress(): bigint;
+  /** What the guest added to the time stamp counter's source. */
+  readonly tscOffset: number;
   reset(): void;
   setInitialState(state: InitialState): void;
   /** Instructions executed since creation. */

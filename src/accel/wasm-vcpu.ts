@@ -4,7 +4,7 @@
  */
 import type { Engine, MicrocodeFunction } from '../cpu/engine.ts';
 import * as L from '../cpu/layout.ts';
-import type { InitialState, RegisterFile, Vcpu, VcpuBus, VmExit } from './contract.ts';
+import type { InitialState, RegisterFile, Vcpu, VcpuBus, VcpuObserver, VmExit } from './contract.ts';
 import { StateRegisters, applyInitialState } from './registers.ts';
 
 /** RFLAGS.IF */
@@ -55,11 +55,13 @@ export class WasmVcpu implements Vcpu {
   private readonly runRecord: MicrocodeFunction;
   private readonly findBlock: MicrocodeFunction;
   private readonly deliverInterrupt: MicrocodeFunction;
+  private readonly deliverException: MicrocodeFunction;
   private readonly translateSteps: boolean;
   private executed = 0;
   private running = false;
   private attention = false;
   private halted = false;
+  observer: VcpuObserver = {};
 
   /** `translateSteps`: single steps go through tier 1 as well, so that tests reach it however cold the code is. */
   constructor(engine: Engine, index: number, bus: VcpuBus, translateSteps = false) {
@@ -73,6 +75,7 @@ export class WasmVcpu implements Vcpu {
     this.runRecord = engine.function('runRecord');
     this.findBlock = engine.function('findBlock');
     this.deliverInterrupt = engine.function('deliverInterrupt');
+    this.deliverException = engine.function('deliverException');
     this.registers = new StateRegisters(engine, this.cpu);
     this.reset();
   }
@@ -102,6 +105,20 @@ export class WasmVcpu implements Vcpu {
   setInitialState(state: InitialState): void {
     applyInitialState(this.engine, this.cpu, this.registers, state);
     this.halted = false;
+  }
+
+  observe(observer: VcpuObserver): void {
+    this.observer = observer;
+    this.set(L.CPU_WATCH, observer.exception === undefined ? 0 : 1);
+  }
+
+  faultAddress(): bigint {
+    const at = (this.cpu + L.CPU_EXC_CR2) >> 2;
+    return (BigInt((this.i32[at + 1] ?? 0) >>> 0) << 32n) | BigInt((this.i32[at] ?? 0) >>> 0);
+  }
+
+  get tscOffset(): number {
+    return (this.get(L.CPU_TSC_OFFSET) >>> 0) + this.get(L.CPU_TSC_OFFSET + 4) * 4294967296;
   }
 
   requestAttention(): void {
@@ -149,6 +166,10 @@ export class WasmVcpu implements Vcpu {
           case L.EXIT_DECODE:
             this.decode();
             break;
+          case L.EXIT_EXCEPTION:
+            this.observer.exception?.(this.get(L.CPU_EXC), this.get(L.CPU_EXC_ERROR));
+            this.deliverException(this.cpu);
+            break;
           case L.EXIT_TRANSLATE:
             this.engine.cache.translate(this.get(L.CPU_EXIT_INFO));
             break;
@@ -173,8 +194,11 @@ export class WasmVcpu implements Vcpu {
 
   /** Runs with a budget; gives the exit. */
   private runGranted(instructions: number): number {
-    this.set(L.CPU_BUDGET, instructions);
-    this.set(L.CPU_BUDGET_GRANTED, instructions);
+    // Watched block by block, a budget of 0 ends at the first block's end.
+    const grant = this.observer.block === undefined ? instructions : 0;
+    this.observer.block?.(this.registers.get('rip'));
+    this.set(L.CPU_BUDGET, grant);
+    this.set(L.CPU_BUDGET_GRANTED, grant);
     this.set(L.CPU_EXIT, L.EXIT_NONE);
     this.runFrom(this.cpu);
     return this.collect();
@@ -243,6 +267,7 @@ export class WasmVcpu implements Vcpu {
     const vector = this.bus.acknowledgeInterrupt();
     if (vector < 0) return false;
     this.count(L.EXIT_INTERRUPT);
+    this.observer.interrupt?.(vector);
     this.deliverInterrupt(this.cpu, vector, KIND_EXTERNAL);
     return true;
   }

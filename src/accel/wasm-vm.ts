@@ -2,18 +2,17 @@
 import { Engine, type HostImports } from '../cpu/engine.ts';
 import * as L from '../cpu/layout.ts';
 import { microcodeModule } from '../cpu/microcode-binary.ts';
-import type { Insn } from '../cpu/x86/decode/insn.ts';
 import type { Accelerator, MemoryRegion, VcpuBus, Vm, VmOptions } from './contract.ts';
 import { WasmVcpu } from './wasm-vcpu.ts';
 
 const PAGE = 4096;
+const CR4_OSXSAVE = 0x40000;
+const CR4_PKE = 0x400000;
 
 export interface WasmAcceleratorOptions {
   readonly tier: 'interp' | 'jit';
   /** Entries into a block before it is translated (tier `jit`); 1 = at once, and single steps are translated too. */
   readonly hotAfter?: number;
-  /** Sees every block as it is decoded, with the address of its vCPU's state. */
-  readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
 }
 
 export function wasmAccelerator(options: WasmAcceleratorOptions): Accelerator {
@@ -38,7 +37,8 @@ export class WasmVm implements Vm {
       host: this.imports(),
       tier: accelerator.tier,
       ...(accelerator.hotAfter === undefined ? {} : { hotAfter: accelerator.hotAfter }),
-      ...(accelerator.onDecoded === undefined ? {} : { onDecoded: accelerator.onDecoded }),
+      onDecoded: (insns, cpu) => this.at(cpu).observer.decoded?.(insns),
+      wantsDecoded: () => this.vcpus.some((vcpu) => vcpu.observer.decoded !== undefined),
     });
     this.memory = this.engine.memory;
   }
@@ -133,7 +133,10 @@ export class WasmVm implements Vm {
         return 0;
       },
       hostCpuid: (cpu) => {
-        const { eax, ebx, ecx, edx } = this.at(cpu).bus.cpuid(take(cpu, L.CPU_SCRATCH), take(cpu, L.CPU_SCRATCH + 4));
+        const cr4 = take(cpu, L.CPU_CR4);
+        const state = { osxsave: (cr4 & CR4_OSXSAVE) !== 0, ospke: (cr4 & CR4_PKE) !== 0 };
+        const answer = this.at(cpu).bus.cpuid(take(cpu, L.CPU_SCRATCH), take(cpu, L.CPU_SCRATCH + 4), state);
+        const { eax, ebx, ecx, edx } = answer;
         [eax, ebx, ecx, edx].forEach((value, i) => put(cpu, L.CPU_SCRATCH + i * 4, value));
       },
       hostTsc: (cpu) => {

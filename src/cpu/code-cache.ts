@@ -65,6 +65,7 @@ export interface CodeCacheEvents {
   secondPage(cpu: number): { phys: number; host: number } | undefined;
   /** A block was decoded: for `-d in_asm`. */
   decoded?(insns: readonly Insn[], cpu: number): void;
+  wantsDecoded(): boolean;
 }
 
 /** Table slot of a translation, or undefined when there is none. */
@@ -123,7 +124,7 @@ export class CodeCache {
     let at = record;
     let index = 0;
     let previous: Insn | undefined;
-    const trace: Insn[] | undefined = this.events.decoded === undefined ? undefined : [];
+    const trace: Insn[] | undefined = this.events.wantsDecoded() ? [] : undefined;
     const page = single ? undefined : this.page(phys >>> 12);
     let crossed = false;
     const counting = page !== undefined && this.translator !== undefined && this.layout.hotAfter > 0 && (mode & L.MODE_TF) === 0;

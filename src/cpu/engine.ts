@@ -47,6 +47,8 @@ export interface EngineOptions {
   readonly hotAfter?: number;
   /** Sees every block as it is decoded (`-d in_asm`). */
   readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
+  /** Whether anybody wants `onDecoded` now. */
+  readonly wantsDecoded?: () => boolean;
 }
 
 export class Engine implements CodeTable {
@@ -102,6 +104,7 @@ export class Engine implements CodeTable {
           for (const cpu of cpus) this.call('tlbCodePage', cpu, ppn);
         },
         secondPage: (cpu) => this.secondPage(cpu),
+        wantsDecoded: () => onDecoded !== undefined && options.wantsDecoded?.() !== false,
         ...(onDecoded === undefined ? {} : { decoded: onDecoded }),
       },
       this.translator,

@@ -3,7 +3,7 @@
  * WebAssembly; all else sets CPU_EXIT (layout.ts) and returns.
  */
 import {
-  CPU_BUDGET, CPU_DR6, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, EXC_DB, EXIT_BUDGET,
+  CPU_BUDGET, CPU_DR6, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_WATCH, EXC_DB, EXIT_BUDGET,
   EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
 } from "../layout";
 import { findBlock } from "./blocks";
@@ -17,6 +17,10 @@ export function run(cpu: u32): void {
     if (load<i32>(cpu, CPU_EXC) >= 0) {
       store<u32>(cpu, 0, CPU_LINK_FROM);
       store<u64>(cpu, load<u64>(cpu, CPU_EXIT_COUNTS + EXIT_EXCEPTION * 8) + 1, CPU_EXIT_COUNTS + EXIT_EXCEPTION * 8);
+      if (load<u32>(cpu, CPU_WATCH)) {
+        store<u32>(cpu, EXIT_EXCEPTION, CPU_EXIT);
+        return;
+      }
       deliverException(cpu);
       continue;
     }

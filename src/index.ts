@@ -1,0 +1,13 @@
+/**
+ * Orrery as a library, on any host. In Node import `orrery` (src/node.ts), in a page `orrery` resolves to src/browser.ts; both
+ * export all of this with the host's services filled in.
+ */
+export { Machine, type MachineStatistics } from './machine/machine.ts';
+export type { DeviceConfig, MachineConfig, MachineExit } from './machine/config.ts';
+export type { HostServices } from './machine/host-services.ts';
+export { UserError } from './base/errors.ts';
+export { StreamChardev } from './chardev/stream-chardev.ts';
+export { Cpuid, CPU_MODELS, type CpuModel, FEATURES } from './cpu/x86/cpuid.ts';
+export { createInsn, decode } from './cpu/x86/decode/decoder.ts';
+export { formatInsn } from './cpu/x86/decode/format.ts';
+export type { Insn } from './cpu/x86/decode/insn.ts';

@@ -1,0 +1,11 @@
+/** What a running machine needs of the platform it runs on: time, sleep, and turns for other work. Implemented in src/host. */
+export interface HostServices {
+  /** Monotonic time, nanoseconds. */
+  monotonicNs(): number;
+  /** Wall clock, milliseconds since 1970. */
+  wallClockMs(): number;
+  /** Lets timers, sockets and streams of the host have a turn. */
+  yield(): Promise<void>;
+  /** Resolves after `ms`, or as soon as the promise `wake` does. */
+  sleep(ms: number, wake: Promise<void>): Promise<void>;
+}

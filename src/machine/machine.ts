@@ -1,0 +1,259 @@
+/**
+ * A machine: accelerator, board, kernel and run loop put together, with the lifecycle that programs drive it by.
+ *
+ *     create → start ⇄ pause/resume → (guest powers off, resets, fails | stop) → exited
+ */
+import type { Vcpu, Vm } from '../accel/contract.ts';
+import { wasmAccelerator } from '../accel/wasm-vm.ts';
+import { InstructionTime, VirtualClock } from '../base/clock.ts';
+import { UserError } from '../base/errors.ts';
+import { Log } from '../base/log.ts';
+import { StreamChardev } from '../chardev/stream-chardev.ts';
+import { Cpuid } from '../cpu/x86/cpuid.ts';
+import { LogTraceBackend, Tracer } from '../trace/trace.ts';
+import type { MachineConfig, MachineExit } from './config.ts';
+import { cpuModel } from './cpu-option.ts';
+import type { HostServices } from './host-services.ts';
+import { Pc } from './pc.ts';
+import { RunLoop } from './run-loop.ts';
+import { observeVcpu } from './vcpu-log.ts';
+
+const DEFAULT_MEMORY_BYTES = 512 << 20;
+const MAX_SERIAL_PORTS = 4;
+/** Memory slots the board may use at once. */
+const MEMORY_SLOTS = 64;
+/** Room beside RAM for ROMs and device memory. */
+const DEVICE_MEMORY_BYTES = 32 << 20;
+/** The guest's time stamp counter counts nanoseconds of virtual time. */
+const TSC_HZ = 1_000_000_000;
+
+/** Figures about a run, since the machine was made. */
+export interface MachineStatistics {
+  readonly instructions: number;
+  /** Exits and engine events by name. */
+  readonly exits: Readonly<Record<string, number>>;
+  readonly virtualTimeNs: number;
+}
+
+/** A virtual PC. */
+export class Machine {
+  readonly config: MachineConfig;
+  /** Serial ports, COM1 first, as streams of bytes. */
+  readonly serial: readonly StreamChardev[];
+  /** Resolves when the machine has ended, for whatever reason; never rejects. */
+  readonly exited: Promise<MachineExit>;
+  /** The board, for those who look inside. */
+  readonly board: Pc;
+  private readonly vm: Vm;
+  private readonly vcpu: Vcpu;
+  private readonly clock: VirtualClock;
+  private readonly loop: RunLoop;
+  private finish: (exit: MachineExit) => void = () => undefined;
+  private ended: MachineExit | undefined;
+  /** What the guest asked for during the present slice. */
+  private request: 'reset' | MachineExit | undefined;
+
+  /**
+   * Makes a machine with its kernel loaded, not yet running.
+   * @throws {UserError} for a configuration that cannot be, in one sentence.
+   */
+  static create(config: MachineConfig, host: HostServices): Promise<Machine> {
+    return Promise.resolve().then(() => new Machine(config, host));
+  }
+
+  protected constructor(config: MachineConfig, host: HostServices) {
+    this.config = config;
+    const memoryBytes = config.memoryBytes ?? DEFAULT_MEMORY_BYTES;
+    if ((config.smp ?? 1) !== 1) throw new UserError(`-smp ${config.smp}: one vCPU is all there is yet`);
+    const serialPorts = config.serialPorts ?? 1;
+    if (serialPorts > MAX_SERIAL_PORTS) throw new UserError(`-serial: at most ${MAX_SERIAL_PORTS} serial ports`);
+
+    const log = new Log(config.log?.write);
+    for (const category of config.log?.categories ?? []) {
+      if (!log.set(category)) throw new UserError(`-d ${category}: there is no such log category (see -d help)`);
+    }
+    const tracer = new Tracer();
+    if (config.log !== undefined) tracer.addBackend(new LogTraceBackend(config.log.write));
+    for (const pattern of config.trace ?? []) tracer.enable(pattern);
+
+    const cpuid = new Cpuid(cpuModel(config.cpu ?? 'max'));
+    this.time =
+      config.nsPerInstruction === undefined
+        ? undefined
+        : new InstructionTime(() => this.vcpu.instructionCount, config.nsPerInstruction);
+    this.clock = new VirtualClock(this.time === undefined ? () => host.monotonicNs() : () => this.time?.now() ?? 0);
+    const clock = this.clock;
+
+    this.vm = wasmAccelerator({ tier: config.accel ?? 'jit' }).createVm({
+      hostMemoryBytes: memoryBytes + DEVICE_MEMORY_BYTES,
+      vcpus: 1,
+    });
+    this.serial = Array.from({ length: serialPorts }, () => new StreamChardev());
+    const startMs = config.startTimeMs ?? host.wallClockMs();
+    const tsc = { hz: TSC_HZ, read: () => Math.floor(clock.now()) + this.vcpu.tscOffset };
+    this.board = new Pc({
+      clock,
+      tracer,
+      log,
+      memory: this.vm.memory,
+      allocate: (bytes) => this.vm.allocate(bytes),
+      memoryBytes,
+      cpus: [
+        {
+          setInterruptRequest: (active) => {
+            this.vcpu.setInterruptRequest(active);
+            if (active) this.loop.wake();
+          },
+          nmi: () => {
+            this.vcpu.raiseNmi();
+            this.loop.wake();
+          },
+          init: () => this.vcpu.reset(),
+          startup: () => undefined,
+        },
+      ],
+      tsc,
+      wallClockNs: () => startMs * 1e6 + clock.now(),
+      serial: this.serial,
+      devices: config.devices ?? [],
+      setA20: (enabled) => this.vm.setA20(enabled),
+    });
+    const bus = this.board.vcpuBus(0);
+    this.vcpu = this.vm.createVcpu({
+      ...bus,
+      tsc: () => Math.floor(clock.now()),
+      cpuid: (leaf, subleaf, state) =>
+        cpuid.query(leaf, subleaf, { apicId: 0, vcpus: 1, tscKhz: TSC_HZ / 1000, ...state }),
+    });
+    this.board.space.connect(this.vm, MEMORY_SLOTS);
+    this.board.space.onDeviceWrite = (address, bytes) => this.vm.memoryWritten(address, bytes);
+    observeVcpu(this.vcpu, log);
+    this.loop = new RunLoop(this.vcpu, clock, host, this.time);
+    this.exited = new Promise((resolve) => {
+      this.finish = resolve;
+    });
+
+    this.board.events.on('poweroff', () => this.demand({ reason: 'poweroff', status: 0 }));
+    this.board.events.on('reset', () => this.demand('reset'));
+    this.board.events.on('debug-exit', (status) => this.demand({ reason: 'debug-exit', status }));
+    this.powerOn();
+  }
+
+  private readonly time: InstructionTime | undefined;
+
+  /** Runs the guest until it ends or is paused. */
+  start(): void {
+    if (this.ended !== undefined || this.loop.isRunning) return;
+    this.clock.start();
+    void this.drive();
+  }
+
+  /** Stops the guest and its time; resolves when it stands still. */
+  async pause(): Promise<void> {
+    await this.loop.stop();
+    this.clock.stop();
+  }
+
+  /** Goes on after `pause`. */
+  resume(): void {
+    this.start();
+  }
+
+  /** Presses the reset button. */
+  async reset(): Promise<void> {
+    const wasRunning = this.loop.isRunning;
+    await this.pause();
+    if (this.ended !== undefined) return;
+    this.powerOn();
+    if (wasRunning) this.start();
+  }
+
+  /** Ends the machine, as pulling the plug does. */
+  async stop(): Promise<void> {
+    await this.pause();
+    this.end({ reason: 'stopped', status: 0 });
+  }
+
+  /** Tells the guest's operating system that the power button was pressed. */
+  pressPowerButton(): void {
+    this.board.pressPowerButton();
+    this.loop.wake();
+  }
+
+  get running(): boolean {
+    return this.loop.isRunning;
+  }
+
+  statistics(): MachineStatistics {
+    return {
+      instructions: this.vcpu.instructionCount,
+      exits: this.vcpu.exitCounts(),
+      virtualTimeNs: this.clock.now(),
+    };
+  }
+
+  /** Resets everything and puts the kernel where it starts. */
+  private powerOn(): void {
+    const { kernel, kernelName, initrd, initrdName, commandLine } = this.config;
+    this.board.reset();
+    this.vcpu.reset();
+    if (kernel === undefined) {
+      throw new UserError('-kernel: there is nothing to start; name a kernel image (firmware is not there yet)');
+    }
+    const image = this.board.bootKernel({
+      kernel: { name: kernelName ?? 'kernel', bytes: kernel },
+      ...(initrd !== undefined && { initrd: { name: initrdName ?? 'initrd', bytes: initrd } }),
+      commandLine: commandLine ?? '',
+    });
+    this.vcpu.setInitialState(image.state);
+  }
+
+  private demand(what: 'reset' | MachineExit): void {
+    this.request = what;
+    this.loop.requestStop();
+  }
+
+  /** Runs until paused or ended; resets on the way. */
+  private async drive(): Promise<void> {
+    try {
+      for (;;) {
+        const exit = await this.loop.run();
+        const request = this.request;
+        this.request = undefined;
+        if (request !== undefined && request !== 'reset') {
+          this.end(request);
+          return;
+        }
+        if (request === 'reset' || exit?.reason === 'shutdown') {
+          if (this.config.noReboot === true) {
+            const message = request === 'reset' ? 'the guest reset the machine' : 'the guest caused a triple fault';
+            this.end({ reason: request === 'reset' ? 'reset' : 'shutdown', status: 0, message });
+            return;
+          }
+          this.powerOn();
+          continue;
+        }
+        if (exit === undefined) return; // paused
+        const message = exit.reason === 'internal-error' ? exit.message : `the vCPU stopped: ${exit.reason}`;
+        this.end({ reason: 'error', status: 1, message });
+        return;
+      }
+    } catch (error) {
+      const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.end({ reason: 'error', status: 1, message: `Orrery failed at ${this.place()}: ${message}` });
+    }
+  }
+
+  private place(): string {
+    return `rip 0x${this.vcpu.registers.get('rip').toString(16)}, instruction ${this.vcpu.instructionCount}`;
+  }
+
+  private end(exit: MachineExit): void {
+    if (this.ended !== undefined) return;
+    this.ended = exit;
+    this.clock.stop();
+    for (const port of this.serial) port.end();
+    this.vm.close();
+    this.finish(exit);
+  }
+}

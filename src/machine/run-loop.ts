@@ -1,0 +1,126 @@
+/**
+ * The loop that drives a vCPU: grants budgets, runs due timers, sleeps while the guest is halted, and gives the host's event loop
+ * its turns.
+ *
+ * Two kinds of time: the host's (budgets are slices of about SLICE_NS, learned from the speed seen so far), and instruction
+ * time (deterministic: budgets end exactly at the next deadline, and idle time is skipped).
+ */
+import type { Vcpu, VmExit } from '../accel/contract.ts';
+import { type Clock, type InstructionTime } from '../base/clock.ts';
+import type { HostServices } from './host-services.ts';
+
+/** Longest the guest runs before timers are looked at. */
+const SLICE_NS = 500_000;
+/** Longest the loop keeps the thread before the host's event loop has a turn. */
+const TURN_NS = 8_000_000;
+const MIN_BUDGET = 2_000;
+const MAX_BUDGET = 4_000_000;
+/** Deadlines nearer than this are waited for by turns of the event loop: its timers count milliseconds. */
+const SPIN_NS = 1_200_000;
+
+export class RunLoop {
+  private readonly vcpu: Vcpu;
+  private readonly clock: Clock;
+  private readonly host: HostServices;
+  private readonly time: InstructionTime | undefined;
+  private wakeUp: (() => void) | undefined;
+  private stopRequested = false;
+  private running: Promise<VmExit | undefined> | undefined;
+  /** Instructions a nanosecond, as measured. */
+  private speed = 0.05;
+
+  constructor(vcpu: Vcpu, clock: Clock, host: HostServices, time: InstructionTime | undefined) {
+    this.vcpu = vcpu;
+    this.clock = clock;
+    this.host = host;
+    this.time = time;
+  }
+
+  get isRunning(): boolean {
+    return this.running !== undefined;
+  }
+
+  /** Something happened that a sleeping guest must see: an interrupt, input. */
+  wake(): void {
+    this.wakeUp?.();
+  }
+
+  /** Runs until the vCPU leaves for good (the exit) or `stop` is called (undefined). */
+  run(): Promise<VmExit | undefined> {
+    if (this.running === undefined) {
+      this.stopRequested = false;
+      this.running = this.loop().finally(() => {
+        this.running = undefined;
+      });
+    }
+    return this.running;
+  }
+
+  /** Ends the run at the next block boundary; resolves when it has ended. */
+  async stop(): Promise<void> {
+    this.requestStop();
+    await this.running;
+  }
+
+  /** The same from within a device, without waiting. */
+  requestStop(): void {
+    this.stopRequested = true;
+    this.vcpu.requestAttention();
+    this.wake();
+  }
+
+  private async loop(): Promise<VmExit | undefined> {
+    let turnEndsNs = this.host.monotonicNs() + TURN_NS;
+    while (!this.stopRequested) {
+      this.clock.runExpired();
+      const exit = this.vcpu.run(this.budget());
+      if (exit.reason === 'halted') {
+        if (this.stopRequested) break;
+        await this.idle();
+        turnEndsNs = this.host.monotonicNs() + TURN_NS;
+      } else if (exit.reason !== 'budget') {
+        return exit;
+      } else if (this.host.monotonicNs() >= turnEndsNs) {
+        await this.host.yield();
+        turnEndsNs = this.host.monotonicNs() + TURN_NS;
+      }
+    }
+    return undefined;
+  }
+
+  private startedNs = 0;
+  private startedAt = 0;
+
+  private budget(): number {
+    if (this.time !== undefined) return this.time.instructionsUntilDeadline(this.clock, MAX_BUDGET);
+    const nowNs = this.host.monotonicNs();
+    const executed = this.vcpu.instructionCount - this.startedAt;
+    const elapsedNs = nowNs - this.startedNs;
+    if (executed > MIN_BUDGET && elapsedNs > 0) this.speed += (executed / elapsedNs - this.speed) / 8;
+    this.startedNs = nowNs;
+    this.startedAt = this.vcpu.instructionCount;
+    const sliceNs = Math.min(SLICE_NS, Math.max(0, this.clock.nextDeadline() - this.clock.now()));
+    return Math.min(MAX_BUDGET, Math.max(MIN_BUDGET, Math.floor(sliceNs * this.speed)));
+  }
+
+  /** The guest waits for an interrupt. */
+  private async idle(): Promise<void> {
+    if (this.time !== undefined && this.time.skipToDeadline(this.clock)) {
+      await this.host.yield();
+      return;
+    }
+    const leftNs = this.clock.nextDeadline() - this.clock.now();
+    if (leftNs <= 0) return;
+    if (leftNs < SPIN_NS) {
+      await this.host.yield();
+    } else {
+      const woken = new Promise<void>((resolve) => {
+        this.wakeUp = resolve;
+      });
+      await this.host.sleep(Math.min(leftNs / 1e6 - 1, 0x7fffffff), woken);
+      this.wakeUp = undefined;
+    }
+    this.startedNs = this.host.monotonicNs();
+    this.startedAt = this.vcpu.instructionCount;
+  }
+}

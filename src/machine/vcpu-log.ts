@@ -1,0 +1,39 @@
+/** The log categories that look into a vCPU: -d int, exec, in_asm. */
+import type { Vcpu } from '../accel/contract.ts';
+import type { Log } from '../base/log.ts';
+import { formatInsn } from '../cpu/x86/decode/format.ts';
+
+const EXCEPTION_NAMES: readonly string[] = [
+  '#DE', '#DB', 'NMI', '#BP', '#OF', '#BR', '#UD', '#NM', '#DF', '', '#TS', '#NP', '#SS', '#GP', '#PF', '', '#MF', '#AC', '#MC', '#XM',
+]; // prettier-ignore
+
+function hex(value: bigint | number): string {
+  return `0x${value.toString(16)}`;
+}
+
+/** Connects the categories that are on; a vCPU that nobody watches runs at full speed. */
+export function observeVcpu(vcpu: Vcpu, log: Log): void {
+  vcpu.observe({
+    ...(log.on.int && {
+      exception: (vector, errorCode) => {
+        const { registers } = vcpu;
+        const at = `${hex(registers.get('cs'))}:${hex(registers.get('rip'))}`;
+        const address = vector === 14 ? ` address ${hex(vcpu.faultAddress())}` : '';
+        const name = EXCEPTION_NAMES[vector] ?? '';
+        log.write('int', `exception ${vector} ${name} error ${hex(errorCode)} at ${at} rsp ${hex(registers.get('rsp'))}${address}`);
+      },
+      interrupt: (vector) => log.write('int', `interrupt ${hex(vector)} at ${hex(vcpu.registers.get('rip'))}`),
+    }),
+    ...(log.on.exec && { block: (rip) => log.write('exec', `block ${hex(rip)}`) }),
+    ...(log.on.in_asm && {
+      decoded: (insns) => {
+        let rip = vcpu.registers.get('rip');
+        log.write('in_asm', '----------------');
+        for (const insn of insns) {
+          log.write('in_asm', `${hex(rip)}:  ${formatInsn(insn, rip)}`);
+          rip += BigInt(insn.length);
+        }
+      },
+    }),
+  });
+}
