@@ -93,7 +93,7 @@ export function fpuTest(cpu: u32): void {
   settle(cpu, conditions, 0);
 }
 
-/** FCOMI, FUCOMI: bits ZF PF CF of RFLAGS, or -1 when an unmasked exception leaves the flags alone. Pops. */
+/** FCOMI, FUCOMI: bits ZF PF CF of RFLAGS, also when an unmasked exception is pending then. Pops. */
 export function fpuCompareFlags(cpu: u32, i: u32, quiet: u32, popCount: u32): i32 {
   let conditions: u32;
   if (isEmpty(cpu, 0) || isEmpty(cpu, i)) conditions = stackFault();
@@ -105,8 +105,7 @@ export function fpuCompareFlags(cpu: u32, i: u32, quiet: u32, popCount: u32): i3
   const fsw = load<u16>(cpu, CPU_FSW);
   const stopped = (commit(cpu) & OPERAND_EXCEPTIONS) != 0;
   if (!(exc & SF)) store<u16>(cpu, <u16>(<u32>load<u16>(cpu, CPU_FSW) | (<u32>fsw & C1)), CPU_FSW); // C1 stays
-  if (stopped) return -1;
-  pops(cpu, popCount);
+  if (!stopped) pops(cpu, popCount);
   // C0 is bit 8, C2 bit 10, C3 bit 14: CF, PF, ZF in their order.
   return <i32>((conditions >> 8) & 0x45);
 }

@@ -32,7 +32,6 @@ export function fpuMove(cpu: u32, i: u32, condition: u32): void {
     underflow(cpu, 0, 0);
     return;
   }
-  clearC1(cpu);
   if (!condition) return;
   const at = stAt(cpu, i);
   put(stAt(cpu, 0), sigAt(at), seAt(at));

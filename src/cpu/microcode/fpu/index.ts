@@ -9,5 +9,5 @@ export {
 } from "./image";
 export { fpuLoadBcd, fpuLoadConstant, fpuLoadF32, fpuLoadF64, fpuLoadF80, fpuLoadInt, fpuLoadSt } from "./load";
 export { fpuExtract, fpuRemainder, fpuRoundInt, fpuScale } from "./remainder";
-export { fpuStoreBcd, fpuStored, fpuStoreF32, fpuStoreF64, fpuStoreF80, fpuStoreInt, fpuStoreSt } from "./store";
+export { fpuStoreBcd, fpuStored, fpuStoreF32, fpuStoreF64, fpuStoreF80, fpuStoreInt, fpuStoreSt, fpuStoreStQuietly } from "./store";
 export { fpu2xm1, fpuArcTangent, fpuSine, fpuSineCosine, fpuTangent, fpuYl2x, fpuYl2xp1 } from "./transcendental";

@@ -181,6 +181,15 @@ export function fpuStoreBcd(cpu: u32): void {
   decide(cpu);
 }
 
+/** FSTPNCE ST(i): FSTP without stack fault; an empty ST0 is popped and not stored. */
+export function fpuStoreStQuietly(cpu: u32, dst: u32): void {
+  if (isEmpty(cpu, 0)) {
+    clearExceptions();
+    commit(cpu);
+    pops(cpu, 1);
+  } else fpuStoreSt(cpu, dst, 1);
+}
+
 /** FST ST(i), FSTP ST(i). */
 export function fpuStoreSt(cpu: u32, dst: u32, popCount: u32): void {
   if (isEmpty(cpu, 0)) {

@@ -117,6 +117,7 @@ const maskmovq = mmxInstruction((x) => {
   const mask = x.let(signBits(8, operandVector(x, 1)));
   const offset = x.reg(RDI, x.insn.addressSize).toI64();
   putScratch(x, 16, operandVector(x, 0));
+  enter(x); // even when the store faults
   x.microOrFault('sseMaskedStore', x.segmentNumber(), offset, mask, scratch(x, 16), i32(8));
 });
 
@@ -169,15 +170,16 @@ const palignr = mmxInstruction((x) => {
 const pshufb: Compute = (a, b) => vector('i8x16.swizzle', a, vector('v128.and', b, splat(8, 0x87)));
 
 // ---- conversions between mmx and xmm: exact microcode, for MXCSR has its say ----
+// The switch to MMX use happens even when the conversion raises #XM. A memory source of CVTPI2PS and CVTPI2PD leaves the x87
+// state alone.
 
 const cvtpi2ps: Semantics = (x) => {
-  requireMmx(x);
+  if (!x.isMemory(1)) requireMmx(x);
   putScratch(x, 0, operandVector(x, 1));
+  if (!x.isMemory(1)) enter(x);
   x.microOrFault('sseCvtI32ToF32', x.registerAddress(0), scratch(x), i32(2));
-  enter(x);
 };
 
-/** Exact, so without exceptions; a memory source leaves the x87 state alone. */
 const cvtpi2pd: Semantics = (x) => {
   if (!x.isMemory(1)) requireMmx(x);
   put(x, 0, vector('f64x2.convert_low_i32x4_s', operandVector(x, 1)));
@@ -185,11 +187,13 @@ const cvtpi2pd: Semantics = (x) => {
 };
 
 function toIntegers(bits: 32 | 64, truncate: 0 | 1): Semantics {
-  return mmxInstruction((x) => {
+  return (x) => {
+    requireMmx(x);
     putScratch(x, 0, source(x, 1));
+    enter(x);
     x.microOrFault(`sseCvtF${bits}ToI32`, scratch(x, 16), scratch(x), i32(2), i32(truncate));
     x.write(0, x.let(x.state64(L.CPU_SCRATCH + 16)), 64);
-  });
+  };
 }
 
 /** Instructions whose xmm form does the same in the low half. */

@@ -6,7 +6,7 @@
 import * as L from '../../layout.ts';
 import { type Expr, i32, i64, load } from '../../../wasm/expr.ts';
 import { OperandKind } from '../decode/insn.ts';
-import type { Int, Semantics, SemanticsTable, X86 } from './context.ts';
+import type { Access, Int, Semantics, SemanticsTable, X86 } from './context.ts';
 
 const CR0_MP = 2;
 const CR0_EM = 4;
@@ -118,9 +118,7 @@ function compareFlags(quiet: number, popCount: number): Semantics {
   return (x) => {
     requireFpu(x, true);
     remember(x);
-    const bits = x.micro('i32', 'fpuCompareFlags', i32(x.operand(1).reg), i32(quiet), i32(popCount));
-    // Negative: an unmasked exception is pending now, and RFLAGS stays.
-    x.if(bits.ge_s(i32(0)), () => x.flags.fromBits(bits));
+    x.flags.fromBits(x.micro('i32', 'fpuCompareFlags', i32(x.operand(1).reg), i32(quiet), i32(popCount)));
   };
 }
 
@@ -138,8 +136,8 @@ function conditionalMove(condition: number): Semantics {
 /** Ten bytes of memory: significand, then sign and exponent. */
 function readExtended(x: X86): { low: Int; high: Int } {
   const at = x.linear(10, 'read');
-  const high = x.mem.load(x.let(at.add(i64(8))), 16);
-  return { low: x.mem.load(at, 64), high };
+  const low = x.mem.load(at, 64);
+  return { low, high: x.mem.load(x.let(at.add(i64(8))), 16) };
 }
 
 /** The ten bytes at CPU_FPU_IMAGE to memory: both halves at once where they lie in one page. */
@@ -148,8 +146,8 @@ function writeExtended(x: X86): void {
   x.f.if(
     at.toI32().and(i32(0xfff)).le_u(i32(0xff6)),
     () => {
-      x.mem.store(x.let(at.add(i64(8))), 16, x.state('i32', 16, L.CPU_FPU_IMAGE + 8));
       x.mem.store(at, 64, x.state64(L.CPU_FPU_IMAGE));
+      x.mem.store(x.let(at.add(i64(8))), 16, x.state('i32', 16, L.CPU_FPU_IMAGE + 8));
     },
     () => x.microOrFault('writeGuest', at, x.cpu.add(i32(L.CPU_FPU_IMAGE)), i32(10)),
   );
@@ -190,7 +188,9 @@ function storing(popCount: number, compute: (x: X86) => () => void): Semantics {
   return (x) => {
     requireFpu(x, true);
     const write = compute(x);
-    x.f.if(x.state32(L.CPU_FPU_STORE), write);
+    // What is not written must be writable all the same.
+    const bytes = x.width(0) / 8;
+    x.f.if(x.state32(L.CPU_FPU_STORE), write, () => x.microOrFault('probe', x.linear(bytes, 'write'), i32(bytes), i32(1)));
     remember(x);
     x.microVoid('fpuStored', i32(popCount));
   };
@@ -233,12 +233,20 @@ function environmentFormat(x: X86): [Expr<'i32'>, Expr<'i32'>] {
   return [i32(x.insn.operandSize === 16 ? 16 : 32), i32(isProtected ? 1 : 0)];
 }
 
+/** Page faults of images name the first byte, or else the last. */
+function probeEnds(x: X86, at: Expr<'i64'>, bytes: number, write: 0 | 1): void {
+  if (write) x.mem.hostForUpdate(at, 8);
+  else x.mem.load(at, 8);
+  x.microOrFault('probe', x.let(at.add(i64(bytes - 1))), i32(1), i32(write));
+}
+
 /** FNSTENV, FNSAVE: image, store, then what changes. */
 function storeImage(build: string, afterwards: string): Semantics {
   return (x) => {
     requireFpu(x, false);
     const bytes = x.width(0) / 8;
     const at = x.linear(bytes, 'write');
+    probeEnds(x, at, bytes, 1);
     x.f.drop(x.micro('i32', build, ...environmentFormat(x)));
     x.microOrFault('writeGuest', at, x.cpu.add(i32(L.CPU_FPU_IMAGE)), i32(bytes));
     x.microVoid(afterwards);
@@ -250,6 +258,7 @@ function loadImage(name: string): Semantics {
     requireFpu(x, true);
     const bytes = x.width(0) / 8;
     const at = x.linear(bytes, 'read');
+    probeEnds(x, at, bytes, 0);
     x.microOrFault('readGuest', at, x.cpu.add(i32(L.CPU_FPU_IMAGE)), i32(bytes));
     x.microVoid(name, ...environmentFormat(x));
   };
@@ -286,9 +295,34 @@ const fwait: Semantics = (x) => {
   x.raiseIf(x.state('i32', 16, L.CPU_FSW).and(i32(FSW_ES)), L.EXC_MF);
 };
 
+/** The instructions of the 8087 and 80287 that have become FNOP do not wait. */
 const fnop: Semantics = (x) => {
-  requireFpu(x, true);
-  remember(x);
+  const waiting = x.insn.row.encoding.startsWith('D9');
+  requireFpu(x, waiting);
+  if (waiting) remember(x);
+};
+
+/** Linear address of an FXSAVE image: #GP unless aligned to 16 bytes. */
+function imageAddress(x: X86, access: Access): Expr<'i64'> {
+  requireFpu(x, false);
+  const at = x.linear(512, access);
+  x.raiseIf(at.toI32().and(i32(15)), L.EXC_GP);
+  return at;
+}
+
+const fxsave: Semantics = (x) => {
+  const at = imageAddress(x, 'write');
+  x.microOrFault('probe', at, i32(512), i32(1));
+  const image = x.cpu.add(i32(L.CPU_IMAGE));
+  const bytes = x.micro('i32', 'fxsaveImage', image, i32(x.insn.rexW ? 1 : 0));
+  x.microOrFault('writeGuest', at, image, bytes);
+};
+
+const fxrstor: Semantics = (x) => {
+  const at = imageAddress(x, 'read');
+  const image = x.cpu.add(i32(L.CPU_IMAGE));
+  x.microOrFault('readGuest', at, image, i32(512));
+  x.raiseIf(x.micro('i32', 'fxrstorImage', image, i32(x.insn.rexW ? 1 : 0)), L.EXC_GP);
 };
 
 export const x87: SemanticsTable = {
@@ -303,7 +337,7 @@ export const x87: SemanticsTable = {
   FCOMI: compareFlags(0, 0), FCOMIP: compareFlags(0, 1), FUCOMI: compareFlags(1, 0), FUCOMIP: compareFlags(1, 1),
   FCMOVB: conditionalMove(2), FCMOVNB: conditionalMove(3), FCMOVE: conditionalMove(4), FCMOVNE: conditionalMove(5),
   FCMOVBE: conditionalMove(6), FCMOVNBE: conditionalMove(7), FCMOVU: conditionalMove(10), FCMOVNU: conditionalMove(11),
-  FLD: fld, FST: storeReal(0), FSTP: storeReal(1), FSTP_nce: storeReal(1), FILD: fild,
+  FLD: fld, FST: storeReal(0), FSTP: storeReal(1), FSTP_nce: register('fpuStoreStQuietly', 0), FILD: fild,
   FIST: storeInteger(0), FISTP: storeInteger(1), FISTTP: storeInteger(1, 1), FBLD: fbld, FBSTP: fbstp,
   FXCH: register('fpuExchange', 1), FCHS: registers('fpuSign', 0xffff, 0x8000), FABS: registers('fpuSign', 0x7fff, 0),
   FLD1: registers('fpuLoadConstant', 0), FLDL2T: registers('fpuLoadConstant', 1), FLDL2E: registers('fpuLoadConstant', 2),
@@ -316,5 +350,5 @@ export const x87: SemanticsTable = {
   FDECSTP: registers('fpuRotate', -1), FINCSTP: registers('fpuRotate', 1), FFREE: register('fpuFree', 0, 0), FFREEP: register('fpuFree', 0, 1),
   FNOP: fnop, FWAIT: fwait, FLDCW: fldcw, FNSTCW: fnstcw, FNSTSW: fnstsw, FNCLEX: fnclex, FNINIT: fninit,
   FNSTENV: storeImage('fpuEnv', 'fpuEnvStored'), FLDENV: loadImage('fpuLoadEnv'),
-  FNSAVE: storeImage('fpuSave', 'fpuInit'), FRSTOR: loadImage('fpuRestore'),
+  FNSAVE: storeImage('fpuSave', 'fpuInit'), FRSTOR: loadImage('fpuRestore'), FXSAVE: fxsave, FXRSTOR: fxrstor,
 }; // prettier-ignore
