@@ -9,6 +9,7 @@ const shared = { isolate: false, pool: 'threads' as const, environment: 'node' a
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    globalSetup: './scripts/vitest-setup.ts',
     projects: [
       {
         test: { ...shared, name: 'units', include: ['src/**/*.test.ts', 'scripts/**/*.test.ts'], testTimeout: 20_000 },

@@ -35,7 +35,7 @@ async function run() {
   }
   // Sources: they need the compiled microcode beside them.
   const { buildMicrocode } = await import(pathToFileURL(join(root, 'scripts', 'build-microcode.ts')).href);
-  await buildMicrocode();
+  await buildMicrocode().catch((error) => fail(error.message));
   await import(pathToFileURL(join(root, 'src', 'cli', 'main.ts')).href);
 }
 

@@ -72,7 +72,9 @@ const factorial = (n: number): bigint => (n < 2 ? 1n : BigInt(n) * factorial(n -
 
 /** Reciprocals, in 256ths, for the logarithm: interval j of the significand is [1 + j/64, 1 + (j+1)/64), halved when above sqrt 2. */
 const upper = (j: number): boolean => 1 + (j + 0.5) / 64 >= Math.SQRT2;
-const reciprocals = range(64).map((j) => (j === 0 || j === 63 ? 256 : Math.round(256 / ((1 + (j + 0.5) / 64) / (upper(j) ? 2 : 1)))));
+const reciprocals = range(64).map((j) =>
+  j === 0 || j === 63 ? 256 : Math.round(256 / ((1 + (j + 0.5) / 64) / (upper(j) ? 2 : 1))),
+);
 
 const SINE_TERMS = 13;
 const EXP_TERMS = 12;
@@ -87,11 +89,31 @@ export const EXP_TERMS: i32 = ${EXP_TERMS};
 export const LOG_TERMS: i32 = ${LOG_TERMS};
 export const ATAN_TERMS: i32 = ${ATAN_TERMS};
 
-${table('sineTerms', '1 / (2k + 3)!, 128 fraction bits', range(SINE_TERMS).map((k) => words(ONE / factorial(2 * k + 3), 128n)))}
-${table('cosineTerms', '1 / (2k + 2)!, 128 fraction bits', range(SINE_TERMS).map((k) => words(ONE / factorial(2 * k + 2), 128n)))}
-${table('expTerms', '1 / (k + 2)!, 128 fraction bits', range(EXP_TERMS).map((k) => words(ONE / factorial(k + 2), 128n)))}
-${table('powers', '2^(k / 32), k = 0..32, 126 fraction bits', range(33).map((k) => words(k === 32 ? 2n * ONE : powerOfTwo(k), 126n)))}
-${table('logTerms', 'log2(e) / (k + 1), 127 fraction bits', range(LOG_TERMS).map((k) => words(div(ONE, LN2) / BigInt(k + 1), 127n)))}
+${table(
+  'sineTerms',
+  '1 / (2k + 3)!, 128 fraction bits',
+  range(SINE_TERMS).map((k) => words(ONE / factorial(2 * k + 3), 128n)),
+)}
+${table(
+  'cosineTerms',
+  '1 / (2k + 2)!, 128 fraction bits',
+  range(SINE_TERMS).map((k) => words(ONE / factorial(2 * k + 2), 128n)),
+)}
+${table(
+  'expTerms',
+  '1 / (k + 2)!, 128 fraction bits',
+  range(EXP_TERMS).map((k) => words(ONE / factorial(k + 2), 128n)),
+)}
+${table(
+  'powers',
+  '2^(k / 32), k = 0..32, 126 fraction bits',
+  range(33).map((k) => words(k === 32 ? 2n * ONE : powerOfTwo(k), 126n)),
+)}
+${table(
+  'logTerms',
+  'log2(e) / (k + 1), 127 fraction bits',
+  range(LOG_TERMS).map((k) => words(div(ONE, LN2) / BigInt(k + 1), 127n)),
+)}
 /** In 256ths: reciprocal of the middle of [1 + j/64, 1 + (j+1)/64), of its half from the square root of 2 on. */
 export const logReciprocals: u32 = <u32>memory.data<u16>([
   ${reciprocals.join(', ')},
@@ -99,9 +121,21 @@ export const logReciprocals: u32 = <u32>memory.data<u16>([
 /** First interval of those that are halved. */
 export const LOG_HALVED: u32 = ${range(64).findIndex(upper)};
 
-${table('logOffsets', '-log2 of those reciprocals, signed, 112 fraction bits', reciprocals.map((c) => words(-div(ln((BigInt(c) * ONE) / 256n), LN2), 112n)))}
-${table('atanTerms', '1 / (2k + 3), 128 fraction bits', range(ATAN_TERMS).map((k) => words(ONE / BigInt(2 * k + 3), 128n)))}
-${table('atans', 'atan(k / 32), k = 0..32, 125 fraction bits', range(33).map((k) => words(atan((BigInt(k) * ONE) / 32n), 125n)))}
+${table(
+  'logOffsets',
+  '-log2 of those reciprocals, signed, 112 fraction bits',
+  reciprocals.map((c) => words(-div(ln((BigInt(c) * ONE) / 256n), LN2), 112n)),
+)}
+${table(
+  'atanTerms',
+  '1 / (2k + 3), 128 fraction bits',
+  range(ATAN_TERMS).map((k) => words(ONE / BigInt(2 * k + 3), 128n)),
+)}
+${table(
+  'atans',
+  'atan(k / 32), k = 0..32, 125 fraction bits',
+  range(33).map((k) => words(atan((BigInt(k) * ONE) / 32n), 125n)),
+)}
 ${table('angles', 'pi/2 and pi with 125 fraction bits; ln 2 with 128', [words(PI / 2n, 125n), words(PI, 125n), words(LN2, 128n)])}`;
 
 writeFileSync(new URL('../src/cpu/microcode/fpu/tables.ts', import.meta.url), text);
