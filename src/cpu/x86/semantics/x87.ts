@@ -312,6 +312,7 @@ function imageAddress(x: X86, access: Access): Expr<'i64'> {
 
 const fxsave: Semantics = (x) => {
   const at = imageAddress(x, 'write');
+  x.mem.hostForUpdate(at, 8);
   x.microOrFault('probe', at, i32(512), i32(1));
   const image = x.cpu.add(i32(L.CPU_IMAGE));
   const bytes = x.micro('i32', 'fxsaveImage', image, i32(x.insn.rexW ? 1 : 0));
@@ -321,6 +322,7 @@ const fxsave: Semantics = (x) => {
 const fxrstor: Semantics = (x) => {
   const at = imageAddress(x, 'read');
   const image = x.cpu.add(i32(L.CPU_IMAGE));
+  x.mem.load(at, 8);
   x.microOrFault('readGuest', at, image, i32(512));
   x.raiseIf(x.micro('i32', 'fxrstorImage', image, i32(x.insn.rexW ? 1 : 0)), L.EXC_GP);
 };
