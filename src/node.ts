@@ -10,11 +10,10 @@ import { nodeHostServices } from './host/node/services.ts';
 import type { MachineConfig } from './machine/config.ts';
 import { Machine as PortableMachine } from './machine/machine.ts';
 
-export { UserError, InternalError } from './base/errors.ts';
+export * from './index.ts';
+export { nodeHostServices } from './host/node/services.ts';
 export { guestAssets } from './host/node/assets/assets.ts';
 export type { AssetManifest, AssetOptions, GuestArchitecture, GuestAssets } from './host/node/assets/assets.ts';
-export type { DeviceConfig, MachineConfig, MachineExit } from './machine/config.ts';
-export type { MachineStatistics } from './machine/machine.ts';
 
 /** A virtual PC in this process. */
 export type Machine = PortableMachine;
