@@ -38,6 +38,13 @@ const MSR_GS_BASE: u32 = 0xc0000101;
 const MSR_KERNEL_GS_BASE: u32 = 0xc0000102;
 const MSR_TSC_AUX: u32 = 0xc0000103;
 
+// AMD's (BIOS and Kernel Developer's Guide), which kernels touch without asking.
+const MSR_K7_EVNTSEL0: u32 = 0xc0010000; // four event selects, then four counters, that count nothing
+const MSR_K7_PERFCTR3: u32 = 0xc0010007;
+const MSR_SYSCFG: u32 = 0xc0010010;
+const MSR_HWCR: u32 = 0xc0010015;
+const MSR_NB_CFG: u32 = 0xc001001f;
+
 const MTRRCAP: u64 = 0x508; // 8 variable ranges, fixed ranges, write combining
 const FEATURE_CONTROL_LOCKED: u64 = 1;
 
@@ -72,6 +79,12 @@ function plainAddress(cpu: u32, msr: u32): u32 {
   return mtrrAddress(cpu, msr);
 }
 
+/** Registers that read as 0 and take any write: nothing here depends on them. */
+function ignored(msr: u32): bool {
+  return msr == MSR_BIOS_SIGN_ID || msr == MSR_MCG_STATUS || msr == MSR_DEBUGCTL || msr == MSR_SYSCFG || msr == MSR_HWCR || msr == MSR_NB_CFG ||
+    (msr >= MSR_K7_EVNTSEL0 && msr <= MSR_K7_PERFCTR3);
+}
+
 /** The guest's time-stamp counter. */
 export function readTsc(cpu: u32): u64 {
   hostTsc(cpu);
@@ -87,7 +100,7 @@ export function readMsr(cpu: u32, msr: u32): i32 {
   else if (msr == MSR_TSC) value = readTsc(cpu);
   else if (msr == MSR_MTRRCAP) value = MTRRCAP;
   else if (msr == MSR_FEATURE_CONTROL) value = FEATURE_CONTROL_LOCKED;
-  else if (msr != MSR_PLATFORM_ID && msr != MSR_BIOS_SIGN_ID && msr != MSR_MCG_CAP && msr != MSR_MCG_STATUS && msr != MSR_DEBUGCTL) {
+  else if (msr != MSR_PLATFORM_ID && msr != MSR_MCG_CAP && !ignored(msr)) {
     if (hostMsr(cpu, msr, 0)) return raiseGp(cpu, 0);
     return 0;
   }
@@ -140,8 +153,8 @@ export function writeMsr(cpu: u32, msr: u32, value: u64): i32 {
     store<u64>(cpu, value - load<u64>(cpu, CPU_SCRATCH), CPU_TSC_OFFSET);
     return 0;
   }
-  // Microcode updates are accepted and change nothing; machine checks never happen, so their status stays 0.
-  if (msr == MSR_BIOS_SIGN_ID || msr == MSR_MCG_STATUS || msr == MSR_DEBUGCTL) return 0;
+  // Microcode updates change nothing; machine checks never happen, so their status stays 0.
+  if (ignored(msr)) return 0;
   if (msr == MSR_MTRRCAP || msr == MSR_FEATURE_CONTROL || msr == MSR_PLATFORM_ID || msr == MSR_MCG_CAP) return raiseGp(cpu, 0);
   store<u64>(cpu, value, CPU_SCRATCH);
   if (hostMsr(cpu, msr, 1)) return raiseGp(cpu, 0);
