@@ -22,29 +22,6 @@ const FLAG_TSC_STABLE = 0x01;
 const TIME_INFO_SIZE = 32;
 const WALL_CLOCK_SIZE = 12;
 
-const FEATURE_CLOCKSOURCE = 1 << 0;
-const FEATURE_NOP_IO_DELAY = 1 << 1;
-const FEATURE_CLOCKSOURCE2 = 1 << 3;
-const FEATURE_CLOCKSOURCE_STABLE = 1 << 24;
-
-export interface CpuidLeaf {
-  readonly eax: number;
-  readonly ebx: number;
-  readonly ecx: number;
-  readonly edx: number;
-}
-
-/** The hypervisor's CPUID leaves, from 0x40000000: signature and features. Leaf 1 must also have ECX bit 31 set. */
-export const HYPERVISOR_CPUID: Readonly<Record<number, CpuidLeaf>> = {
-  0x40000000: { eax: 0x40000001, ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x0000004d }, // "KVMKVMKVM"
-  0x40000001: {
-    eax: FEATURE_CLOCKSOURCE | FEATURE_NOP_IO_DELAY | FEATURE_CLOCKSOURCE2 | FEATURE_CLOCKSOURCE_STABLE,
-    ebx: 0,
-    ecx: 0,
-    edx: 0,
-  },
-};
-
 export interface ParavirtClockOptions {
   readonly clock: Clock;
   readonly memory: DmaMemory;

@@ -10,7 +10,7 @@ function makeFwCfg(): {
   fwCfg: FwCfg;
   ports: PortSpace;
   host: Uint8Array;
-  bytes(key: number, count: number): number[];
+  bytes: (key: number, count: number) => number[];
 } {
   const tracer = new Tracer();
   const log = new Log();

@@ -11,7 +11,7 @@ function makeController(): {
   irq1: () => boolean;
   a20: boolean[];
   resets: () => number;
-  drain(): number[];
+  drain: () => number[];
 } {
   const tracer = new Tracer();
   const ports = new PortSpace({ tracer, log: new Log() });

@@ -15,8 +15,8 @@ interface Rig {
   bus: PciBus;
   pirqs: boolean[];
   msis: number[][];
-  config(slot: number, func: number, offset: number): number;
-  setConfig(slot: number, func: number, offset: number, value: number): void;
+  config: (slot: number, func: number, offset: number) => number;
+  setConfig: (slot: number, func: number, offset: number, value: number) => void;
 }
 
 function makeRig(): Rig {

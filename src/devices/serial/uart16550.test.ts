@@ -9,8 +9,8 @@ function makeUart(limit?: number): {
   backend: MemoryChardev;
   clock: MockClock;
   irq: () => boolean;
-  get(o: number): number;
-  put(o: number, v: number): void;
+  get: (o: number) => number;
+  put: (o: number, v: number) => void;
 } {
   const clock = new MockClock();
   const backend = new MemoryChardev(limit);

@@ -4,7 +4,7 @@ import { Tracer } from '../../trace/trace.ts';
 import { I8254, PIT_HZ } from './i8254.ts';
 import { Port61 } from './port61.ts';
 
-function makePit(): { pit: I8254; clock: MockClock; rises: number[]; ticks(count: number): void } {
+function makePit(): { pit: I8254; clock: MockClock; rises: number[]; ticks: (count: number) => void } {
   const clock = new MockClock();
   const rises: number[] = [];
   const pit = new I8254({ clock, tracer: new Tracer() }, { set: (level) => void (level && rises.push(clock.now())) });

@@ -9,8 +9,8 @@ function makeRtc(): {
   rtc: Mc146818;
   clock: MockClock;
   irq: { level: boolean; rises: number };
-  get(i: number): number;
-  put(i: number, v: number): void;
+  get: (i: number) => number;
+  put: (i: number, v: number) => void;
 } {
   const clock = new MockClock();
   const irq = { level: false, rises: 0 };

@@ -166,7 +166,7 @@ function fadtBody({ pmBase }: AcpiOptions, facs: number, dsdt: number): Uint8Arr
     .u8(0)
     .u32(FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_RTC_S4 | FADT_RESET_REG | FADT_USE_PLATFORM_CLOCK);
   genericAddress(fadt, RESET_PORT, 8).u8(RESET_VALUE).zeros(3);
-  fadt.u64(facs).u64(dsdt);
+  fadt.u64(0).u64(dsdt); // the FACS is given by its 32-bit field: only one of the two may be set
   genericAddress(fadt, pmBase + PM1_STATUS, 32);
   genericAddress(fadt, 0, 0);
   genericAddress(fadt, pmBase + PM1_CONTROL, 16);
