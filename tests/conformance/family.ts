@@ -1,6 +1,6 @@
 /** What every family's test is: its forms on the host CPU against each tier, and the recorded vectors on each tier. */
 import { describe, expect, it } from 'vitest';
-import { formsOf, type Result, runForms, summary } from '../support/oracle/conformance.ts';
+import { amountFor, formsOf, type Result, runForms, summary } from '../support/oracle/conformance.ts';
 import type { Family } from '../support/oracle/forms.ts';
 import { hasNativeOracle, nativeOracle } from '../support/oracle/native.ts';
 import { replay } from '../support/oracle/replay.ts';
@@ -24,7 +24,7 @@ export function conformance(family: Family): void {
       'do what the host CPU does',
       () => {
         const host = nativeOracle();
-        if (host !== undefined) check(runForms(formsOf(family), host, engineOracle(tier)));
+        if (host !== undefined) check(runForms(formsOf(family), host, engineOracle(tier), amountFor(tier)));
       },
       600_000,
     );

@@ -40,10 +40,10 @@ export interface Form {
   readonly templates: Template[];
 }
 
-/** What the host cannot show at CPL 3 as the engine does: its own descriptor tables, time, identity, kernel entries, random numbers. */
+/** What the host cannot show at CPL 3 as the engine does: its own descriptor tables, time, identity, kernel and interrupt entries, random numbers. */
 const EXCLUDED: ReadonlySet<string> = new Set(
   [
-    'SYSCALL SYSRET SYSENTER SYSEXIT INT INT1 CALL_far JMP_far RET_far IRET CPUID RDTSC RDTSCP RDPMC RDRAND RDSEED RDPID',
+    'SYSCALL SYSRET SYSENTER SYSEXIT INT INT1 INT3 CALL_far JMP_far RET_far IRET CPUID RDTSC RDTSCP RDPMC RDRAND RDSEED RDPID',
     'SGDT SIDT SLDT STR SMSW LAR LSL VERR VERW MOV_from_SEG MOV_to_SEG PUSH_SEG POP_SEG LFS LGS LSS',
     'RDFSBASE RDGSBASE WRFSBASE WRGSBASE RDPKRU WRPKRU XGETBV XSETBV XSAVE XRSTOR XSAVEOPT XSAVEC XSAVES XRSTORS MONITOR MWAIT',
     'VMCALL VMLAUNCH VMRESUME VMXOFF VMFUNC VMRUN VMMCALL VMLOAD VMSAVE STGI CLGI SKINIT INVLPGA RSM',
@@ -55,7 +55,7 @@ const SHIFTS = /^(ROL|ROR|RCL|RCR|SHL|SHR|SAR|SHLD|SHRD)$/;
 const BITS =
   /^(BT[SRC]?|BS[FR]|[LT]ZCNT|POPCNT|CRC32|BSWAP|ADCX|ADOX|ANDN|BLS.*|BZHI|PEXT|PDEP|MULX|BEXTR|SHLX|SARX|SHRX|RORX)$/;
 const STACK = /^(PUSH|POP|PUSHF|POPF|ENTER|LEAVE)$/;
-const CONTROL = /^(Jcc|JMP.*|CALL.*|RET.*|LOOP.*|JCXZ|INT3|UD.*)$/;
+const CONTROL = /^(Jcc|JMP.*|CALL.*|RET.*|LOOP.*|JCXZ|UD.*)$/;
 const CRYPTO = /^(AES|SHA|PCLMUL)/;
 const X87_STATE = /^(FXSAVE|FXRSTOR|FWAIT|WAIT)$/;
 const SSE_STATE = /^(LDMXCSR|STMXCSR|LFENCE|MFENCE|SFENCE|MOVNTI|CVT.*)$/;
@@ -170,6 +170,8 @@ class Catalogue {
     if (EXCLUDED.has(insn.row.name)) return;
     // A branch with an operand size prefix is where AMD (16 bits) and Intel (no effect) differ.
     if (template.prefixes.includes(0x66) && CONTROL.test(insn.row.name)) return;
+    // PREFETCH with a register: a NOP for Intel, undefined for AMD.
+    if (template.opcode[0] === 0x0f && template.opcode[1] === 0x0d && template.modrm >= 0xc0) return;
     const key = formKey(insn);
     let form = this.forms.get(key);
     if (form === undefined) {

@@ -110,22 +110,24 @@ export function randomProgram(random: Random, length: number): Program {
   let id = 0;
   const plain = (): void => void items.push({ id: id++, bytes: randomInstruction(random) });
   const subroutines = random.below(3);
-  const calls: number[] = [];
+  /** First and last id of each loop: a branch from outside enters at its first. */
+  const loops: [number, number][] = [];
   while (items.length < length) {
     const choice = random.below(12);
     if (choice === 0) {
       // A loop: MOV r14d, n; body; DEC r14d; JNZ body.
+      const first = id;
       items.push({ id: id++, bytes: [0x41, 0xbe, 1 + random.below(20), 0, 0, 0] });
       const body = id;
       for (let n = 1 + random.below(5); n > 0; n--) plain();
       items.push({ id: id++, bytes: [0x41, 0xff, 0xce] });
+      loops.push([first, id]);
       items.push({ id: id++, bytes: [0x0f, 0x85], target: body });
     } else if (choice < 3) {
       const condition = random.below(17);
       const target = id + 1 + random.below(5);
       items.push({ id: id++, bytes: condition === 16 ? [0xe9] : [0x0f, 0x80 | condition], target });
     } else if (choice === 3 && subroutines > 0) {
-      calls.push(items.length);
       items.push({ id: id++, bytes: [0xe8], target: -1 - random.below(subroutines) });
     } else {
       plain();
@@ -150,7 +152,9 @@ export function randomProgram(random: Random, length: number): Program {
     items: items.map((item) => {
       if (item.target === undefined) return item;
       if (item.target < 0) return { ...item, target: entries[-1 - item.target] ?? end };
-      return { ...item, target: Math.min(item.target, end) };
+      const { target } = item;
+      const entered = loops.find(([first, last]) => item.id < first && target > first && target <= last);
+      return { ...item, target: Math.min(entered?.[0] ?? target, end) };
     }),
   };
 }

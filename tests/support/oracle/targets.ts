@@ -2,9 +2,10 @@
 import { DATA_BASE, DATA_SIZE, DATA_WRITABLE } from './machine-state.ts';
 import type { Random } from './random.ts';
 
+/** Well inside the hole, so that bit offsets and inexact solutions do not leave it. */
 const NON_CANONICAL: readonly bigint[] = [
-  0x0000800000000000n,
-  0xffff7fffffffffffn,
+  0x0000800000010000n,
+  0xffff7fffffff0000n,
   0x1234567800000000n,
   0x8000000000000000n,
 ];

@@ -68,6 +68,7 @@ export function undefinedDestination(insn: Insn, state: MachineState): boolean {
 }
 
 const C0 = 0x0100;
+const C1 = 0x0200;
 const C2 = 0x0400;
 const C3 = 0x4000;
 
@@ -79,6 +80,8 @@ const DEFINES_C2 = /^(FSIN|FCOS|FSINCOS|FPTAN)$/;
 export function undefinedStatus(insn: Insn): number {
   const { name } = insn.row;
   if (DEFINES_CONDITION.test(name)) return 0;
+  // C1 of FCMOVcc is defined for a stack fault only.
+  if (name.startsWith('FCMOV')) return C0 | C1 | C2 | C3;
   return DEFINES_C2.test(name) ? C0 | C3 : C0 | C2 | C3;
 }
 
@@ -96,6 +99,24 @@ export function undefinedBytes(insn: Insn): readonly (readonly [number, number])
     ];
   if (name === 'FNSTENV' || name === 'FNSAVE') return bytes === 14 || bytes === 94 ? [[6, 14]] : [[2, 4], [6, 8], [10, 28]]; // prettier-ignore
   return [];
+}
+
+/** Several accesses: which of their pages faults first, and what was stored by then, is not defined. */
+export function faultsAnywhere(insn: Insn): boolean {
+  return /^(FN?STENV|FLDENV|FN?SAVE|FRSTOR|FXSAVE|FXRSTOR|ENTER|CMPS)$/.test(insn.row.name);
+}
+
+/**
+ * Conversions between MMX and SSE registers: whether a memory source (CVTPI2PS) or an instruction that faults turns the x87
+ * stack into MMX registers differs between processors.
+ */
+export function undefinedTransition(insn: Insn, faulted: boolean): boolean {
+  return /^CVT.*PI/.test(insn.row.name) && (faulted || insn.operands[1].kind === OperandKind.mem);
+}
+
+/** FCOMI and its like with an unmasked invalid operand: Intel leaves the flags alone, AMD sets them. */
+export function mayKeepFlags(insn: Insn): boolean {
+  return /^FU?COMIP?$/.test(insn.row.name);
 }
 
 /** Instructions whose results the architecture only bounds: relative error in units of 2^-exponent. */
