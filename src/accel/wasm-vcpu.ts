@@ -175,6 +175,8 @@ export class WasmVcpu implements Vcpu {
             break;
           case L.EXIT_HLT:
           case L.EXIT_MWAIT:
+            // The instruction that ends an interrupt shadow has been executed: it is the one that halts.
+            this.set(L.CPU_INT_SHADOW, 0);
             this.halted = true;
             break;
           case L.EXIT_SHUTDOWN:
