@@ -94,18 +94,13 @@ function roundSlow(negative: u32, e: i32, sig: u64, low: u64, fcw: u32): void {
 /** Rounds by FCW's precision and rounding control. The common case (nearest, 64 bits, normal) stays here. */
 @inline export function round(negative: u32, e: i32, sig: u64, low: u64, fcw: u32): void {
   if ((fcw & 0xf00) == 0x300 && <u32>(e - 1) < 0x7ffd) {
-    if (low != 0) {
-      if (low > INTEGER_BIT || (low == INTEGER_BIT && (sig & 1) != 0)) {
-        raiseFlags(PE | C1);
-        sig += 1;
-        if (sig == 0) {
-          sig = INTEGER_BIT;
-          e += 1;
-        }
-      } else raiseFlags(PE);
-    }
-    outSig = sig;
-    outSe = <u32>e | (negative << 15);
+    // Without branches: which way it goes cannot be predicted.
+    const up: u32 = u32(low > INTEGER_BIT) | (u32(low == INTEGER_BIT) & <u32>sig);
+    const rounded: u64 = sig + u64(up & 1);
+    raiseFlags((u32(low != 0) << 5) | ((up & 1) << 9));
+    const carry: u32 = u32(rounded < sig);
+    outSig = rounded | (u64(carry) << 63);
+    outSe = (<u32>e + carry) | (negative << 15);
   } else roundSlow(negative, e, sig, low, fcw);
 }
 

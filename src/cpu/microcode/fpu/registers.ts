@@ -40,7 +40,7 @@ export const INDEFINITE_SE: u32 = 0xffff;
   store<u8>(cpu, <u8>(<u32>load<u8>(cpu, CPU_FTAG) & ~(<u32>1 << top)), CPU_FTAG);
   store<u32>(cpu, (top + 1) & 7, CPU_FTOP);
 }
-export function pops(cpu: u32, count: u32): void {
+@inline export function pops(cpu: u32, count: u32): void {
   if (count == 0) return;
   pop(cpu);
   if (count > 1) pop(cpu);
@@ -100,9 +100,14 @@ export function push(cpu: u32, sig: u64, se: u32): void {
   put(slot(cpu, top), sig, se);
 }
 
-/** Stores a computed result into ST(dst) and pops, unless an operand exception is unmasked. */
-@inline export function finishTo(cpu: u32, dst: u32, sig: u64, se: u32, popCount: u32): void {
+/** Stores a computed result into the register at `at` (of slot()) and pops, unless an operand exception is unmasked. */
+@inline export function finishAt(cpu: u32, at: u32, sig: u64, se: u32, popCount: u32): void {
   if ((commit(cpu) & OPERAND_EXCEPTIONS) != 0) return;
-  put(stAt(cpu, dst), sig, se);
+  put(at, sig, se);
   pops(cpu, popCount);
+}
+
+/** The same by number. */
+@inline export function finishTo(cpu: u32, dst: u32, sig: u64, se: u32, popCount: u32): void {
+  finishAt(cpu, stAt(cpu, dst), sig, se, popCount);
 }
