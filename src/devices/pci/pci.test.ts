@@ -4,6 +4,7 @@ import { AddressSpace } from '../../memory/address-space.ts';
 import { PortSpace } from '../../memory/port-space.ts';
 import { MemoryRegion } from '../../memory/region.ts';
 import { Tracer } from '../../trace/trace.ts';
+import { Msix } from './msix.ts';
 import { PciConfigMechanism } from './config-mechanism.ts';
 import { PciBus, pirqOf } from './pci-bus.ts';
 import { PciDevice } from './pci-device.ts';
@@ -161,5 +162,35 @@ describe('PCI interrupts', () => {
     expect([irqs[10], irqs[11]]).toEqual([true, false]);
     bridge.pci.writeConfig(0x62, 1, 0x80);
     expect(irqs[10]).toBe(false);
+  });
+});
+
+describe('MSI-X', () => {
+  it('sends messages, keeps masked ones pending and sends them when unmasked', () => {
+    const rig = makeRig();
+    const device = makeDevice();
+    const msix = new Msix(device, 4, 4);
+    rig.bus.add(device, 3);
+    const capability = rig.config(3, 0, 0x34) & 0xff;
+    expect(rig.config(3, 0, capability)).toBe(0x00030011);
+    rig.setConfig(3, 0, 0x20, 0xe2000000);
+    rig.setConfig(3, 0, 0x04, 0x0006);
+    rig.setConfig(3, 0, capability, 0x80000000);
+    const table = 0xe2000010; // vector 1
+    [0xfee01000, 0, 0x4041].forEach((word, i) => rig.space.write(table + i * 4, 4, word));
+    msix.notify(1);
+    expect(rig.msis).toEqual([]);
+    expect(rig.space.read(0xe2000800, 4)).toBe(2);
+    rig.space.write(table + 12, 4, 0);
+    expect(rig.msis).toEqual([[0xfee01000, 0, 0x4041]]);
+    expect(rig.space.read(0xe2000800, 4)).toBe(0);
+    msix.notify(1);
+    msix.notify(9);
+    expect(rig.msis.length).toBe(2);
+    rig.setConfig(3, 0, capability, 0xc0000000);
+    msix.notify(1);
+    rig.setConfig(3, 0, capability, 0x80000000);
+    msix.configChanged();
+    expect(rig.msis.length).toBe(3);
   });
 });
