@@ -85,7 +85,8 @@ class RegionEmitter implements Edges {
   }
 
   has(target: number): boolean {
-    return this.structure.position.has(target);
+    // A jump of a single-stepped block to itself is no edge of the region.
+    return this.structure.position.has(target) && this.block(this.current).successors.includes(target);
   }
 
   isBack(target: number): boolean {

@@ -11,6 +11,12 @@ const movsx: Semantics = (x) => {
   x.write(0, x.read(1).toInt(intType(x.width(0))).signExtend(narrow));
 };
 
+/** With a 16-bit operand size AMD's processors, as this one calls itself, still read 32 bits; Intel's read 16. */
+const movsxd: Semantics = (x) => {
+  const bits = x.width(0);
+  x.write(0, x.read(1, 32).toInt(intType(bits)).signExtend(32));
+};
+
 const lea: Semantics = (x) => x.write(0, x.effectiveAddress().toInt(intType(x.width(0))), x.width(0));
 
 /** With memory always locked, LOCK prefix or not. */
@@ -108,6 +114,6 @@ const xlat: Semantics = (x) => {
 };
 
 export const move: SemanticsTable = {
-  MOV: mov, MOVZX: movzx, MOVSX: movsx, MOVSXD: movsx, MOVNTI: mov, LEA: lea, XCHG: xchg, PUSH: push, POP: pop, LEAVE: leave, CMOVcc: cmov,
+  MOV: mov, MOVZX: movzx, MOVSX: movsx, MOVSXD: movsxd, MOVNTI: mov, LEA: lea, XCHG: xchg, PUSH: push, POP: pop, LEAVE: leave, CMOVcc: cmov,
   SETcc: setcc, BSWAP: bswap, MOVBE: movbe, CBW: cbw, CWD: cwd, NOP: nop, PAUSE: nop, XLAT: xlat,
 }; // prettier-ignore
