@@ -122,6 +122,10 @@ export function createTestbench(options: TestbenchOptions): Testbench {
         const from = i32[at(L.CPU_LINK_FROM)] ?? 0;
         if (from !== 0) i32[(from + L.REC_IMM) >> 2] = record;
         runRecord(vcpu.cpu, record);
+        if (i32[at(L.CPU_EXIT)] === L.EXIT_TRANSLATE) {
+          i32[at(L.CPU_EXIT)] = L.EXIT_NONE;
+          engine.cache.translate(i32[at(L.CPU_EXIT_INFO)] ?? 0);
+        }
       }
     },
   };
