@@ -80,6 +80,8 @@ export class CodeCache {
   private readonly u16: Uint16Array;
   private readonly i32: Int32Array;
   private readonly pages = new Map<number, CodePage>();
+  /** Every known block by its entry record. */
+  private readonly entries = new Map<number, BlockEntry>();
   private readonly insns: [Insn, Insn] = [createInsn(), createInsn()];
   private readonly crossing = new Uint8Array(32);
   private top: number;
@@ -180,7 +182,9 @@ export class CodeCache {
     this.handlers.flush();
     if (page !== undefined) {
       this.mark(page, phys & (PAGE - 1), Math.min(Math.max(offset, (phys & (PAGE - 1)) + 1), PAGE));
-      page.entries.push({ record, phys, mode, hostPage });
+      const entry: BlockEntry = { record, phys, mode, hostPage };
+      page.entries.push(entry);
+      this.entries.set(record, entry);
       this.insert(phys, mode, record);
       this.top = at;
       this.counts.blocks++;
@@ -195,19 +199,15 @@ export class CodeCache {
    * or, when it cannot be translated, straight to the records behind.
    */
   translate(record: number): void {
-    const skip = this.handlers.pseudo(Pseudo.skip);
-    for (const page of this.pages.values()) {
-      const entry = page.entries.find((e) => e.record === record);
-      if (entry === undefined) continue;
-      const offset = entry.phys & (PAGE - 1);
-      const translation = this.translator?.translate(this.bytes, entry.hostPage, offset, entry.mode, false);
-      this.i32[record >> 2] = translation?.slot ?? skip;
-      if (translation === undefined) return;
-      entry.slot = translation.slot;
-      for (const [from, to] of translation.ranges) this.mark(page, from, to);
-      return;
-    }
-    this.i32[record >> 2] = skip;
+    const entry = this.entries.get(record);
+    const page = entry === undefined ? undefined : this.pages.get(entry.phys >>> 12);
+    if (entry === undefined || page === undefined) return;
+    const offset = entry.phys & (PAGE - 1);
+    const translation = this.translator?.translate(this.bytes, entry.hostPage, offset, entry.mode, false);
+    this.i32[record >> 2] = translation?.slot ?? this.handlers.pseudo(Pseudo.skip);
+    if (translation === undefined) return;
+    entry.slot = translation.slot;
+    for (const [from, to] of translation.ranges) this.mark(page, from, to);
   }
 
   /** Puts a translation of the one instruction of the single block (`decodeBlock` with `single`) in its place, if it has one. */
@@ -256,16 +256,18 @@ export class CodeCache {
 
   /** Makes one block unknown: its next use decodes anew. */
   dropBlock(record: number): void {
-    this.i32[record >> 2] = this.handlers.pseudo(Pseudo.stale);
-    for (const page of this.pages.values()) {
-      const i = page.entries.findIndex((e) => e.record === record);
-      const entry = page.entries[i];
-      if (entry === undefined) continue;
-      if (entry.slot !== undefined) this.translator?.release(entry.slot);
-      this.remove(entry.phys, entry.mode);
-      page.entries.splice(i, 1);
-      return;
-    }
+    const entry = this.entries.get(record);
+    if (entry === undefined) return;
+    this.forget(entry);
+    const page = this.pages.get(entry.phys >>> 12);
+    page?.entries.splice(page.entries.indexOf(entry), 1);
+  }
+
+  private forget(entry: BlockEntry): void {
+    this.i32[entry.record >> 2] = this.handlers.pseudo(Pseudo.stale);
+    this.remove(entry.phys, entry.mode);
+    this.entries.delete(entry.record);
+    if (entry.slot !== undefined) this.translator?.release(entry.slot);
   }
 
   dropAll(): void {
@@ -282,12 +284,7 @@ export class CodeCache {
     if (page === undefined) return;
     this.pages.delete(ppn);
     if (ppn < this.layout.codePageCount) this.bytes[this.layout.codePageMap + ppn] = 0;
-    const stale = this.handlers.pseudo(Pseudo.stale);
-    for (const { record, phys, mode, slot } of page.entries) {
-      this.i32[record >> 2] = stale;
-      this.remove(phys, mode);
-      if (slot !== undefined) this.translator?.release(slot);
-    }
+    for (const entry of page.entries) this.forget(entry);
     for (const cpu of this.layout.cpus) this.i32[(cpu + L.CPU_LINK_FROM) >> 2] = 0;
     this.counts.invalidations++;
     for (const crosser of page.crossers) this.dropPage(crosser);

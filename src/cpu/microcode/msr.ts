@@ -44,6 +44,7 @@ const MSR_K7_PERFCTR3: u32 = 0xc0010007;
 const MSR_SYSCFG: u32 = 0xc0010010;
 const MSR_HWCR: u32 = 0xc0010015;
 const MSR_NB_CFG: u32 = 0xc001001f;
+const MSR_INT_PENDING: u32 = 0xc0010055;
 
 const MTRRCAP: u64 = 0x508; // 8 variable ranges, fixed ranges, write combining
 const FEATURE_CONTROL_LOCKED: u64 = 1;
@@ -81,7 +82,7 @@ function plainAddress(cpu: u32, msr: u32): u32 {
 
 /** Registers that read as 0 and take any write: nothing here depends on them. */
 function ignored(msr: u32): bool {
-  return msr == MSR_BIOS_SIGN_ID || msr == MSR_MCG_STATUS || msr == MSR_DEBUGCTL || msr == MSR_SYSCFG || msr == MSR_HWCR || msr == MSR_NB_CFG ||
+  return msr == MSR_BIOS_SIGN_ID || msr == MSR_MCG_STATUS || msr == MSR_DEBUGCTL || msr == MSR_SYSCFG || msr == MSR_HWCR || msr == MSR_NB_CFG || msr == MSR_INT_PENDING ||
     (msr >= MSR_K7_EVNTSEL0 && msr <= MSR_K7_PERFCTR3);
 }
 
