@@ -161,6 +161,11 @@ export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images,
 export const CPU_IMAGE = 0x14000; // 4096 bytes: frame, TSS or XSAVE image that microcode builds or reads
 export const CPU_TLB_LOG = 0x12000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 6 KiB
 
+export const CPU_TLB_VICTIMS = 0x13800; // TLB_VICTIMS entries pushed out of their places lately, each with the address of its place behind it
+export const TLB_VICTIMS = 8;
+export const TLB_VICTIM_SIZE = 40;
+export const CPU_TLB_VICTIM_NEXT = 0x13ff0; // u32: the one to be overwritten next
+
 export const CPU_TLB = 0x20000; // TLB_SETS x TLB_ENTRIES x TLB_ENTRY_SIZE
 export const TLB_ENTRIES = 1024; // a set
 export const TLB_ENTRY_SIZE = 32;

@@ -7,10 +7,10 @@
  */
 import {
   ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_EXEC_PAGES, CPU_GENERATION, CPU_GENERATION_USER, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_LOCAL_CODE, CPU_MODE, CPU_TLB,
-  CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, EXC_GP, EXC_SS, JUMP_CACHE_ENTRIES, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_SIZE_MASK,
+  CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, CPU_TLB_VICTIMS, CPU_TLB_VICTIM_NEXT, EXC_GP, EXC_SS, JUMP_CACHE_ENTRIES, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_SIZE_MASK,
   SLOT_FLAGS, SLOT_LOG_DIRTY, SLOT_READONLY, STAT_TLB_FILL, STAT_TLB_FLUSH, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE,
   TLB_EXEC_TAG, TLB_PPN, TLB_PPN_GLOBAL, TLB_PPN_LARGE, TLB_PPN_LOGGED, TLB_READ_TAG, TLB_SETS, TLB_SET_SIZE, TLB_TAG_CODE,
-  TLB_TAG_INVALID, TLB_TAG_MMIO, TLB_WRITE_TAG,
+  TLB_TAG_INVALID, TLB_TAG_MMIO, TLB_VICTIMS, TLB_VICTIM_SIZE, TLB_WRITE_TAG,
 } from "../layout";
 import {
   RIGHT_EXEC, RIGHT_GIANT, RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_READ, RIGHT_WRITE, walk, walkFrame, walkRights,
@@ -19,6 +19,8 @@ import { codePage, findSlot, markDirty, pageDirty, slotHost } from "./physical";
 import { canonical, count, longMode, raise } from "./state";
 
 const PAGE: u64 = ~(<u64>0xfff);
+/** Low bits of a tag that do not make it invalid. */
+const TAG_MARKS: u64 = TLB_TAG_MMIO | TLB_TAG_CODE;
 export const PPN_MASK: u32 = 0x0fffffff;
 
 /** The set that an access goes through. */
@@ -40,6 +42,7 @@ export function tlbFill(cpu: u32, va: u64, access: u32): i32 {
   const rights = walkRights, frame = walkFrame, ppn = frame >> 12, page = va & PAGE;
   const slot = findSlot(ppn);
   const entry = tlbEntry(cpu, va, access);
+  evict(cpu, entry, page);
   let readTag = page, writeTag = page, execTag = page;
   if (!slot) {
     readTag |= TLB_TAG_MMIO;
@@ -84,9 +87,42 @@ export function tlbFill(cpu: u32, va: u64, access: u32): i32 {
 export function translate(cpu: u32, va: u64, access: u32): u32 {
   const entry = tlbEntry(cpu, va, access);
   const at: u32 = access & ACCESS_EXEC ? TLB_EXEC_TAG : access & ACCESS_WRITE ? TLB_WRITE_TAG : TLB_READ_TAG;
-  const tag = load<u64>(entry + at);
-  if ((tag & PAGE) == (va & PAGE) && !(tag & TLB_TAG_INVALID)) return entry;
+  if ((load<u64>(entry + at) & ~TAG_MARKS) == (va & PAGE) || recall(cpu, entry, va & PAGE, at)) return entry;
   return tlbFill(cpu, va, access) ? 0 : entry;
+}
+
+/** Exchanges `entry` with the victim that translates `page`, if one does and has the tag at `at`. */
+function recall(cpu: u32, entry: u32, page: u64, at: u32): bool {
+  for (let i: u32 = 0; i < <u32>TLB_VICTIMS; i++) {
+    const victim = cpu + CPU_TLB_VICTIMS + i * TLB_VICTIM_SIZE;
+    if ((load<u64>(victim + at) & ~TAG_MARKS) != page || load<u32>(victim, TLB_ENTRY_SIZE) != entry) continue;
+    const logged = load<u32>(entry, TLB_PPN) & TLB_PPN_LOGGED;
+    const low = v128.load(entry), high = v128.load(entry, 16);
+    v128.store(entry, v128.load(victim));
+    v128.store(entry, v128.load(victim, 16), 16);
+    v128.store(victim, low);
+    v128.store(victim, high, 16);
+    store<u32>(entry, (load<u32>(entry, TLB_PPN) & ~TLB_PPN_LOGGED) | logged, TLB_PPN);
+    return true;
+  }
+  return false;
+}
+
+/** Keeps what is about to be overwritten by the translation of another page. */
+function evict(cpu: u32, entry: u32, page: u64): void {
+  let tag = load<u64>(entry, TLB_READ_TAG);
+  if (tag & TLB_TAG_INVALID) tag = load<u64>(entry, TLB_EXEC_TAG);
+  if ((tag & TLB_TAG_INVALID) || (tag & PAGE) == page) return;
+  const next = load<u32>(cpu, CPU_TLB_VICTIM_NEXT);
+  const victim = cpu + CPU_TLB_VICTIMS + next * TLB_VICTIM_SIZE;
+  v128.store(victim, v128.load(entry));
+  v128.store(victim, v128.load(entry, 16), 16);
+  store<u32>(victim, entry, TLB_ENTRY_SIZE);
+  store<u32>(cpu, (next + 1) & (TLB_VICTIMS - 1), CPU_TLB_VICTIM_NEXT);
+}
+
+function dropVictims(cpu: u32): void {
+  for (let i: u32 = 0; i < <u32>TLB_VICTIMS; i++) drop(cpu + CPU_TLB_VICTIMS + i * TLB_VICTIM_SIZE);
 }
 
 @inline export function entryGpa(entry: u32, va: u64): u64 {
@@ -139,6 +175,7 @@ export function noteCodePage(cpu: u32, rip: u64, entry: u32): void {
 /** Drops all translations, or all but those of global pages. */
 export function flushTlb(cpu: u32, keepGlobal: i32): void {
   count(cpu, STAT_TLB_FLUSH);
+  dropVictims(cpu);
   const logged = load<u32>(cpu, CPU_TLB_LOG_COUNT);
   let kept: u32 = 0;
   for (let i: u32 = 0; i < logged; i++) {
@@ -192,6 +229,7 @@ function dropLarge(cpu: u32, va: u64, shift: u64): void {
 export function invlpg(cpu: u32, va: u64): void {
   if (!longMode(cpu)) va &= 0xffffffff;
   const page = va & PAGE;
+  dropVictims(cpu);
   for (let set: u32 = 0; set < <u32>TLB_SETS; set++) {
     const entry = cpu + CPU_TLB + set * TLB_SET_SIZE + ((<u32>(va >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE);
     if ((load<u64>(entry, TLB_READ_TAG) & PAGE) == page || (load<u64>(entry, TLB_WRITE_TAG) & PAGE) == page ||
@@ -209,6 +247,7 @@ export function invlpg(cpu: u32, va: u64): void {
 
 /** A page just got its first decoded code: stores to it take the slow path from now on. */
 export function tlbCodePage(cpu: u32, ppn: u32): void {
+  dropVictims(cpu);
   const logged = load<u32>(cpu, CPU_TLB_LOG_COUNT);
   for (let i: u32 = 0; i < logged; i++) {
     const entry = cpu + CPU_TLB + <u32>load<u16>(cpu + CPU_TLB_LOG + (i << 1)) * TLB_ENTRY_SIZE;
