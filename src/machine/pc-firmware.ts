@@ -4,7 +4,8 @@
  */
 import { alignDown, alignUp } from '../base/bits.ts';
 import { UserError } from '../base/errors.ts';
-import { buildAcpiTables } from '../devices/firmware/acpi/tables.ts';
+import { acpiFirmwareFiles } from '../devices/firmware/acpi/table-loader.ts';
+import { type AcpiOptions, buildAcpiTables } from '../devices/firmware/acpi/tables.ts';
 import { FW_CFG_CPU_COUNT, FW_CFG_MAX_CPUS, FW_CFG_RAM_SIZE } from '../devices/firmware/fw-cfg.ts';
 import { pirqOf } from '../devices/pci/pci-bus.ts';
 import {
@@ -143,17 +144,26 @@ function assignPciResources(pc: FirmwareBoard): void {
   }
 }
 
-/** Puts the tables at the top of RAM and the root pointer where operating systems search; returns where they begin. */
-function placeAcpiTables(pc: FirmwareBoard): number {
-  const start = alignDown(pc.memoryBytes - ACPI_ROOM, 0x1000);
-  const { tables, rsdp } = buildAcpiTables(start, {
+/** Offers the tables to a BIOS, which places them itself. */
+export function offerAcpiTables(pc: FirmwareBoard): void {
+  for (const { name, bytes } of acpiFirmwareFiles(acpiOptions(pc))) pc.fwCfg.addFile(name, bytes);
+}
+
+function acpiOptions(pc: FirmwareBoard): AcpiOptions {
+  return {
     cpuCount: pc.interrupts.lapics.length,
     pciMemoryStart: PCI_MEMORY_START,
     pciMemoryEnd: PCI_MEMORY_END,
     serialPorts: COM_PORTS.filter((_, i) => pc.hasSerialPort(i)),
     mouse: false,
     pmBase: PM_BASE,
-  });
+  };
+}
+
+/** Puts the tables at the top of RAM and the root pointer where operating systems search; returns where they begin. */
+function placeAcpiTables(pc: FirmwareBoard): number {
+  const start = alignDown(pc.memoryBytes - ACPI_ROOM, 0x1000);
+  const { tables, rsdp } = buildAcpiTables(start, acpiOptions(pc));
   pc.space.writeBytes(start, tables);
   pc.space.writeBytes(RSDP_ADDRESS, rsdp);
   return start;
