@@ -22,7 +22,8 @@ function random(limit: number): number {
 
 /** A number with a random significand, exponent within `low`..`high`. */
 function operand(low: number, high: number, signed = true): Extended {
-  const sig = (1n << 63n) | (BigInt(random(0x80000000)) << 32n) | (BigInt(random(0x10000)) << 16n) | BigInt(random(0x10000));
+  const sig =
+    (1n << 63n) | (BigInt(random(0x80000000)) << 32n) | (BigInt(random(0x10000)) << 16n) | BigInt(random(0x10000));
   return { sig, se: (0x3fff + low + random(high - low + 1)) | (signed && random(2) ? 0x8000 : 0) };
 }
 
@@ -113,7 +114,9 @@ describe('x87 transcendental instructions round correctly to nearest', () => {
   it('FYL2XP1 around zero', () => {
     for (let n = 0; n < CASES; n++) {
       const [y, x] = [operand(-3, 3), operand(-25, -3)];
-      expect(run('fpuYl2xp1', [], y, x)).toEqual(toExtended(multiply(toFixed(y), divide(logarithm(ONE + toFixed(x)), LN2))));
+      expect(run('fpuYl2xp1', [], y, x)).toEqual(
+        toExtended(multiply(toFixed(y), divide(logarithm(ONE + toFixed(x)), LN2))),
+      );
     }
   });
 });

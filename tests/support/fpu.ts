@@ -30,7 +30,11 @@ export interface FpuMicrocode {
 export function compileMicrocode(entry: string): FpuMicrocode {
   const folder = mkdtempSync(join(tmpdir(), 'orrery-fpu-'));
   const out = join(folder, 'out.wasm');
-  execFileSync(process.execPath, [join(ROOT, 'node_modules/assemblyscript/bin/asc.js'), entry, '-o', out, ...FLAGS.split(' ')], { cwd: ROOT });
+  execFileSync(
+    process.execPath,
+    [join(ROOT, 'node_modules/assemblyscript/bin/asc.js'), entry, '-o', out, ...FLAGS.split(' ')],
+    { cwd: ROOT },
+  );
   const binary = readFileSync(out);
   rmSync(folder, { recursive: true });
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared: true });

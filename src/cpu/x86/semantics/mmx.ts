@@ -9,7 +9,17 @@ import { type Semantics, type SemanticsTable, RDI, type X86 } from './context.ts
 import { byteValue, checked, put, putScratch, scratch, source } from './sse/operands.ts';
 import { PACKED } from './sse/packed.ts';
 import { shiftBy } from './sse/shifts.ts';
-import { lane64, type Lanes, lowLane, signBits, splat, type Vector, vector, type VectorOp, withLane } from './sse/simd.ts';
+import {
+  lane64,
+  type Lanes,
+  lowLane,
+  signBits,
+  splat,
+  type Vector,
+  vector,
+  type VectorOp,
+  withLane,
+} from './sse/simd.ts';
 
 const CR0_EM = 4;
 const CR0_TS = 8;
@@ -133,8 +143,16 @@ const pshufw = mmxInstruction((x) => {
   const order = byteValue(x, 2).toI64();
   let result: Expr<'i64'> = i64(0);
   for (let i = 0; i < 4; i++) {
-    const from = order.shr_u(i64(2 * i)).and(i64(3)).shl(i64(4));
-    result = result.or(a.shr_u(from).and(i64(0xffff)).shl(i64(16 * i)));
+    const from = order
+      .shr_u(i64(2 * i))
+      .and(i64(3))
+      .shl(i64(4));
+    result = result.or(
+      a
+        .shr_u(from)
+        .and(i64(0xffff))
+        .shl(i64(16 * i)),
+    );
   }
   x.write(0, x.let(result));
 });
@@ -205,7 +223,11 @@ const LOW_HALF = [
   'PSIGNB', 'PSIGNW', 'PSIGND', 'PUNPCKLBW', 'PUNPCKLWD', 'PUNPCKLDQ',
 ]; // prettier-ignore
 const JOINED = ['PACKSSWB', 'PACKUSWB', 'PACKSSDW', 'PHADDW', 'PHADDD', 'PHADDSW', 'PHSUBW', 'PHSUBD', 'PHSUBSW'];
-const HIGH_HALF: Readonly<Record<string, string>> = { PUNPCKHBW: 'PUNPCKLBW', PUNPCKHWD: 'PUNPCKLWD', PUNPCKHDQ: 'PUNPCKLDQ' };
+const HIGH_HALF: Readonly<Record<string, string>> = {
+  PUNPCKHBW: 'PUNPCKLBW',
+  PUNPCKHWD: 'PUNPCKLWD',
+  PUNPCKHDQ: 'PUNPCKLDQ',
+};
 
 function xmmForm(name: string): Compute {
   const compute = PACKED[name];

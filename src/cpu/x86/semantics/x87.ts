@@ -4,7 +4,7 @@
  * SDM volume 1, chapter 8, and volume 2. FOP is not recorded, as on processors whose FOP compatibility mode is off.
  */
 import * as L from '../../layout.ts';
-import { type Expr, i32, i64, load } from '../../../wasm/expr.ts';
+import { type Expr, i32, i64, i64Halves, load } from '../../../wasm/expr.ts';
 import { OperandKind } from '../decode/insn.ts';
 import type { Access, Int, Semantics, SemanticsTable, X86 } from './context.ts';
 
@@ -55,6 +55,133 @@ function registers(name: string, ...args: number[]): Semantics {
 /** The same with the number of the stack register in operand `i` as first argument. */
 function register(name: string, i: number, ...args: number[]): Semantics {
   return (x) => registers(name, x.operand(i).reg, ...args)(x);
+}
+
+// ---- the register stack in generated code: moves that raise nothing need no microcode ----
+
+const FSW_C1 = 0x200;
+
+/** ST(i) with the facts of the stack read once. */
+interface Stack {
+  readonly top: Expr<'i32'>;
+  /** Bit p: physical register p holds something. */
+  readonly tags: Expr<'i32'>;
+  /** Number of the physical register of ST(i). */
+  physical(i: number): Expr<'i32'>;
+  /** 1 when ST(i) holds something. */
+  holds(i: number): Expr<'i32'>;
+  /** Address of ST(i), less CPU_FPR. */
+  slot(i: number): Expr<'i32'>;
+}
+
+function stack(x: X86): Stack {
+  const top = x.let(x.state32(L.CPU_FTOP));
+  const tags = x.let(x.state('i32', 8, L.CPU_FTAG));
+  const physical = (i: number): Expr<'i32'> => (i === 0 ? top : top.add(i32(i)).and(i32(7)));
+  return {
+    top,
+    tags,
+    physical,
+    holds: (i) => tags.shr_u(physical(i)).and(i32(1)),
+    slot: (i) => x.let(x.cpu.add(physical(i).shl(i32(4)))),
+  };
+}
+
+const loadRegister = (x: X86, slot: Expr<'i32'>): Expr<'v128'> => x.let(load('v128', 128, slot, L.CPU_FPR));
+
+function clearC1(x: X86): void {
+  x.setState(16, L.CPU_FSW, x.state('i32', 16, L.CPU_FSW).and(i32(~FSW_C1)));
+}
+
+/** Takes ST(7), which is empty, as the new top; gives its address, less CPU_FPR. */
+function pushed(x: X86, st: Stack): Expr<'i32'> {
+  const top = x.let(st.physical(7));
+  x.setState(32, L.CPU_FTOP, top);
+  x.setState(8, L.CPU_FTAG, st.tags.or(i32(1).shl(top)));
+  return x.let(x.cpu.add(top.shl(i32(4))));
+}
+
+const fxch: Semantics = (x) => {
+  const i = x.operand(1).reg;
+  requireFpu(x, true);
+  remember(x);
+  const st = stack(x);
+  x.f.if(
+    st.holds(0).and(st.holds(i)),
+    () => {
+      const [a, b] = [st.slot(0), st.slot(i)];
+      const [va, vb] = [loadRegister(x, a), loadRegister(x, b)];
+      x.f.store(128, a, vb, L.CPU_FPR);
+      x.f.store(128, b, va, L.CPU_FPR);
+      clearC1(x);
+    },
+    () => x.microVoid('fpuExchange', i32(i)),
+  );
+};
+
+/** FCHS, FABS: sign and exponent become (old & and) ^ xor. */
+function sign(and: number, xor: number): Semantics {
+  return (x) => {
+    requireFpu(x, true);
+    remember(x);
+    const st = stack(x);
+    x.f.if(
+      st.holds(0),
+      () => {
+        const at = st.slot(0);
+        x.f.store(
+          16,
+          at,
+          load('i32', 16, at, L.CPU_FPR + 8)
+            .and(i32(and))
+            .xor(i32(xor)),
+          L.CPU_FPR + 8,
+        );
+        clearC1(x);
+      },
+      () => x.microVoid('fpuSign', i32(and), i32(xor)),
+    );
+  };
+}
+
+/** FST ST(i), FSTP ST(i). */
+function storeRegister(popCount: 0 | 1): Semantics {
+  return (x) => {
+    const i = x.operand(0).reg;
+    requireFpu(x, true);
+    remember(x);
+    const st = stack(x);
+    x.f.if(
+      st.holds(0),
+      () => {
+        x.f.store(128, st.slot(i), loadRegister(x, st.slot(0)), L.CPU_FPR);
+        const tags = st.tags.or(i32(1).shl(st.physical(i)));
+        x.setState(8, L.CPU_FTAG, popCount === 0 ? tags : tags.and(i32(1).shl(st.top).not()));
+        if (popCount > 0) x.setState(32, L.CPU_FTOP, st.physical(1));
+        clearC1(x);
+      },
+      () => x.microVoid('fpuStoreSt', i32(i), i32(popCount)),
+    );
+  };
+}
+
+/** Pushes what `write` stores at the new top's address (CPU_FPR on top); else, when the stack is full, calls the microcode. */
+function pushOr(
+  x: X86,
+  possible: Expr<'i32'> | undefined,
+  write: (slot: Expr<'i32'>) => void,
+  otherwise: () => void,
+): void {
+  const st = stack(x);
+  const room = st.holds(7).eqz();
+  x.f.if(
+    possible === undefined ? room : room.and(possible),
+    () => {
+      write(pushed(x, st));
+      clearC1(x);
+    },
+    otherwise,
+  );
 }
 
 /** Sign-extended integer of the memory operand. */
@@ -156,12 +283,45 @@ function writeExtended(x: X86): void {
 const fld: Semantics = (x) => {
   requireFpu(x, true);
   if (x.operand(0).kind === OperandKind.st) {
+    const i = x.operand(0).reg;
     remember(x);
-    x.microVoid('fpuLoadSt', i32(x.operand(0).reg));
+    const st = stack(x);
+    x.f.if(
+      st.holds(i).and(st.holds(7).eqz()),
+      () => {
+        const value = loadRegister(x, st.slot(i));
+        x.f.store(128, pushed(x, st), value, L.CPU_FPR);
+        clearC1(x);
+      },
+      () => x.microVoid('fpuLoadSt', i32(i)),
+    );
   } else if (x.width(0) === 80) {
     const { low, high } = readExtended(x);
     remember(x);
-    x.microVoid('fpuLoadF80', low, high);
+    const write = (slot: Expr<'i32'>): void => {
+      x.f.store(64, slot, low, L.CPU_FPR);
+      x.f.store(16, slot, high, L.CPU_FPR + 8);
+    };
+    pushOr(x, undefined, write, () => x.microVoid('fpuLoadF80', low, high));
+  } else if (x.width(0) === 64) {
+    const bits = x.read(0).toI64();
+    remember(x);
+    const exponent = x.let(bits.shr_u(i64(52)).toI32().and(i32(0x7ff)));
+    const isNormal = exponent.sub(i32(1)).lt_u(i32(0x7fe));
+    const write = (slot: Expr<'i32'>): void => {
+      x.f.store(64, slot, bits.shl(i64(11)).or(i64Halves(0, 0x80000000)), L.CPU_FPR);
+      x.f.store(
+        16,
+        slot,
+        bits
+          .shr_u(i64(48))
+          .toI32()
+          .and(i32(0x8000))
+          .or(exponent.add(i32(0x3c00))),
+        L.CPU_FPR + 8,
+      );
+    };
+    pushOr(x, isNormal, write, () => x.microVoid('fpuLoadF64', bits));
   } else {
     const value = x.read(0);
     remember(x);
@@ -190,13 +350,15 @@ function storing(popCount: number, compute: (x: X86) => () => void): Semantics {
     const write = compute(x);
     // What is not written must be writable all the same.
     const bytes = x.width(0) / 8;
-    x.f.if(x.state32(L.CPU_FPU_STORE), write, () => x.microOrFault('probe', x.linear(bytes, 'write'), i32(bytes), i32(1)));
+    x.f.if(x.state32(L.CPU_FPU_STORE), write, () =>
+      x.microOrFault('probe', x.linear(bytes, 'write'), i32(bytes), i32(1)),
+    );
     remember(x);
     x.microVoid('fpuStored', i32(popCount));
   };
 }
 
-function storeReal(popCount: number): Semantics {
+function storeReal(popCount: 0 | 1): Semantics {
   const extended = storing(popCount, (x) => {
     x.microVoid('fpuStoreF80');
     return () => writeExtended(x);
@@ -207,7 +369,7 @@ function storeReal(popCount: number): Semantics {
     return () => x.write(0, value);
   });
   return (x) => {
-    if (x.operand(0).kind === OperandKind.st) register('fpuStoreSt', 0, popCount)(x);
+    if (x.operand(0).kind === OperandKind.st) storeRegister(popCount)(x);
     else if (x.width(0) === 80) extended(x);
     else real(x);
   };
@@ -291,7 +453,13 @@ const fninit: Semantics = (x) => {
 
 /** FWAIT needs CR0.MP and CR0.TS together for #NM. */
 const fwait: Semantics = (x) => {
-  x.raiseIf(x.state32(L.CPU_CR0).and(i32(CR0_MP | CR0_TS)).eq(i32(CR0_MP | CR0_TS)), L.EXC_NM);
+  x.raiseIf(
+    x
+      .state32(L.CPU_CR0)
+      .and(i32(CR0_MP | CR0_TS))
+      .eq(i32(CR0_MP | CR0_TS)),
+    L.EXC_NM,
+  );
   x.raiseIf(x.state('i32', 16, L.CPU_FSW).and(i32(FSW_ES)), L.EXC_MF);
 };
 
@@ -341,7 +509,7 @@ export const x87: SemanticsTable = {
   FCMOVBE: conditionalMove(6), FCMOVNBE: conditionalMove(7), FCMOVU: conditionalMove(10), FCMOVNU: conditionalMove(11),
   FLD: fld, FST: storeReal(0), FSTP: storeReal(1), FSTP_nce: register('fpuStoreStQuietly', 0), FILD: fild,
   FIST: storeInteger(0), FISTP: storeInteger(1), FISTTP: storeInteger(1, 1), FBLD: fbld, FBSTP: fbstp,
-  FXCH: register('fpuExchange', 1), FCHS: registers('fpuSign', 0xffff, 0x8000), FABS: registers('fpuSign', 0x7fff, 0),
+  FXCH: fxch, FCHS: sign(0xffff, 0x8000), FABS: sign(0x7fff, 0),
   FLD1: registers('fpuLoadConstant', 0), FLDL2T: registers('fpuLoadConstant', 1), FLDL2E: registers('fpuLoadConstant', 2),
   FLDPI: registers('fpuLoadConstant', 3), FLDLG2: registers('fpuLoadConstant', 4), FLDLN2: registers('fpuLoadConstant', 5),
   FLDZ: registers('fpuLoadConstant', 6),
