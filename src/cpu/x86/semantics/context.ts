@@ -21,7 +21,7 @@
  *     };
  */
 import * as L from '../../layout.ts';
-import { type Expr, i32, i64, int, type IntType, load, op, SIMD, type ValType } from '../../../wasm/expr.ts';
+import { type Expr, type FloatType, i32, i64, int, type IntType, load, op, SIMD, type ValType } from '../../../wasm/expr.ts';
 import type { FunctionBuilder, FunctionRef, Local } from '../../../wasm/function-builder.ts';
 import { type Insn, type Operand, OperandKind } from '../decode/insn.ts';
 import { Flags } from './flags.ts';
@@ -127,6 +127,11 @@ export abstract class X86 {
     );
   }
 
+  /** Lets `set`, which does nothing but compute and set flags, count only when `condition` holds. */
+  flagsIf(condition: Expr<'i32'>, set: () => void): void {
+    this.if(condition, set);
+  }
+
   // ---- registers by number ----
 
   /** General register `n` at `bits` wide, zero-extended in its container. */
@@ -198,12 +203,20 @@ export abstract class X86 {
     }
   }
 
-  /** Low 32 or 64 bits of an xmm operand or of memory as a float. */
-  readF32(i: number): Expr<'f32'> {
-    return this.let(this.read(i, 32).toI32().reinterpret('f32'));
+  /** The low lane of an xmm operand, or memory, as a float, bit for bit. */
+  readFloat(i: number, type: FloatType): Expr<FloatType> {
+    const bits = type === 'f64' ? 64 : 32;
+    if (this.isMemory(i)) return this.mem.loadFloat(this.linear(bits / 8, 'read'), type);
+    return this.let(load(type, bits, this.registerAddress(i)));
   }
-  readF64(i: number): Expr<'f64'> {
-    return this.let(this.read(i, 64).toI64().reinterpret('f64'));
+  /** Sets the low lane of an xmm register operand; its other bytes stay. */
+  writeFloat(i: number, value: Expr<FloatType>): void {
+    this.f.store(value.type === 'f64' ? 64 : 32, this.registerAddress(i), value);
+  }
+
+  /** Sets xmm register `n`. */
+  setXmm(n: number, value: Expr<'v128'>): void {
+    this.setState(128, L.CPU_XMM + n * L.XMM_STRIDE, value);
   }
 
   /** Address in wasm memory of an xmm or mmx register operand's first byte. */

@@ -5,7 +5,7 @@
  * or raises a fault, in which case the instruction is left with nothing changed. Layout of an entry: layout.ts, TLB_*.
  */
 import * as L from '../../layout.ts';
-import { atomic, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import { atomic, type Expr, type FloatType, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import type { Local } from '../../../wasm/function-builder.ts';
 import { type Int, intType, type X86 } from './context.ts';
 
@@ -26,6 +26,10 @@ export class GuestMemory {
 
   loadVector(address: Expr<'i64'>): Expr<'v128'> {
     return this.loadAs('v128', address, 128);
+  }
+
+  loadFloat(address: Expr<'i64'>, type: FloatType): Expr<FloatType> {
+    return this.loadAs(type, address, type === 'f64' ? 64 : 32);
   }
 
   private loadAs<T extends ValType>(type: T, address: Expr<'i64'>, bits: number): Expr<T> {

@@ -6,7 +6,7 @@
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
 import { put, source } from './operands.ts';
 import { denormalLanes, floatOp, nanLanes } from './ordinary.ts';
-import { lane32, lowLane, splat, type Vector, vector } from './simd.ts';
+import { lowFloat, lowLane, splat, type Vector, vector } from './simd.ts';
 
 const SIGN = 0x80000000;
 const QUIET = 0x00400000;
@@ -30,7 +30,10 @@ function packed(squareRoot: boolean): Semantics {
 }
 
 function scalar(squareRoot: boolean): Semantics {
-  return (x) => x.write(0, lane32(32, approximation(x, x.let(lowLane(x.read(1).toI32())), squareRoot), 0));
+  return (x) => {
+    const result = approximation(x, x.let(lowLane(x.readFloat(1, 'f32'))), squareRoot);
+    x.writeFloat(0, lowFloat('f32', result));
+  };
 }
 
 // prettier-ignore

@@ -1,12 +1,14 @@
 /** ADD SUB MUL DIV SQRT MIN MAX of both precisions, packed and scalar; horizontal and alternating forms. SDM volume 2. */
 import { type Expr, i32, select } from '../../../../wasm/expr.ts';
-import type { Int, Semantics, SemanticsTable, X86 } from '../context.ts';
-import { putScratch, scratch, source } from './operands.ts';
+import type { Semantics, SemanticsTable, X86 } from '../context.ts';
+import { put, putScratch, quickOr, scratch, source } from './operands.ts';
 import {
   compareFloats,
   defaultMode,
   denormalLanes,
+  type Float,
   floatOp,
+  floatType,
   isFinite,
   isNormal,
   isNumber,
@@ -15,8 +17,6 @@ import {
   notFiniteLanes,
   notNormalLanes,
   type Precision,
-  toBits,
-  toFloat,
   zero,
   zeroLanes,
 } from './ordinary.ts';
@@ -38,51 +38,43 @@ const CODE: Readonly<Record<Operation, number>> = {
 // ---- scalars ----
 
 interface Attempt {
-  /** Result as bits. */
-  readonly result: Int;
+  readonly result: Float;
   /** Nothing but PE, already raised, can have come up. */
   readonly sure: Expr<'i32'>;
 }
 
-function attemptScalar(x: X86, bits: Precision, operation: Operation, a: Int, b: Int): Attempt {
-  const [fa, fb] = [x.let(toFloat(a)), x.let(toFloat(b))];
+function attempt(x: X86, bits: Precision, operation: Operation, a: Float, b: Float): Attempt {
+  const ordinary = notDenormal(a).and(notDenormal(b));
   if (operation === 'min' || operation === 'max') {
-    const first = compareFloats(operation === 'min' ? 'lt' : 'gt', fa, fb);
-    const sure = isNumber(fa).and(isNumber(fb)).and(notDenormal(a)).and(notDenormal(b));
-    return { result: x.let(select(first, a, b)), sure };
+    const first = compareFloats(operation === 'min' ? 'lt' : 'gt', a, b);
+    return { result: select(first, a, b), sure: isNumber(a).and(isNumber(b)).and(ordinary) };
   }
   if (operation === 'sqrt') {
-    const sure = defaultMode(x)
-      .and(notDenormal(b))
-      .and(compareFloats('ge', fb, zero(bits)));
-    return { result: x.let(toBits(fb.float('sqrt'))), sure };
+    const sure = defaultMode(x).and(notDenormal(b));
+    return { result: b.float('sqrt'), sure: sure.and(compareFloats('ge', b, zero(bits))) };
   }
   if (operation === 'addsub') throw new RangeError('addsub is packed only');
-  const number = x.let(fa.float(operation, fb));
-  const operands = defaultMode(x).and(notDenormal(a)).and(notDenormal(b));
-  const result = x.let(toBits(number));
-  if (operation === 'add' || operation === 'sub') return { result, sure: operands.and(isFinite(bits, number)) };
+  const result = x.let(a.float(operation, b));
+  const sure = defaultMode(x).and(ordinary);
+  if (operation === 'add' || operation === 'sub') return { result, sure: sure.and(isFinite(bits, result)) };
   // Zero is exact when it comes from a zero.
-  let zeroOperand = compareFloats('eq', fa, zero(bits));
-  if (operation === 'mul') zeroOperand = zeroOperand.or(compareFloats('eq', fb, zero(bits)));
-  const exactZero = compareFloats('eq', number, zero(bits)).and(zeroOperand);
-  return { result, sure: operands.and(isNormal(bits, number).or(exactZero)) };
+  let zeroOperand = compareFloats('eq', a, zero(bits));
+  if (operation === 'mul') zeroOperand = zeroOperand.or(compareFloats('eq', b, zero(bits)));
+  const exactZero = compareFloats('eq', result, zero(bits)).and(zeroOperand);
+  return { result, sure: sure.and(isNormal(bits, result).or(exactZero)) };
 }
 
 function scalar(bits: Precision, operation: Operation): Semantics {
   return (x) => {
-    const b = x.read(1);
-    const a = operation === 'sqrt' ? b : x.read(0);
-    const { result, sure } = attemptScalar(x, bits, operation, a, b);
-    const destination = x.registerAddress(0);
-    x.f.if(
-      sure,
-      () => x.f.store(bits, destination, result),
-      () => {
-        x.f.store(bits, scratch(x), b);
-        x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), destination, destination, scratch(x), i32(1));
-      },
-    );
+    const b = x.readFloat(1, floatType(bits));
+    const a = operation === 'sqrt' ? b : x.readFloat(0, floatType(bits));
+    const { result, sure } = attempt(x, bits, operation, a, b);
+    const value = quickOr(x, sure, result, () => {
+      x.f.store(bits, scratch(x), a);
+      x.f.store(bits, scratch(x, 16), b);
+      x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), i32(1));
+    });
+    x.writeFloat(0, value);
   };
 }
 
@@ -133,26 +125,15 @@ function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): V
 
 /** Register operand 0 becomes `a` op `b` in all lanes. */
 function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector): void {
-  const result = x.let(compute(bits, operation, a, b));
-  const sure = anyTrue(doubtfulLanes(bits, operation, a, b, result)).eqz();
+  const quick = x.let(compute(bits, operation, a, b));
+  const sure = anyTrue(doubtfulLanes(bits, operation, a, b, quick)).eqz();
   const modeMatters = operation !== 'min' && operation !== 'max';
-  const destination = x.registerAddress(0);
-  x.f.if(
-    modeMatters ? defaultMode(x).and(sure) : sure,
-    () => x.f.store(128, destination, result),
-    () => {
-      putScratch(x, 0, a);
-      putScratch(x, 16, b);
-      x.microOrFault(
-        `sseF${bits}Packed`,
-        i32(CODE[operation]),
-        destination,
-        scratch(x),
-        scratch(x, 16),
-        i32(128 / bits),
-      );
-    },
-  );
+  const result = quickOr(x, modeMatters ? defaultMode(x).and(sure) : sure, quick, () => {
+    putScratch(x, 0, a);
+    putScratch(x, 16, b);
+    x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), i32(128 / bits));
+  });
+  put(x, 0, result);
 }
 
 function packed(bits: Precision, operation: Operation): Semantics {

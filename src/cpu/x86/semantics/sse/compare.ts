@@ -1,37 +1,39 @@
 /** Comparisons of floats: CMPccPS and its kin, COMISS, UCOMISS and their double forms. SDM volume 2. */
 import { type Expr, i32, int, select, v128Zero } from '../../../../wasm/expr.ts';
-import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
-import { byteImmediate, putScratch, scratch, source } from './operands.ts';
+import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
+import { byteImmediate, put, putScratch, quickOr, scratch, source } from './operands.ts';
 import {
   compareFloats,
   denormalLanes,
+  type Float,
   floatOp,
+  floatType,
   isNumber,
   nanLanes,
   notDenormal,
   type Precision,
-  toFloat,
 } from './ordinary.ts';
 import { anyTrue, choose, type Vector, vector } from './simd.ts';
 
 /** Neither is a NaN nor denormal: nothing is flagged, and DAZ changes nothing. */
-function bothOrdinary(a: Int, b: Int): Expr<'i32'> {
-  const [fa, fb] = [toFloat(a), toFloat(b)];
-  return isNumber(fa).and(isNumber(fb)).and(notDenormal(a)).and(notDenormal(b));
+function bothOrdinary(a: Float, b: Float): Expr<'i32'> {
+  return isNumber(a).and(isNumber(b)).and(notDenormal(a)).and(notDenormal(b));
 }
 
 /** Sets ZF, PF and CF; unordered is all three. */
 function compareToFlags(bits: Precision, ordered: 0 | 1): Semantics {
   return (x) => {
-    const b = x.read(1);
-    const a = x.read(0);
-    const [fa, fb] = [toFloat(a), toFloat(b)];
+    const b = x.readFloat(1, floatType(bits));
+    const a = x.readFloat(0, floatType(bits));
+    const quick = compareFloats('lt', a, b).or(compareFloats('eq', a, b).shl(i32(6)));
     const result = x.f.temporary('i32');
     x.f.if(
       bothOrdinary(a, b),
-      () => x.f.set(result, compareFloats('lt', fa, fb).or(compareFloats('eq', fa, fb).shl(i32(6)))),
+      () => x.f.set(result, quick),
       () => {
-        x.f.set(result, x.micro('i32', `sseComiF${bits}`, a, b, i32(ordered)));
+        const integer = intType(bits);
+        const [ia, ib] = [a.reinterpret(integer), b.reinterpret(integer)];
+        x.f.set(result, x.micro('i32', `sseComiF${bits}`, ia, ib, i32(ordered)));
         x.f.if(result.get.lt_s(i32(0)), () => x.leaveHere());
       },
     );
@@ -65,30 +67,25 @@ function predicateOf(x: X86): number | Expr<'i32'> {
 
 function compareScalar(bits: Precision): Semantics {
   return (x) => {
-    const b = x.read(1);
-    const a = x.read(0);
+    const b = x.readFloat(1, floatType(bits));
+    const a = x.readFloat(0, floatType(bits));
     const index = predicateOf(x);
-    const [fa, fb] = [toFloat(a), toFloat(b)];
-    const destination = x.registerAddress(0);
-    x.f.if(
-      bothOrdinary(a, b),
-      () => {
-        const truths = [
-          compareFloats('eq', fa, fb),
-          compareFloats('lt', fa, fb),
-          compareFloats('le', fa, fb),
-          i32(0),
-        ] as const;
-        const truth = predicate(index, truths, (value) => value.eqz(), (condition, one, other) => select(condition, one, other)); // prettier-ignore
-        const type = intType(bits);
-        x.f.store(bits, destination, int(type, 0).sub(truth.toInt(type)));
-      },
-      () => {
-        x.f.store(bits, scratch(x), b);
-        const number = typeof index === 'number' ? i32(index) : index;
-        x.microOrFault(`sseF${bits}Compare`, number, destination, destination, scratch(x), i32(1));
-      },
+    const truths = [compareFloats('eq', a, b), compareFloats('lt', a, b), compareFloats('le', a, b), i32(0)] as const;
+    const truth = predicate(
+      index,
+      truths,
+      (value) => value.eqz(),
+      (condition, one, other) => select(condition, one, other),
     );
+    const integer = intType(bits);
+    const quick = int(integer, 0).sub(truth.toInt(integer));
+    const result = quickOr(x, bothOrdinary(a, b), quick, () => {
+      x.f.store(bits, scratch(x), a);
+      x.f.store(bits, scratch(x, 16), b);
+      const number = typeof index === 'number' ? i32(index) : index;
+      x.microOrFault(`sseF${bits}Compare`, number, scratch(x), scratch(x), scratch(x, 16), i32(1));
+    });
+    x.writeFloat(0, result.reinterpret(floatType(bits)));
   };
 }
 
@@ -97,31 +94,17 @@ function comparePacked(bits: Precision): Semantics {
     const b = source(x, 1);
     const a = source(x, 0);
     const index = predicateOf(x);
-    const destination = x.registerAddress(0);
     const or = (left: Vector, right: Vector): Vector => vector('v128.or', left, right);
     const doubtful = or(or(denormalLanes(bits, a), denormalLanes(bits, b)), or(nanLanes(bits, a), nanLanes(bits, b)));
-    x.f.if(
-      anyTrue(doubtful).eqz(),
-      () => {
-        const truths = [
-          floatOp(bits, 'eq', a, b),
-          floatOp(bits, 'lt', a, b),
-          floatOp(bits, 'le', a, b),
-          v128Zero,
-        ] as const;
-        x.f.store(
-          128,
-          destination,
-          predicate(index, truths, (value) => vector('v128.not', value), choose),
-        );
-      },
-      () => {
-        putScratch(x, 0, a);
-        putScratch(x, 16, b);
-        const number = typeof index === 'number' ? i32(index) : index;
-        x.microOrFault(`sseF${bits}Compare`, number, destination, scratch(x), scratch(x, 16), i32(128 / bits));
-      },
-    );
+    const truths = [floatOp(bits, 'eq', a, b), floatOp(bits, 'lt', a, b), floatOp(bits, 'le', a, b), v128Zero] as const;
+    const quick = predicate(index, truths, (value) => vector('v128.not', value), choose);
+    const result = quickOr(x, anyTrue(doubtful).eqz(), quick, () => {
+      putScratch(x, 0, a);
+      putScratch(x, 16, b);
+      const number = typeof index === 'number' ? i32(index) : index;
+      x.microOrFault(`sseF${bits}Compare`, number, scratch(x), scratch(x), scratch(x, 16), i32(128 / bits));
+    });
+    put(x, 0, result);
   };
 }
 

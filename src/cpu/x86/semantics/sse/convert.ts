@@ -7,26 +7,24 @@ import {
   i32,
   int,
   type IntType,
-  load,
   MISC,
   op,
   select,
 } from '../../../../wasm/expr.ts';
-import { intType, type Semantics, type SemanticsTable } from '../context.ts';
-import { byteImmediate, put, putScratch, scratch, source } from './operands.ts';
+import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
+import { byteImmediate, put, putScratch, quickOr, scratch, source } from './operands.ts';
 import {
   compareFloats,
   defaultMode,
   denormalLanes,
   type Float,
   floatOp,
+  floatType,
   isNormal,
   isNumber,
   nanLanes,
   notDenormal,
   type Precision,
-  toBits,
-  toFloat,
   zero,
 } from './ordinary.ts';
 import { anyTrue, choose, pick, splat, type Vector, vector } from './simd.ts';
@@ -38,9 +36,6 @@ const TRUNCATE = { i32f32: MISC + 0, i32f64: MISC + 2, i64f32: MISC + 4, i64f64:
 const DEMOTE = 0xb6;
 const PROMOTE = 0xbb;
 
-function floatType(bits: Precision): FloatType {
-  return bits === 64 ? 'f64' : 'f32';
-}
 function floatConstant(bits: Precision, value: number): Float {
   if (bits === 64) return f64(value);
   return f32Bits(new DataView(new Float32Array([value]).buffer).getInt32(0, true));
@@ -53,87 +48,72 @@ function fromInteger(bits: Precision): Semantics {
   return (x) => {
     const value = x.read(1);
     const type = floatType(bits);
-    const result = op<FloatType>(type, FROM_INTEGER[`${type}${value.type}`], value);
-    const destination = x.registerAddress(0);
-    if (bits === 64 && value.type === 'i32') {
-      x.f.store(64, destination, result);
-      return;
-    }
+    const quick = op<FloatType>(type, FROM_INTEGER[`${type}${value.type}`], value);
     const width = value.type === 'i64' ? 64 : 32;
-    x.f.if(
-      defaultMode(x),
-      () => x.f.store(bits, destination, result),
-      () => {
-        x.f.store(width, scratch(x), value);
-        x.microOrFault(`sseCvtI${width}ToF${bits}`, destination, scratch(x), i32(1));
-      },
-    );
+    const result =
+      bits > width
+        ? quick
+        : quickOr(x, defaultMode(x), quick, () => {
+            x.f.store(width, scratch(x), value);
+            x.microOrFault(`sseCvtI${width}ToF${bits}`, scratch(x), scratch(x), i32(1));
+          });
+    x.writeFloat(0, result);
   };
 }
 
 /** CVTSS2SI, CVTTSD2SI and their kin. */
 function toInteger(bits: Precision, truncate: boolean): Semantics {
   return (x) => {
-    const value = x.read(1);
+    const value = x.readFloat(1, floatType(bits));
     const width = x.width(0) === 64 ? 64 : 32;
     const type = intType(width);
-    const number = x.let(truncate ? toFloat(value) : toFloat(value).float('nearest'));
-    const result = x.f.temporary<IntType>(type);
+    const number = truncate ? value : x.let(value.float('nearest'));
     const limit = floatConstant(bits, 2 ** (width - 1));
-    x.f.if(
-      defaultMode(x).and(compareFloats('lt', number.float('abs'), limit)),
-      () => x.f.set(result, op<IntType>(type, TRUNCATE[`${type}${number.type}`], number)),
-      () => {
-        x.f.store(bits, scratch(x), value);
-        x.microOrFault(`sseCvtF${bits}ToI${width}`, scratch(x), scratch(x), i32(1), i32(truncate ? 1 : 0));
-        x.f.set(result, load<IntType>(type, width, scratch(x)));
-      },
-    );
-    x.write(0, result.get);
+    const sure = defaultMode(x).and(compareFloats('lt', number.float('abs'), limit));
+    const result = quickOr(x, sure, op<IntType>(type, TRUNCATE[`${type}${number.type}`], number), () => {
+      x.f.store(bits, scratch(x), value);
+      x.microOrFault(`sseCvtF${bits}ToI${width}`, scratch(x), scratch(x), i32(1), i32(truncate ? 1 : 0));
+    });
+    x.write(0, result);
   };
 }
 
 const singleToDouble: Semantics = (x) => {
-  const value = x.read(1);
-  const destination = x.registerAddress(0);
-  const number = toFloat(value);
-  x.f.if(
-    isNumber(number).and(notDenormal(value)),
-    () => x.f.store(64, destination, op('f64', PROMOTE, number)),
-    () => {
-      x.f.store(32, scratch(x), value);
-      x.microOrFault('sseCvtF32ToF64', destination, scratch(x), i32(1));
-    },
-  );
+  const value = x.readFloat(1, 'f32');
+  const sure = isNumber(value).and(notDenormal(value));
+  const result = quickOr(x, sure, op('f64', PROMOTE, value), () => {
+    x.f.store(32, scratch(x), value);
+    x.microOrFault('sseCvtF32ToF64', scratch(x), scratch(x), i32(1));
+  });
+  x.writeFloat(0, result);
 };
 
 const doubleToSingle: Semantics = (x) => {
-  const value = x.read(1);
-  const destination = x.registerAddress(0);
-  const result = x.let(op('f32', DEMOTE, toFloat(value)));
-  const fits = isNormal(32, result).or(compareFloats('eq', toFloat(value), zero(64)));
-  x.f.if(
-    defaultMode(x).and(fits),
-    () => x.f.store(32, destination, result),
-    () => {
-      x.f.store(64, scratch(x), value);
-      x.microOrFault('sseCvtF64ToF32', destination, scratch(x), i32(1));
-    },
-  );
+  const value = x.readFloat(1, 'f64');
+  const quick = x.let(op('f32', DEMOTE, value));
+  const fits = isNormal(32, quick).or(compareFloats('eq', value, zero(64)));
+  const result = quickOr(x, defaultMode(x).and(fits), quick, () => {
+    x.f.store(64, scratch(x), value);
+    x.microOrFault('sseCvtF64ToF32', scratch(x), scratch(x), i32(1));
+  });
+  x.writeFloat(0, result);
 };
 
 // ---- vectors ----
 
+/** Calls `name(to, from, count, ...)` of the microcode with `a`, within the work space. */
+function exactly(x: X86, name: string, a: Vector, count: number, ...more: Expr[]): void {
+  putScratch(x, 0, a);
+  x.microOrFault(name, scratch(x), scratch(x), i32(count), ...more);
+}
+
 const doublewordsToSingles: Semantics = (x) => {
   const a = source(x, 1);
-  const destination = x.registerAddress(0);
-  x.f.if(
-    defaultMode(x),
-    () => x.f.store(128, destination, vector('f32x4.convert_i32x4_s', a)),
-    () => {
-      putScratch(x, 0, a);
-      x.microOrFault('sseCvtI32ToF32', destination, scratch(x), i32(4));
-    },
+  const quick = vector('f32x4.convert_i32x4_s', a);
+  put(
+    x,
+    0,
+    quickOr(x, defaultMode(x), quick, () => exactly(x, 'sseCvtI32ToF32', a, 4)),
   );
 };
 
@@ -142,14 +122,12 @@ const doublewordsToDoubles: Semantics = (x) => put(x, 0, vector('f64x2.convert_l
 const singlesToDoubles: Semantics = (x) => {
   const whole = source(x, 1);
   const a = x.let(pick(32, whole, whole, [0, 1, 0, 1]));
-  const destination = x.registerAddress(0);
-  x.f.if(
-    anyTrue(vector('v128.or', denormalLanes(32, a), nanLanes(32, a))).eqz(),
-    () => x.f.store(128, destination, vector('f64x2.promote_low_f32x4', a)),
-    () => {
-      putScratch(x, 0, a);
-      x.microOrFault('sseCvtF32ToF64', destination, scratch(x), i32(2));
-    },
+  const sure = anyTrue(vector('v128.or', denormalLanes(32, a), nanLanes(32, a))).eqz();
+  const quick = vector('f64x2.promote_low_f32x4', a);
+  put(
+    x,
+    0,
+    quickOr(x, sure, quick, () => exactly(x, 'sseCvtF32ToF64', a, 2)),
   );
 };
 
@@ -169,26 +147,24 @@ function floatLanes(bits: Precision, value: number): Vector {
 const SINGLE_OVERFLOW = 2 ** 128 - 2 ** 103;
 const SINGLE_LEAST = 2 ** -126;
 
+/** Two results in the work space become a vector. */
+function clearScratchAbove(x: X86): void {
+  x.f.store(64, scratch(x, 8), int('i64', 0));
+}
+
 const doublesToSingles: Semantics = (x) => {
   const a = source(x, 1);
-  const destination = x.registerAddress(0);
   const magnitude = vector('v128.and', a, splat(64, 0x7fffffffffffffffn));
-  const tiny = vector(
-    'v128.andnot',
-    floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST)),
-    floatOp(64, 'eq', a, splat(64, 0)),
-  );
-  x.f.if(
-    defaultMode(x)
-      .and(allBelow(64, a, SINGLE_OVERFLOW))
-      .and(anyTrue(tiny).eqz()),
-    () => x.f.store(128, destination, vector('f32x4.demote_f64x2_zero', a)),
-    () => {
-      putScratch(x, 0, a);
-      x.microOrFault('sseCvtF64ToF32', destination, scratch(x), i32(2));
-      x.f.store(64, destination, int('i64', 0), 8);
-    },
-  );
+  const small = floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST));
+  const tiny = vector('v128.andnot', small, floatOp(64, 'eq', a, splat(64, 0)));
+  const sure = defaultMode(x)
+    .and(allBelow(64, a, SINGLE_OVERFLOW))
+    .and(anyTrue(tiny).eqz());
+  const result = quickOr(x, sure, vector('f32x4.demote_f64x2_zero', a), () => {
+    exactly(x, 'sseCvtF64ToF32', a, 2);
+    clearScratchAbove(x);
+  });
+  put(x, 0, result);
 };
 
 /** CVTPS2DQ, CVTTPD2DQ and their kin. */
@@ -196,21 +172,13 @@ function toDoublewords(bits: Precision, truncate: boolean): Semantics {
   return (x) => {
     const a = source(x, 1);
     const rounded = truncate ? a : x.let(floatOp(bits, 'nearest', a));
-    const destination = x.registerAddress(0);
-    x.f.if(
-      defaultMode(x).and(allBelow(bits, rounded, 2 ** 31)),
-      () =>
-        x.f.store(
-          128,
-          destination,
-          vector(bits === 64 ? 'i32x4.trunc_sat_f64x2_s_zero' : 'i32x4.trunc_sat_f32x4_s', rounded),
-        ),
-      () => {
-        putScratch(x, 0, a);
-        x.microOrFault(`sseCvtF${bits}ToI32`, destination, scratch(x), i32(128 / bits), i32(truncate ? 1 : 0));
-        if (bits === 64) x.f.store(64, destination, int('i64', 0), 8);
-      },
-    );
+    const sure = defaultMode(x).and(allBelow(bits, rounded, 2 ** 31));
+    const quick = vector(bits === 64 ? 'i32x4.trunc_sat_f64x2_s_zero' : 'i32x4.trunc_sat_f32x4_s', rounded);
+    const result = quickOr(x, sure, quick, () => {
+      exactly(x, `sseCvtF${bits}ToI32`, a, 128 / bits, i32(truncate ? 1 : 0));
+      if (bits === 64) clearScratchAbove(x);
+    });
+    put(x, 0, result);
   };
 }
 
@@ -238,19 +206,19 @@ function rounded<T>(
 
 function roundScalar(bits: Precision): Semantics {
   return (x) => {
-    const value = x.read(1);
-    const number = toFloat(value);
+    const value = x.readFloat(1, floatType(bits));
     const immediate = byteImmediate(x, 2);
-    const destination = x.registerAddress(0);
-    x.f.if(
-      defaultMode(x).and(isNumber(number)),
-      () => x.f.store(bits, destination, toBits(rounded(immediate, (how) => number.float(how), (c, a, b) => select(c, a, b)))), // prettier-ignore
-      () => {
-        x.f.store(bits, scratch(x), value);
-        const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
-        x.microOrFault(`sseF${bits}Round`, mode, destination, scratch(x), i32(1));
-      },
+    const quick = rounded(
+      immediate,
+      (how) => value.float(how),
+      (condition, a, b) => select(condition, a, b),
     );
+    const result = quickOr(x, defaultMode(x).and(isNumber(value)), quick, () => {
+      x.f.store(bits, scratch(x), value);
+      const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
+      x.microOrFault(`sseF${bits}Round`, mode, scratch(x), scratch(x), i32(1));
+    });
+    x.writeFloat(0, result);
   };
 }
 
@@ -258,21 +226,14 @@ function roundPacked(bits: Precision): Semantics {
   return (x) => {
     const a = source(x, 1);
     const immediate = byteImmediate(x, 2);
-    const destination = x.registerAddress(0);
-    x.f.if(
-      defaultMode(x).and(anyTrue(nanLanes(bits, a)).eqz()),
-      () =>
-        x.f.store(
-          128,
-          destination,
-          rounded(immediate, (how) => floatOp(bits, how, a), choose),
-        ),
-      () => {
-        putScratch(x, 0, a);
-        const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
-        x.microOrFault(`sseF${bits}Round`, mode, destination, scratch(x), i32(128 / bits));
-      },
-    );
+    const quick = rounded(immediate, (how) => floatOp(bits, how, a), choose);
+    const sure = defaultMode(x).and(anyTrue(nanLanes(bits, a)).eqz());
+    const result = quickOr(x, sure, quick, () => {
+      putScratch(x, 0, a);
+      const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
+      x.microOrFault(`sseF${bits}Round`, mode, scratch(x), scratch(x), i32(128 / bits));
+    });
+    put(x, 0, result);
   };
 }
 

@@ -1,73 +1,76 @@
-/** AES-NI, PCLMULQDQ, SHA and the dot products: operands go to the microcode as addresses. SDM volume 2. */
+/** AES-NI, PCLMULQDQ, SHA and the dot products: operands go to the microcode through the work space. SDM volume 2. */
 import { type Expr, i32, load } from '../../../../wasm/expr.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { byteValue, putScratch, scratch, source } from './operands.ts';
+import { byteImmediate, byteValue, put, putScratch, scratch, source } from './operands.ts';
+import { lane64 } from './simd.ts';
 
-/** Address of a 16-byte operand; memory is copied into the work space. */
-function address(x: X86, i: number): Expr<'i32'> {
-  if (!x.isMemory(i)) return x.registerAddress(i);
-  putScratch(x, 0, source(x, i));
-  return scratch(x);
+/** Operand 0 becomes what the microcode left at the beginning of the work space. */
+function putResult(x: X86): void {
+  put(x, 0, x.let(load('v128', 128, scratch(x))));
 }
 
-/** `name(destination, destination, source)` */
-function ofBoth(name: string): Semantics {
+/** `name(result, first operand, second operand, ...)` */
+function call(name: string, ...more: ((x: X86) => Expr)[]): Semantics {
   return (x) => {
-    const b = address(x, 1);
-    x.microVoid(name, x.registerAddress(0), x.registerAddress(0), b);
+    const b = source(x, 1);
+    putScratch(x, 0, source(x, 0));
+    putScratch(x, 16, b);
+    x.microVoid(name, scratch(x), scratch(x), scratch(x, 16), ...more.map((argument) => argument(x)));
+    putResult(x);
   };
 }
 
-/** `name(destination, destination, source, XMM0)` */
-function ofBothAndXmm0(name: string): Semantics {
+/** `name(result, second operand, ...)` */
+function callWithSource(name: string, ...more: ((x: X86) => Expr)[]): Semantics {
   return (x) => {
-    const b = address(x, 1);
-    x.microVoid(name, x.registerAddress(0), x.registerAddress(0), b, x.registerAddress(2));
+    putScratch(x, 0, source(x, 1));
+    x.microVoid(name, scratch(x), scratch(x), ...more.map((argument) => argument(x)));
+    putResult(x);
   };
 }
 
-/** `name(destination, destination, source, immediate)` */
-function ofBothAndImmediate(name: string): Semantics {
-  return (x) => {
-    const b = address(x, 1);
-    x.microVoid(name, x.registerAddress(0), x.registerAddress(0), b, byteValue(x, 2));
-  };
+const immediate = (x: X86): Expr => byteValue(x, 2);
+
+function xmm0(x: X86): Expr {
+  putScratch(x, 32, source(x, 2));
+  return scratch(x, 32);
 }
-
-const aesImc: Semantics = (x) => {
-  const a = address(x, 1);
-  x.microVoid('sseAesInverseMix', x.registerAddress(0), a);
-};
-
-const aesKeygenAssist: Semantics = (x) => {
-  const a = address(x, 1);
-  x.microVoid('sseAesKeyAssist', x.registerAddress(0), a, byteValue(x, 2));
-};
 
 /** Bits 0 and 4 of the immediate choose the quadwords. */
 const pclmulqdq: Semantics = (x) => {
-  const b = address(x, 1);
-  const immediate = byteValue(x, 2);
-  const quadword = (base: Expr<'i32'>, bit: number): Expr<'i64'> =>
-    x.let(load('i64', 64, base.add(immediate.shr_u(i32(bit)).and(i32(1)).shl(i32(3)))));
-  const first = quadword(x.registerAddress(0), 0);
-  x.microVoid('sseMultiplyCarryless', x.registerAddress(0), first, quadword(b, 4));
+  const b = source(x, 1);
+  const a = source(x, 0);
+  const selector = byteImmediate(x, 2);
+  let quadwords: [Expr<'i64'>, Expr<'i64'>];
+  if (typeof selector === 'number') {
+    quadwords = [lane64(a, selector & 1), lane64(b, (selector >> 4) & 1)];
+  } else {
+    putScratch(x, 0, a);
+    putScratch(x, 16, b);
+    const at = (offset: number, bit: number): Expr<'i64'> =>
+      load('i64', 64, scratch(x, offset).add(selector.shr_u(i32(bit)).and(i32(1)).shl(i32(3))));
+    quadwords = [at(0, 0), at(16, 4)];
+  }
+  x.microVoid('sseMultiplyCarryless', scratch(x), ...quadwords);
+  putResult(x);
 };
 
+/** These can fault. */
 function dot(name: string): Semantics {
   return (x) => {
     const b = source(x, 1);
     putScratch(x, 0, source(x, 0));
     putScratch(x, 16, b);
-    x.microOrFault(name, byteValue(x, 2), x.registerAddress(0), scratch(x), scratch(x, 16));
+    x.microOrFault(name, byteValue(x, 2), scratch(x), scratch(x), scratch(x, 16));
+    putResult(x);
   };
 }
 
 // prettier-ignore
 export const microcoded: SemanticsTable = {
-  AESENC: ofBoth('sseAesEncrypt'), AESENCLAST: ofBoth('sseAesEncryptLast'), AESDEC: ofBoth('sseAesDecrypt'),
-  AESDECLAST: ofBoth('sseAesDecryptLast'), AESIMC: aesImc, AESKEYGENASSIST: aesKeygenAssist, PCLMULQDQ: pclmulqdq,
-  SHA1RNDS4: ofBothAndImmediate('sseSha1Rounds'), SHA1NEXTE: ofBoth('sseSha1NextE'), SHA1MSG1: ofBoth('sseSha1Message1'),
-  SHA1MSG2: ofBoth('sseSha1Message2'), SHA256RNDS2: ofBothAndXmm0('sseSha256Rounds'), SHA256MSG1: ofBoth('sseSha256Message1'),
-  SHA256MSG2: ofBoth('sseSha256Message2'), DPPS: dot('sseDotF32'), DPPD: dot('sseDotF64'),
+  AESENC: call('sseAesEncrypt'), AESENCLAST: call('sseAesEncryptLast'), AESDEC: call('sseAesDecrypt'), AESDECLAST: call('sseAesDecryptLast'),
+  AESIMC: callWithSource('sseAesInverseMix'), AESKEYGENASSIST: callWithSource('sseAesKeyAssist', immediate), PCLMULQDQ: pclmulqdq,
+  SHA1RNDS4: call('sseSha1Rounds', immediate), SHA1NEXTE: call('sseSha1NextE'), SHA1MSG1: call('sseSha1Message1'),
+  SHA1MSG2: call('sseSha1Message2'), SHA256RNDS2: call('sseSha256Rounds', xmm0), SHA256MSG1: call('sseSha256Message1'),
+  SHA256MSG2: call('sseSha256Message2'), DPPS: dot('sseDotF32'), DPPD: dot('sseDotF64'),
 };

@@ -1,43 +1,36 @@
 /** Moves between xmm registers, general registers and memory; bitwise logic; MXCSR. SDM volume 2. */
 import * as L from '../../../layout.ts';
-import { type Expr, i32, load } from '../../../../wasm/expr.ts';
-import type { Semantics, SemanticsTable, X86 } from '../context.ts';
+import { i32 } from '../../../../wasm/expr.ts';
+import { RDI, type Semantics, type SemanticsTable } from '../context.ts';
 import { OperandKind } from '../../decode/insn.ts';
 import { binary, put, scratch, source, unary } from './operands.ts';
-import { lowLane, pick, signBits, vector } from './simd.ts';
+import { lane64, lowLane, pick, signBits, vector, withFloatLane } from './simd.ts';
 
 const move: Semantics = (x) => put(x, 0, source(x, 1));
 
 /** Low lane to low lane; the rest of an xmm destination stays. */
-const moveLow: Semantics = (x) => x.write(0, x.read(1));
+const moveLow: Semantics = (x) => {
+  if (x.isMemory(0)) x.write(0, x.read(1));
+  else x.writeFloat(0, x.readFloat(1, x.width(1) === 64 ? 'f64' : 'f32'));
+};
 
 /** MOVD, MOVQ, and the loading MOVSS and MOVSD: an xmm destination is cleared above what is moved. */
 const moveZeroing: Semantics = (x) => {
-  const value = x.read(1);
-  if (x.operand(0).kind === OperandKind.xmm) x.writeVector(0, lowLane(value));
-  else x.write(0, value);
+  if (x.operand(0).kind !== OperandKind.xmm) x.write(0, x.read(1));
+  else if (x.operand(1).kind === OperandKind.gpr) x.writeVector(0, lowLane(x.read(1)));
+  else x.writeVector(0, lowLane(x.readFloat(1, x.width(1) === 64 ? 'f64' : 'f32')));
 };
-
-function highHalf(x: X86, i: number): Expr<'i64'> {
-  return x.let(load('i64', 64, x.registerAddress(i), 8));
-}
-function setHighHalf(x: X86, value: Expr<'i64'>): void {
-  x.f.store(64, x.registerAddress(0), value, 8);
-}
 
 const moveHigh: Semantics = (x) => {
-  if (x.isMemory(0)) x.write(0, highHalf(x, 1), 64);
-  else setHighHalf(x, x.read(1).toI64());
+  if (x.isMemory(0)) x.write(0, lane64(source(x, 1), 1), 64);
+  else x.writeVector(0, withFloatLane(x.readVector(0), 1, x.readFloat(1, 'f64')));
 };
-
-const moveHighToLow: Semantics = (x) => x.write(0, highHalf(x, 1), 64);
-const moveLowToHigh: Semantics = (x) => setHighHalf(x, x.read(1).toI64());
 
 /** Stores the bytes of operand 0 whose mask byte in operand 1 is negative, at segment:rDI. */
 const maskedStore: Semantics = (x) => {
   const mask = source(x, 1);
   const data = source(x, 0);
-  const offset = x.reg(7, x.insn.addressSize).toI64();
+  const offset = x.reg(RDI, x.insn.addressSize).toI64();
   x.setState(128, L.CPU_SCRATCH + 16, data);
   x.microOrFault('sseMaskedStore', x.segmentNumber(), offset, x.let(signBits(8, mask)), scratch(x, 16), i32(16));
 };
@@ -68,7 +61,8 @@ export const moves: SemanticsTable = {
   MOVNTPS: move, MOVNTPD: move, MOVNTDQ: move, MOVNTDQA: move,
   MOVD: moveZeroing, MOVQ: moveZeroing, MOVSS_load: moveZeroing, MOVSD_load: moveZeroing,
   MOVSS: moveLow, MOVSD: moveLow, MOVLPS: moveLow, MOVLPD: moveLow,
-  MOVHPS: moveHigh, MOVHPD: moveHigh, MOVHLPS: moveHighToLow, MOVLHPS: moveLowToHigh,
+  MOVHPS: moveHigh, MOVHPD: moveHigh, 
+  MOVHLPS: binary((a, b) => pick(64, b, a, [1, 3])), MOVLHPS: binary((a, b) => pick(64, a, b, [0, 2])),
   MOVSLDUP: unary((a) => pick(32, a, a, [0, 0, 2, 2])),
   MOVSHDUP: unary((a) => pick(32, a, a, [1, 1, 3, 3])),
   MOVDDUP: unary((a) => pick(64, a, a, [0, 0])),

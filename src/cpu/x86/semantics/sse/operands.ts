@@ -2,7 +2,7 @@
  * What the SSE definitions share: the check that SSE is enabled, operands as vectors, byte immediates, work space in memory.
  */
 import * as L from '../../../layout.ts';
-import { type Expr, i32, load } from '../../../../wasm/expr.ts';
+import { type Expr, i32, load, type ValType } from '../../../../wasm/expr.ts';
 import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
 import { lowLane, type Vector } from './simd.ts';
 
@@ -81,4 +81,22 @@ export function putScratch(x: X86, offset: number, value: Vector): void {
 /** 16 bytes of the work space at a byte offset known only at run time. */
 export function scratchAt(x: X86, offset: Expr<'i32'>): Vector {
   return x.let(load('v128', 128, x.cpu.add(offset), L.CPU_SCRATCH));
+}
+
+/**
+ * `quick` where `sure` holds; else `exact` runs (it may leave the instruction), and what it put at the beginning of the work
+ * space is the value.
+ */
+export function quickOr<T extends ValType>(x: X86, sure: Expr<'i32'>, quick: Expr<T>, exact: () => void): Expr<T> {
+  const result = x.f.temporary(quick.type);
+  const bits = { i32: 32, i64: 64, f32: 32, f64: 64, v128: 128 }[quick.type];
+  x.f.if(
+    sure,
+    () => x.f.set(result, quick),
+    () => {
+      exact();
+      x.f.set(result, load(quick.type, bits, scratch(x)));
+    },
+  );
+  return result.get;
 }

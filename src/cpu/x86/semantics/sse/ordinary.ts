@@ -33,8 +33,9 @@ function constant(value: Int, bits: bigint): Int {
 }
 
 /** Zero, normal, infinite or NaN. */
-export function notDenormal(value: Int): Expr<'i32'> {
-  const { least } = FORMAT[value.type === 'i64' ? 64 : 32];
+export function notDenormal(number: Float): Expr<'i32'> {
+  const { least } = FORMAT[number.type === 'f64' ? 64 : 32];
+  const value = number.reinterpret<IntType>(number.type === 'f64' ? 'i64' : 'i32');
   return value
     .shl(constant(value, 1n))
     .sub(constant(value, 1n))
@@ -43,11 +44,8 @@ export function notDenormal(value: Int): Expr<'i32'> {
 
 export type Float = Expr<FloatType>;
 
-export function toFloat(bits: Int): Float {
-  return bits.reinterpret<FloatType>(bits.type === 'i64' ? 'f64' : 'f32');
-}
-export function toBits(number: Float): Int {
-  return number.reinterpret<IntType>(number.type === 'f64' ? 'i64' : 'i32');
+export function floatType(bits: Precision): FloatType {
+  return bits === 64 ? 'f64' : 'f32';
 }
 
 export function infinity(bits: Precision): Float {

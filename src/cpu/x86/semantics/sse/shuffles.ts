@@ -1,10 +1,22 @@
 /** Shuffles, blends, insertion and extraction of lanes, most of them steered by an immediate. SDM volume 2. */
 import * as L from '../../../layout.ts';
-import { type Expr, i32, load, select, v128Zero } from '../../../../wasm/expr.ts';
-import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
+import { type Expr, i32, type IntType, load, select, v128Zero } from '../../../../wasm/expr.ts';
+import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
 import { byteImmediate, byteValue, put, source } from './operands.ts';
 import { window } from './shifts.ts';
-import { anyTrue, lanes, pick, shiftLanes, splat, type Vector, vector, type VectorOp, withLane } from './simd.ts';
+import {
+  anyTrue,
+  lane32,
+  lane64,
+  lanes,
+  pick,
+  shiftLanes,
+  splat,
+  type Vector,
+  vector,
+  type VectorOp,
+  withLane,
+} from './simd.ts';
 
 type Immediate = number | Expr<'i32'>;
 
@@ -131,9 +143,10 @@ const insertps: Semantics = (x) => {
   const known = typeof immediate === 'number';
   const bits = (shift: number, mask: number): Expr<'i32'> =>
     known ? i32((immediate >> shift) & mask) : immediate.shr_u(i32(shift)).and(i32(mask));
-  const value = x.isMemory(1)
-    ? x.read(1, 32)
-    : x.let(load('i32', 32, x.registerAddress(1).add(bits(6, 3).shl(i32(2)))));
+  let value: Expr<'i32'>;
+  if (x.isMemory(1)) value = x.read(1, 32).toI32();
+  else if (known) value = lane32(32, x.readVector(1), immediate >> 6);
+  else value = load('i32', 32, laneAddress(x, 1, 32, immediate.shr_u(i32(6))));
   const a = source(x, 0);
   const place = known ? laneMask(32, 1 << ((immediate >> 4) & 3)) : laneMask(32, i32(1).shl(bits(4, 3)));
   const inserted = vector('v128.bitselect', vector('i32x4.splat', value), a, place);
@@ -157,8 +170,15 @@ function insert(bits: 8 | 16 | 32 | 64): Semantics {
 /** A lane zero-extended to the register, or stored as wide as it is. */
 function extract(bits: 8 | 16 | 32 | 64): Semantics {
   return (x) => {
-    const lane = byteValue(x, 2);
-    const value = x.let(load(intType(bits), bits, laneAddress(x, 1, bits, lane)));
+    const lane = byteImmediate(x, 2);
+    let value: Int;
+    if (typeof lane === 'number') {
+      const index = lane & (128 / bits - 1);
+      value = bits === 64 ? lane64(source(x, 1), index) : lane32(bits, source(x, 1), index);
+    } else {
+      value = load<IntType>(intType(bits), bits, laneAddress(x, 1, bits, lane));
+    }
+    value = x.let(value);
     if (x.isMemory(0)) x.write(0, value, bits);
     else x.write(0, value.toInt(intType(x.width(0))));
   };

@@ -4,8 +4,7 @@
  */
 import {
   type Expr,
-  i32,
-  i64,
+  type FloatType,
   laneOp,
   op,
   select,
@@ -93,9 +92,24 @@ export function withLane(bits: Lanes, value: Vector, index: number, lane: Expr):
   return laneOp('v128', SIMD + REPLACE[bits], index, value, lane);
 }
 
+const FLOAT_LANE = { f32: { extract: 0x1f, replace: 0x20 }, f64: { extract: 0x21, replace: 0x22 } } as const;
+
+/** Lane 0 as a float. */
+export function lowFloat<T extends FloatType>(type: T, value: Vector): Expr<T> {
+  return laneOp(type, SIMD + FLOAT_LANE[type].extract, 0, value);
+}
+
+/** `value` with lane `index` replaced. */
+export function withFloatLane(value: Vector, index: number, lane: Expr<FloatType>): Vector {
+  return laneOp('v128', SIMD + FLOAT_LANE[lane.type].replace, index, value, lane);
+}
+
 /** A vector with `value` in its lowest lane and zeros above. */
-export function lowLane(value: Expr<ValType>): Vector {
-  return withLane(value.type === 'i64' ? 64 : 32, v128Zero, 0, value);
+export function lowLane(value: Expr<Exclude<ValType, 'v128'>>): Vector {
+  const { type } = value;
+  // INVARIANT: the type tag says which.
+  if (type === 'f32' || type === 'f64') return withFloatLane(v128Zero, 0, value as Expr<FloatType>);
+  return withLane(type === 'i64' ? 64 : 32, v128Zero, 0, value);
 }
 
 /** The same lane value everywhere. */
@@ -130,10 +144,3 @@ export function pick(bits: Lanes, a: Vector, b: Vector, indices: readonly number
 export function choose(condition: Expr<'i32'>, a: Vector, b: Vector): Vector {
   return select(condition, a, b);
 }
-
-/** Constant of the width of `value`. */
-export function like(value: Expr<'i32' | 'i64'>, constant: number): Expr {
-  return value.type === 'i64' ? i64(constant) : i32(constant);
-}
-
-export { v128Zero };

@@ -1,5 +1,4 @@
 /** PCMPESTRI PCMPESTRM PCMPISTRI PCMPISTRM. SDM volume 2, chapter 4.1; the comparison itself is microcode (sse/strings.ts). */
-import * as L from '../../../layout.ts';
 import { type Expr, i32, select } from '../../../../wasm/expr.ts';
 import { RAX, RCX, RDX, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
 import { byteValue, putScratch, scratch, source } from './operands.ts';
@@ -50,7 +49,7 @@ function mask(explicit: boolean): Semantics {
     );
     const bytes = vector('i8x16.eq', vector('v128.and', copies, places), places);
     const elements = choose(immediate.and(i32(1)), laneMask(16, bits), bytes);
-    x.setState(128, L.CPU_XMM, choose(immediate.and(i32(0x40)), elements, lowLane(bits)));
+    x.setXmm(0, choose(immediate.and(i32(0x40)), elements, lowLane(bits)));
     x.flags.fromBits(x.let(result.shr_u(i32(16))));
   };
 }
