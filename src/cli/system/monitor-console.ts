@@ -56,6 +56,9 @@ export class MonitorConsole {
   private readonly target: MonitorTarget;
   private line = '';
   private shown = false;
+  private executing = false;
+  /** Typed while a command was under way. */
+  private readonly ahead: number[] = [];
 
   constructor(chardev: QueuedChardev, target: MonitorTarget) {
     this.chardev = chardev;
@@ -73,22 +76,33 @@ export class MonitorConsole {
     this.chardev.write(new TextEncoder().encode(text.replaceAll('\n', '\r\n')));
   }
 
-  private typed(bytes: Uint8Array): void {
+  private typed(bytes: Iterable<number>): void {
     for (const byte of bytes) {
-      const character = String.fromCharCode(byte);
-      if (character === '\r' || character === '\n') {
-        const line = this.line;
-        this.line = '';
-        this.print('\n');
-        void this.execute(line).then((answer) => this.print(`${answer}${PROMPT}`));
-      } else if (byte === BACKSPACE || character === '\b') {
-        if (this.line === '') continue;
-        this.line = this.line.slice(0, -1);
-        this.print('\b \b');
-      } else if (byte >= 0x20 && this.line.length < MAX_LINE) {
-        this.line += character;
-        this.print(character);
-      }
+      if (this.executing) {
+        if (this.ahead.length < MAX_LINE) this.ahead.push(byte);
+      } else this.key(byte);
+    }
+  }
+
+  private key(byte: number): void {
+    const character = String.fromCharCode(byte);
+    if (character === '\r' || character === '\n') {
+      const line = this.line;
+      this.line = '';
+      this.print('\n');
+      this.executing = true;
+      void this.execute(line).then((answer) => {
+        this.print(`${answer}${PROMPT}`);
+        this.executing = false;
+        this.typed(this.ahead.splice(0));
+      });
+    } else if (byte === BACKSPACE || character === '\b') {
+      if (this.line === '') return;
+      this.line = this.line.slice(0, -1);
+      this.print('\b \b');
+    } else if (byte >= 0x20 && this.line.length < MAX_LINE) {
+      this.line += character;
+      this.print(character);
     }
   }
 
