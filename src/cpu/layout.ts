@@ -60,7 +60,7 @@ export const CPU_EXC = 0x0d8; // i32: vector of the exception a handler raised a
 export const CPU_EXC_ERROR = 0x0dc; // u32: its error code
 export const CPU_EXC_CR2 = 0x0e0; // u64: page fault address, goes to CR2 on delivery
 export const CPU_IRQ_PENDING = 0x0e8; // u32: IRQ_* bits set by interrupt controllers, from any thread
-export const CPU_INT_SHADOW = 0x0ec; // u32: 1 = no interrupt before the next instruction completes (STI, MOV SS)
+export const CPU_INT_SHADOW = 0x0ec; // u32: SHADOW_*, nonzero = no interrupt before the next instruction completes
 export const CPU_MODE = 0x0f0; // u32: MODE_* of the current translation mode, kept by microcode
 export const CPU_TLB_SET = 0x0f4; // u32: absolute address of the TLB set for data accesses at the current CPL/AC
 export const CPU_JUMP_GEN = 0x0f8; // u32: generation + mode; a jump cache entry with another value is stale
@@ -155,6 +155,7 @@ export const CPU_WALK = 0x1200; // 128 bytes: entries of the page walk under way
 export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (microcode)
 export const CPU_GENERATION_USER = 0x1290; // u32: like CPU_GENERATION, for CPL 3
 export const CPU_LOCAL_CODE = 0x1294; // u32: 1 = the jump cache holds supervisor code from pages that are not global
+export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is stepping over does not trap after all (INT n, SYSCALL)
 export const CPU_EXEC_PAGES = 0x1300; // 512 bytes: bit (rip >> 12) & 4095 = the jump cache holds code of such a page
 
 export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images, 80-bit values, on their way to or from memory
@@ -194,6 +195,10 @@ export const ACCESS_WRITE = 1;
 export const ACCESS_EXEC = 2;
 export const ACCESS_IMPLICIT = 4; // supervisor access whatever the CPL: descriptor tables, TSS, inner stacks
 export const ACCESS_STACK = 8; // a non-canonical address is #SS, not #GP
+
+// ---- SHADOW_*: what holds off interrupts for an instruction ----
+export const SHADOW_STI = 1;
+export const SHADOW_MOV_SS = 2; // also holds off the single-step trap
 
 // ---- INT_*: kinds of event for the microcode's deliverInterrupt ----
 export const INT_EXTERNAL = 0;

@@ -4,7 +4,7 @@
  */
 import {
   CPU_BUDGET, CPU_DR6, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_WATCH, EXC_DB, EXIT_BUDGET,
-  EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
+  EXIT_DECODE, EXIT_EXCEPTION, CPU_INT_SHADOW, CPU_NO_STEP, SHADOW_MOV_SS, SHADOW_STI, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
 } from "../layout";
 import { findBlock } from "./blocks";
 import { deliverException } from "./exceptions";
@@ -60,6 +60,15 @@ export function leaveAt(cpu: u32, record: u32): void {
 /** After an instruction that began with RFLAGS.TF set: #DB with DR6.BS. */
 export function singleStepTrap(cpu: u32): void {
   if (load<i32>(cpu, CPU_EXC) >= 0) return;
+  if (load<u32>(cpu, CPU_NO_STEP)) {
+    store<u32>(cpu, 0, CPU_NO_STEP);
+    return;
+  }
+  // After MOV SS the trap waits for the next instruction.
+  if (load<u32>(cpu, CPU_INT_SHADOW) == SHADOW_MOV_SS) {
+    store<u32>(cpu, SHADOW_STI, CPU_INT_SHADOW);
+    return;
+  }
   store<u64>(cpu, load<u64>(cpu, CPU_DR6) | DR6_BS, CPU_DR6);
   store<i32>(cpu, EXC_DB, CPU_EXC);
 }

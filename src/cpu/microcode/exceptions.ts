@@ -4,7 +4,7 @@
  */
 import {
   ACCESS_IMPLICIT, ACCESS_STACK, CPU_CR2, CPU_DR7, CPU_EXC, CPU_EXC_CR2, CPU_EXC_ERROR, CPU_EXIT, CPU_IDTR_BASE, CPU_IDTR_LIMIT, CPU_IMAGE,
-  CPU_INT_SHADOW, CPU_NMI_BLOCKED, CPU_RFLAGS, CPU_RIP, CPU_SCRATCH, CS, DS, ES, EXC_AC, EXC_BP, EXC_DB, EXC_DF, EXC_GP, EXC_NP, EXC_OF,
+  CPU_INT_SHADOW, CPU_NMI_BLOCKED, CPU_NO_STEP, CPU_RFLAGS, CPU_RIP, CPU_SCRATCH, CS, DS, ES, EXC_AC, EXC_BP, EXC_DB, EXC_DF, EXC_GP, EXC_NP, EXC_OF,
   EXC_PF, EXC_TS, EXC_SS, EXC_DE, EXIT_INTERRUPT, EXIT_SHUTDOWN, FS, GS, INT_EXCEPTION, INT_EXTERNAL, INT_NMI, INT_SOFTWARE,
   INT_SOFTWARE_EXCEPTION, INT_PRIVILEGED_SOFTWARE, SS, TR,
 } from "../layout";
@@ -185,7 +185,11 @@ function deliver(cpu: u32, vector: u32, kind: u32, withError: bool, error: u32):
     tries++;
   } while (status && load<i32>(cpu, CPU_EXC) < 0 && tries < 4);
   setEventExt(0);
-  if (!status) store<u32>(cpu, 0, CPU_INT_SHADOW);
+  if (!status) {
+    store<u32>(cpu, 0, CPU_INT_SHADOW);
+    // INT n clears TF before the trap after it would be taken.
+    if (kind != INT_EXCEPTION && kind != INT_EXTERNAL && kind != INT_NMI && (flags & RFLAGS_TF)) store<u32>(cpu, 1, CPU_NO_STEP);
+  }
   return status;
 }
 

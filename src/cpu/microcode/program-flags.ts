@@ -1,5 +1,5 @@
 /** PUSHF, POPF, CLI, STI, STAC, CLAC: who may see and change which flag (Intel SDM volume 2). VME and PVI are absent. */
-import { CPU_INT_SHADOW, CPU_RFLAGS, CPU_SCRATCH } from "../layout";
+import { CPU_INT_SHADOW, CPU_RFLAGS, CPU_SCRATCH, SHADOW_STI } from "../layout";
 import {
   RFLAGS_AC, RFLAGS_ARITHMETIC, RFLAGS_DF, RFLAGS_ID, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF, RFLAGS_VIF, RFLAGS_VIP,
   RFLAGS_VM,
@@ -49,7 +49,7 @@ export function sti(cpu: u32): i32 {
   const old = load<u32>(cpu, CPU_RFLAGS);
   if (!(old & RFLAGS_IF)) {
     store<u32>(cpu, old | RFLAGS_IF, CPU_RFLAGS);
-    store<u32>(cpu, 1, CPU_INT_SHADOW);
+    store<u32>(cpu, SHADOW_STI, CPU_INT_SHADOW);
     offerInterrupts(cpu);
   }
   return 0;

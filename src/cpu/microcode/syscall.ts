@@ -3,10 +3,10 @@
  * CPU_RIP is the next instruction's on entry and the target's on success.
  */
 import {
-  CPU_CSTAR, CPU_EFER, CPU_FMASK, CPU_LSTAR, CPU_RFLAGS, CPU_RIP, CPU_STAR, CPU_SYSENTER_CS, CPU_SYSENTER_EIP, CPU_SYSENTER_ESP, CS,
-  EXC_UD, SS,
+  CPU_CSTAR, CPU_DR6, CPU_EFER, CPU_FMASK, CPU_LSTAR, CPU_NO_STEP, CPU_RFLAGS, CPU_RIP, CPU_STAR, CPU_SYSENTER_CS, CPU_SYSENTER_EIP, CPU_SYSENTER_ESP, CS,
+  EXC_DB, EXC_UD, SS,
 } from "../layout";
-import { EFER_SCE, RFLAGS_IF, RFLAGS_RF, RFLAGS_VM } from "./bits";
+import { EFER_SCE, RFLAGS_IF, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM } from "./bits";
 import { updateMode } from "./mode";
 import {
   canonical, code64, cpl, getFlags, gpr, longMode, protectedMode, raise, raiseGp, RCX, RDX, RSP, setFlags, setGpr, setSegment,
@@ -18,6 +18,7 @@ const CODE32: u32 = 0xc09b;
 const DATA: u32 = 0xc093;
 const DPL3: u32 = 0x60;
 const R11: u32 = 11;
+const DR6_BS: u64 = 0x4000;
 /** What SYSRET takes of R11. */
 const SYSRET_FLAGS: u32 = 0x3c7fd7;
 
@@ -33,7 +34,10 @@ export function syscall(cpu: u32): i32 {
   const selector = <u32>(load<u64>(cpu, CPU_STAR) >> 32) & 0xfffc;
   flat(cpu, CS, selector, CODE64);
   flat(cpu, SS, selector + 8, DATA);
-  setFlags(cpu, flags & ~load<u32>(cpu, CPU_FMASK));
+  const masked = flags & ~load<u32>(cpu, CPU_FMASK);
+  setFlags(cpu, masked);
+  // Whether SYSCALL and SYSRET are stepped over is decided by the flags they load.
+  if (flags & ~masked & RFLAGS_TF) store<u32>(cpu, 1, CPU_NO_STEP);
   store<u64>(cpu, wide ? load<u64>(cpu, CPU_LSTAR) : load<u64>(cpu, CPU_CSTAR), CPU_RIP);
   updateMode(cpu);
   return 0;
@@ -49,7 +53,13 @@ export function sysret(cpu: u32, bits: u32): i32 {
     flat(cpu, CS, (star + 16) | 3, CODE64 | DPL3);
   } else flat(cpu, CS, star | 3, CODE32 | DPL3);
   flat(cpu, SS, (star + 8) | 3, DATA | DPL3);
-  setFlags(cpu, <u32>gpr(cpu, R11) & SYSRET_FLAGS & ~RFLAGS_RF);
+  const stepping = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_TF) != 0;
+  const flags = <u32>gpr(cpu, R11) & SYSRET_FLAGS & ~RFLAGS_RF;
+  setFlags(cpu, flags);
+  if (!stepping && (flags & RFLAGS_TF)) {
+    store<u64>(cpu, load<u64>(cpu, CPU_DR6) | DR6_BS, CPU_DR6);
+    raise(cpu, EXC_DB, 0);
+  } else if (stepping && !(flags & RFLAGS_TF)) store<u32>(cpu, 1, CPU_NO_STEP);
   store<u64>(cpu, bits == 64 ? rip : rip & 0xffffffff, CPU_RIP);
   updateMode(cpu);
   return 0;

@@ -16,7 +16,7 @@ function scratch(x: X86): Expr<'i64'> {
 /** Loads a segment register; SS holds off interrupts until the next instruction is done. */
 function loadSegment(x: X86, segment: number, value: Expr<'i32'>): void {
   x.microOrFault('loadSegment', i32(segment), value);
-  if (segment === L.SS) x.setState(32, L.CPU_INT_SHADOW, i32(1));
+  if (segment === L.SS) x.setState(32, L.CPU_INT_SHADOW, i32(L.SHADOW_MOV_SS));
 }
 
 /** Number of the segment register operand `i`. */
