@@ -350,9 +350,11 @@ function storing(popCount: number, compute: (x: X86) => () => void): Semantics {
     const write = compute(x);
     // What is not written must be writable all the same.
     const bytes = x.width(0) / 8;
-    x.f.if(x.state32(L.CPU_FPU_STORE), write, () =>
-      x.microOrFault('probe', x.linear(bytes, 'write'), i32(bytes), i32(1)),
-    );
+    x.f.if(x.state32(L.CPU_FPU_STORE), write, () => {
+      const at = x.linear(bytes, 'write');
+      x.mem.hostForUpdate(at, 8);
+      x.microOrFault('probe', at, i32(bytes), i32(1));
+    });
     remember(x);
     x.microVoid('fpuStored', i32(popCount));
   };
