@@ -186,13 +186,13 @@ export function swapgs(cpu: u32): void {
   store<u64>(cpu, gs, CPU_KERNEL_GS_BASE);
 }
 
-/** After a return to outer privilege: segments that the new CPL may not use become null. */
+/** After a return to outer privilege: segments that the new CPL may not use become null; bases stay, as FS and GS show. */
 export function dropInnerSegments(cpu: u32, privilege: u32): void {
   for (let seg: u32 = ES; seg <= <u32>GS; seg++) {
     if (seg == CS || seg == SS) continue;
     const attr = segAttr(cpu, seg);
     if (attr & SEG_ATTR_UNUSABLE) continue;
     const conforming = (attr & (ATTR_CODE | ATTR_CONFORMING)) == (ATTR_CODE | ATTR_CONFORMING);
-    if (!conforming && attrDpl(attr) < privilege) setNullSegment(cpu, seg, 0, 0);
+    if (!conforming && attrDpl(attr) < privilege) setSegment(cpu, seg, 0, segBase(cpu, seg), segLimit(cpu, seg), SEG_ATTR_UNUSABLE);
   }
 }
