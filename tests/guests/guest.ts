@@ -26,8 +26,7 @@ export async function guest(architecture: GuestArchitecture = 'amd64'): Promise<
 
 /** A second initial file system whose script /init runs instead of a shell. */
 export function scriptArchive(script: string): Uint8Array {
-  const data = new TextEncoder().encode(`#!/bin/sh\n${script}\n`);
-  return writeCpio([{ path: 'orrery-script', mode: 0o100755, data }]);
+  return writeCpio([{ path: 'orrery-script', type: 'file', mode: 0o755, content: `#!/bin/sh\n${script}\n` }]);
 }
 
 export function withScript(initrd: Uint8Array, script: string): Uint8Array {
