@@ -294,6 +294,11 @@ export abstract class X86 {
     this.f.store(bits, this.cpu, value, offset);
   }
 
+  /** False when it is certain that `what` was asked for before in the same basic block. */
+  firstInBlock(_what: string): boolean {
+    return true;
+  }
+
   // ---- leaving ----
 
   /** Current privilege level, when known from the mode. */

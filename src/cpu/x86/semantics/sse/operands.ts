@@ -6,8 +6,9 @@ import { type Expr, i32, load, type ValType } from '../../../../wasm/expr.ts';
 import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
 import { lowLane, type Vector } from './simd.ts';
 
-/** Raises #UD or #NM when CR0 and CR4 say so (SDM volume 3, chapter 14.3.1). */
+/** Raises #UD or #NM when CR0 and CR4 say so (SDM volume 3, chapter 14.3.1); what changes them ends a block. */
 function requireSse(x: X86): void {
+  if (!x.firstInBlock('sse')) return;
   const fault = x.let(x.state32(L.CPU_SSE_FAULT));
   x.f.if(fault, () => {
     x.setState(32, L.CPU_EXC, fault);
