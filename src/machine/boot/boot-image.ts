@@ -2,7 +2,7 @@
  * What a boot protocol takes and gives: a kernel with its companions in, memory contents and a processor state out. No file here
  * touches a machine, so that a board can apply the result again at each reset.
  *
- * The loader's own structures lie in low memory, below what a kernel may be loaded to (1 MiB).
+ * The loader's own structures lie in low memory, below what a kernel may be loaded to (1 MiB, or LOW_KERNEL_START up).
  */
 import type { InitialState } from '../../accel/contract.ts';
 import { alignDown, alignUp } from '../../base/bits.ts';
@@ -56,6 +56,8 @@ export interface BootImage {
 export const GDT_ADDRESS = 0x1000;
 export const INFO_ADDRESS = 0x2000;
 export const PAGE_TABLE_ADDRESS = 0x3000; // PML4, PDPT, four page directories
+/** From here to the command line a kernel may be loaded. */
+const LOW_KERNEL_START = 0x8000;
 export const COMMAND_LINE_ADDRESS = 0x20000;
 /** Room for the command line, its NUL included. */
 export const COMMAND_LINE_SIZE = 0x10000;
@@ -106,9 +108,10 @@ export function zeroWrites(start: number, sizeBytes: number): MemoryWrite[] {
   return writes;
 }
 
-/** Checks that a part of the kernel goes to RAM from 1 MiB up. */
+/** Checks that a part of the kernel goes to RAM from 1 MiB up, or to the free part of low memory (small real-mode programs). */
 export function checkKernelRange(options: BootOptions, start: number, sizeBytes: number): void {
-  if (start < HIGH_MEMORY_START) {
+  const low = start >= LOW_KERNEL_START && start + sizeBytes <= COMMAND_LINE_ADDRESS;
+  if (start < HIGH_MEMORY_START && !low) {
     throw kernelError(options, `it wants to be loaded at 0x${start.toString(16)}, below 1 MiB`);
   }
   if (start + sizeBytes > options.ramEnd) throw memoryTooSmall(options, start + sizeBytes);

@@ -83,7 +83,7 @@ export function prepareMultiboot(options: BootOptions, header: MultibootHeader):
   writes.push({ guestPhysical: COMMAND_LINE_ADDRESS, bytes: commandLineBytes(options, commandLine) });
   let module: MemoryWrite | undefined;
   if (options.initrd) {
-    const start = alignUp(loaded.end, 4096);
+    const start = alignUp(Math.max(loaded.end, HIGH_MEMORY_START), 4096);
     placeInitrd(options, options.initrd, start, 2 ** 32); // only whether it fits
     module = { guestPhysical: start, bytes: options.initrd.bytes };
     writes.push(module);
