@@ -1,7 +1,7 @@
 /**
  * One instruction at a time, without a machine: what the conformance tests and the fuzzers drive a tier through.
  *
- * A testbench is one vCPU in flat 64-bit long mode at CPL 3 (SSE and x87 enabled: CR0.NE MP, CR4.OSFXSR OSXMMEXCPT, IOPL 0,
+ * A testbench is one vCPU in long mode (64-bit code unless asked otherwise) at CPL 3 (SSE and x87 enabled: CR0.NE MP, CR4.OSFXSR OSXMMEXCPT, IOPL 0,
  * FS and GS base 0), whose page tables map the given ranges and nothing else. Its state is read and written straight in
  * `memory` at the offsets of layout.ts.
  */
@@ -20,6 +20,10 @@ export interface TestbenchOptions {
   readonly tier: 'interp' | 'jit';
   /** User pages, all executable. */
   readonly ranges: readonly TestbenchRange[];
+  /** Default 64. 32-bit code has flat segments; 16-bit code segments of 64 KiB at the bases given. */
+  readonly codeSize?: 16 | 32 | 64;
+  readonly codeBase?: number;
+  readonly dataBase?: number;
 }
 
 export interface Testbench {
@@ -74,9 +78,14 @@ export function createTestbench(options: TestbenchOptions): Testbench {
   registers.set('cr0', 0x80010033n);
   registers.set('cr4', 0x40620n);
   registers.set('efer', 0xd01n);
+  const { codeSize = 64, codeBase = 0, dataBase = 0 } = options;
   for (const name of ['cs', 'ss', 'ds', 'es', 'fs', 'gs']) {
-    registers.set(name, name === 'cs' ? 0x33n : 0x2bn);
-    registers.set(`${name}.attr`, name === 'cs' ? 0xa0fbn : 0xc0f3n);
+    const isCode = name === 'cs';
+    registers.set(name, isCode ? 0x33n : 0x2bn);
+    registers.set(`${name}.attr`, isCode ? CODE_ATTR[codeSize] : codeSize === 16 ? 0x00f3n : 0xc0f3n);
+    if (codeSize !== 16) continue;
+    registers.set(`${name}.base`, BigInt(isCode ? codeBase : dataBase));
+    registers.set(`${name}.limit`, 0xffffn);
   }
   // Too short for an I/O permission map: all ports are #GP.
   registers.set('tr.limit', 0x65n);
@@ -131,6 +140,8 @@ export function createTestbench(options: TestbenchOptions): Testbench {
   };
 }
 
+/** Present, CPL 3, code; G, D and L by width. */
+const CODE_ATTR = { 16: 0x00fbn, 32: 0xc0fbn, 64: 0xa0fbn } as const;
 const PAGE = 4096;
 /** PML4, PDPT, two page directories' worth of 1 GiB each, and page tables for the ranges. */
 const TABLE_BYTES = 0x80000;

@@ -6,10 +6,10 @@
  * address registers are solved for it.
  */
 import { cloneInsn, createInsn, decode } from '../../../src/cpu/x86/decode/decoder.ts';
-import type { Insn, MemoryOperand } from '../../../src/cpu/x86/decode/insn.ts';
+import type { Insn } from '../../../src/cpu/x86/decode/insn.ts';
 import { DecodeStatus, NO_REGISTER, OperandKind, RIP_BASE } from '../../../src/cpu/x86/decode/insn.ts';
 import { type Form, formKey, templateBytes } from './forms.ts';
-import { CODE_BASE, DATA_BASE, type MachineState } from './machine-state.ts';
+import { CODE_BASE, DATA_BASE, dataSegmentBase, ESP_HIGH_16, type MachineState, RSP } from './machine-state.ts';
 import type { Random } from './random.ts';
 import { fillArea, fillState, type ValueStyle } from './states.ts';
 import { prepare } from './prepare.ts';
@@ -31,8 +31,19 @@ function writeLittleEndian(bytes: number[], at: number, size: number, value: big
   for (let i = 0; i < size; i++) bytes[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
 }
 
-/** ModRM (memory form), SIB and displacement for a reg field; `dispAt` tells where a displacement to be patched stands. */
-function randomMemory(random: Random, reg: number): { bytes: number[]; dispAt: number } {
+interface MemoryBytes {
+  readonly bytes: number[];
+  /** Where a displacement that is the whole address stands, or -1. */
+  readonly dispAt: number;
+}
+
+function pushDisplacement(random: Random, bytes: number[], size: number): void {
+  const disp = random.oneIn(2) ? random.u32() : random.below(512) - 256;
+  for (let i = 0; i < size; i++) bytes.push((disp >> (8 * i)) & 255);
+}
+
+/** ModRM (memory form), SIB and displacement for a reg field, with 32 or 64-bit addresses. */
+function randomMemory(random: Random, reg: number): MemoryBytes {
   const mod = random.below(3);
   const rm = random.below(8);
   const bytes = [(mod << 6) | (reg << 3) | rm];
@@ -42,17 +53,20 @@ function randomMemory(random: Random, reg: number): { bytes: number[]; dispAt: n
     bytes.push(sib);
     base = sib & 7;
   }
-  let dispAt = -1;
-  if (mod === 0 && base === 5) {
-    dispAt = bytes.length;
-    bytes.push(0, 0, 0, 0);
-  } else if (mod === 1) {
-    bytes.push(random.u32() & 255);
-  } else if (mod === 2) {
-    const disp = random.oneIn(2) ? random.u32() : random.below(512) - 256;
-    bytes.push(disp & 255, (disp >> 8) & 255, (disp >> 16) & 255, disp >>> 24);
-  }
-  return { bytes, dispAt };
+  if (mod === 0 && base === 5) return { bytes: [...bytes, 0, 0, 0, 0], dispAt: bytes.length };
+  if (mod === 1) pushDisplacement(random, bytes, 1);
+  if (mod === 2) pushDisplacement(random, bytes, 4);
+  return { bytes, dispAt: -1 };
+}
+
+/** The same with 16-bit addresses. */
+function randomMemory16(random: Random, reg: number): MemoryBytes {
+  const mod = random.below(3);
+  const rm = random.below(8);
+  const bytes = [(mod << 6) | (reg << 3) | rm];
+  if (mod === 0 && rm === 6) return { bytes: [...bytes, 0, 0], dispAt: bytes.length };
+  if (mod !== 0) pushDisplacement(random, bytes, mod);
+  return { bytes, dispAt: -1 };
 }
 
 /** Immediates: edges are likelier than chance makes them. */
@@ -65,37 +79,52 @@ function randomTail(random: Random): number[] {
   });
 }
 
+/** Prefixes beside those that make the form: address size, segment overrides. */
+function extraPrefixes(form: Form, random: Random): number[] {
+  const prefixes: number[] = [];
+  const usesAddress = form.modrmMemory || form.row.string === true;
+  // In 32-bit code it makes a 16-bit address, where nothing is mapped.
+  if (random.oneIn(form.codeSize === 32 ? 50 : usesAddress ? 8 : 64)) prefixes.push(0x67);
+  // ES, CS, SS, DS: ignored in 64-bit code; the 16-bit code segment lies elsewhere.
+  const overrides = form.codeSize === 16 ? [0x26, 0x36, 0x3e] : [0x26, 0x2e, 0x36, 0x3e];
+  if (random.oneIn(24)) prefixes.push(random.pick(overrides));
+  return prefixes;
+}
+
 function tryEncoding(form: Form, random: Random): Encoding | undefined {
+  const { codeSize } = form;
   const template = random.pick(form.templates);
-  const extraRex = random.oneIn(2) ? random.below(8) : 0;
-  const bytes: number[] = [];
-  const addressSize32 = random.oneIn(form.modrmMemory || form.row.string === true ? 8 : 64);
-  if (addressSize32) bytes.push(0x67);
-  if (random.oneIn(24)) bytes.push(random.pick([0x26, 0x2e, 0x36, 0x3e])); // ignored in 64-bit code
+  const extraRex = codeSize === 64 && random.oneIn(2) ? random.below(8) : 0;
+  const bytes = extraPrefixes(form, random);
+  const has67 = bytes.includes(0x67);
   let dispAt = -1;
   const isMemory = form.modrmMemory && template.modrm < 0xc0;
-  bytes.push(...templateBytes(template, extraRex, random.below(16), isMemory ? -1 : template.modrm));
+  const vvvv = random.below(codeSize === 64 ? 16 : 8);
+  bytes.push(...templateBytes(template, extraRex, vvvv, isMemory ? -1 : template.modrm));
   if (isMemory) {
-    const memory = randomMemory(random, template.modrm >> 3);
+    const is16 = codeSize === 16 ? !has67 : codeSize === 32 && has67;
+    const memory = is16 ? randomMemory16(random, template.modrm >> 3) : randomMemory(random, template.modrm >> 3);
     if (memory.dispAt >= 0) dispAt = bytes.length + memory.dispAt;
     bytes.push(...memory.bytes);
   }
   bytes.push(...randomTail(random));
-  const width = accessBytes(scratch);
-  if (decode(Uint8Array.from(bytes), 0, bytes.length, 64, scratch) !== DecodeStatus.ok) return undefined;
+  if (decode(Uint8Array.from(bytes), 0, bytes.length, codeSize, scratch) !== DecodeStatus.ok) return undefined;
   if (formKey(scratch) !== form.key) return undefined;
+  const segmentBase = BigInt(dataSegmentBase(codeSize));
   let fixedTarget: bigint | undefined;
   if (dispAt >= 0 && scratch.mem.index === NO_REGISTER) {
-    fixedTarget = pickLowTarget(random, width);
+    fixedTarget = pickLowTarget(random, accessBytes(scratch));
+    const offset = fixedTarget - segmentBase;
     const ripRelative = scratch.mem.base === RIP_BASE;
-    writeLittleEndian(bytes, dispAt, 4, ripRelative ? fixedTarget - BigInt(CODE_BASE + scratch.length) : fixedTarget);
+    const size = scratch.addressSize === 16 ? 2 : 4;
+    writeLittleEndian(bytes, dispAt, size, ripRelative ? offset - BigInt(CODE_BASE + scratch.length) : offset);
   } else if (form.memory && !form.modrmMemory) {
-    fixedTarget = pickLowTarget(random, width);
+    fixedTarget = pickLowTarget(random, accessBytes(scratch));
     const size = scratch.addressSize / 8;
-    writeLittleEndian(bytes, scratch.length - size, size, fixedTarget);
+    writeLittleEndian(bytes, scratch.length - size, size, fixedTarget - segmentBase);
   }
   const code = Uint8Array.from(bytes.slice(0, scratch.length));
-  decode(code, 0, code.length, 64, scratch);
+  decode(code, 0, code.length, codeSize, scratch);
   return { form, code, insn: cloneInsn(scratch), fixedTarget, step: form.family === 'control' };
 }
 
@@ -108,19 +137,15 @@ export function randomEncoding(form: Form, random: Random): Encoding {
   throw new Error(`no encoding leads to the form ${form.key}`);
 }
 
-/** Registers such that the memory operand lies at `target`; other registers keep their random values. */
-function solveAddress(
-  mem: MemoryOperand,
-  addressSize: number,
-  target: bigint,
-  state: MachineState,
-  random: Random,
-): void {
-  const { base, index, scale } = mem;
-  const wanted = target - BigInt(mem.disp);
+/** Registers such that the memory operand lies at `offset` in its segment; other registers keep their random values. */
+function solveAddress(insn: Insn, offset: bigint, state: MachineState, random: Random): void {
+  const { base, index, scale, disp } = insn.mem;
+  const wanted = offset - BigInt(disp);
+  // What lies above the address size does not count, so it is noise (as far as registers go).
   const cut = (value: bigint): bigint => {
-    if (addressSize === 64) return BigInt.asUintN(64, value);
-    return BigInt.asUintN(32, value) | (BigInt(random.u32()) << 32n); // the upper half does not count
+    if (insn.addressSize === 64) return BigInt.asUintN(64, value);
+    const noise = BigInt(random.u32()) << BigInt(insn.addressSize);
+    return BigInt.asUintN(insn.addressSize, value) | BigInt.asUintN(state.codeSize === 64 ? 64 : 32, noise);
   };
   if (base === NO_REGISTER) {
     if (index !== NO_REGISTER) state.gpr[index] = cut(BigInt.asIntN(64, wanted) >> BigInt(scale));
@@ -140,17 +165,31 @@ function styleOf(form: Form): ValueStyle {
   return 'integer';
 }
 
+/** Cuts registers to what code of the width has; in 16-bit code addresses in the area become offsets in its segment. */
+function fitRegisters(state: MachineState): void {
+  const { codeSize, gpr } = state;
+  if (codeSize === 64) return;
+  for (let i = 0; i < 16; i++) {
+    const value = BigInt.asUintN(32, gpr[i] ?? 0n);
+    const near = value - BigInt(DATA_BASE);
+    gpr[i] = i >= 8 ? 0n : codeSize === 16 && near > -4096n && near <= 0xffffn ? BigInt.asUintN(16, near) : value;
+  }
+  if (codeSize === 16) gpr[RSP] = ((gpr[RSP] ?? 0n) & 0xffffn) | BigInt(ESP_HIGH_16 << 16);
+}
+
 /** Fills `state` for one run of the encoding. The data area is filled by `newArea` once an encoding. */
 export function randomState(encoding: Encoding, state: MachineState, random: Random): void {
   const { form, insn } = encoding;
   const style = styleOf(form);
-  const bytes = accessBytes(insn);
+  state.codeSize = form.codeSize;
   fillState(random, state, form.family === 'x87' ? 'x87' : form.family === 'mmx' ? 'mmx' : 'sse', style);
-  const target = encoding.fixedTarget ?? pickTarget(random, bytes);
-  const inArea = (address: bigint): number => Number(BigInt.asUintN(64, address)) - DATA_BASE;
-  prepare(encoding, state, random, inArea(target));
-  if (form.memory && encoding.fixedTarget === undefined)
-    solveAddress(insn.mem, insn.addressSize, target, state, random);
+  const target = encoding.fixedTarget ?? pickTarget(random, accessBytes(insn));
+  prepare(encoding, state, random, Number(BigInt.asUintN(64, target)) - DATA_BASE);
+  fitRegisters(state);
+  if (form.memory && encoding.fixedTarget === undefined) {
+    solveAddress(insn, target - BigInt(dataSegmentBase(form.codeSize)), state, random);
+    if (form.codeSize === 16) state.gpr[RSP] = BigInt.asUintN(16, state.gpr[RSP] ?? 0n) | BigInt(ESP_HIGH_16 << 16);
+  }
 }
 
 export function newArea(encoding: Encoding, state: MachineState, random: Random): void {

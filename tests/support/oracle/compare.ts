@@ -4,7 +4,7 @@ import type { Insn } from '../../../src/cpu/x86/decode/insn.ts';
 import { OperandKind } from '../../../src/cpu/x86/decode/insn.ts';
 import {
   ARITHMETIC_FLAGS,
-  CODE_BASE,
+  codeOffset,
   DATA_BASE,
   DF,
   FX_FCW,
@@ -182,8 +182,10 @@ export function compare(
   if (expected.rip !== got.rip) out.push(['rip', hex(expected.rip, 8), hex(got.rip, 8)]);
   // A repeated string instruction that faults half-way and a shift out of range leave things undefined.
   const undefinedResult = undefinedDestination(insn, before);
-  for (let i = 0; i < 16; i++) {
-    if (expected.state.gpr[i] === got.state.gpr[i]) continue;
+  const is64 = before.codeSize === 64;
+  for (let i = 0; i < (is64 ? 16 : 8); i++) {
+    const difference = (expected.state.gpr[i] ?? 0n) ^ (got.state.gpr[i] ?? 0n);
+    if (difference === 0n || (!is64 && BigInt.asUintN(32, difference) === 0n)) continue;
     if (undefinedResult && insn.operands[0].kind === OperandKind.gpr && insn.operands[0].reg === i) continue;
     out.push([REGISTERS[i] ?? '', hex(expected.state.gpr[i] ?? 0n, 16), hex(got.state.gpr[i] ?? 0n, 16)]);
   }
@@ -239,7 +241,8 @@ export function failureText(
   operandAt: number,
 ): string {
   const bytes = Array.from(encoding.code, (b) => hex(b, 2)).join(' ');
-  let text = `${bytes}   ${formatInsn(encoding.insn, BigInt(CODE_BASE))}   [${encoding.form.row.encoding} ${encoding.form.row.name}]\n`;
+  const code = before.codeSize === 64 ? '' : `code${before.codeSize} `;
+  let text = `${code}${bytes}   ${formatInsn(encoding.insn, BigInt(codeOffset(before.codeSize)))}   [${encoding.form.row.encoding} ${encoding.form.row.name}]\n`;
   text += stateText(encoding, before);
   if (encoding.form.memory && operandAt >= 0)
     text += `\n  mem[${hex(DATA_BASE + operandAt, 8)}]=${bytesText(before.data.subarray(operandAt, operandAt + 16))}`;

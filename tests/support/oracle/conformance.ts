@@ -7,7 +7,7 @@ import { compare, failureText } from './compare.ts';
 import { newArea, randomEncoding, randomState } from './cases.ts';
 import { operandOffset } from './encoding.ts';
 import { allForms, type Family, type Form } from './forms.ts';
-import { createOutcome, createState, type Oracle } from './machine-state.ts';
+import { type CodeSize, createOutcome, createState, type Oracle } from './machine-state.ts';
 import { Random, seedOf } from './random.ts';
 
 export interface Amount {
@@ -50,8 +50,8 @@ export const FAMILIES: readonly Family[] = [
   'crypto',
 ];
 
-export function formsOf(family: Family): readonly Form[] {
-  return allForms().filter((form) => form.family === family);
+export function formsOf(family: Family, codeSize: CodeSize = 64): readonly Form[] {
+  return allForms(codeSize).filter((form) => form.family === family);
 }
 
 /** Runs `forms` on both and compares. */

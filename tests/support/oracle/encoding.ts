@@ -1,7 +1,7 @@
 /** One instruction as bytes, ready to be run from several states. */
 import type { Insn } from '../../../src/cpu/x86/decode/insn.ts';
 import type { Form } from './forms.ts';
-import { DATA_BASE, type MachineState } from './machine-state.ts';
+import { DATA_BASE, dataSegmentBase, type MachineState } from './machine-state.ts';
 
 export interface Encoding {
   readonly form: Form;
@@ -20,5 +20,5 @@ export function operandOffset(encoding: Encoding, state: MachineState): number {
   let address = BigInt(mem.disp);
   if (mem.base >= 0 && mem.base < 16) address += state.gpr[mem.base] ?? 0n;
   if (mem.index >= 0) address += (state.gpr[mem.index] ?? 0n) << BigInt(mem.scale);
-  return Number(BigInt.asUintN(addressSize, address)) - DATA_BASE;
+  return Number(BigInt.asUintN(addressSize, address)) + dataSegmentBase(state.codeSize) - DATA_BASE;
 }

@@ -6,6 +6,7 @@ import {
   ARITHMETIC_FLAGS,
   CF,
   CODE_BASE,
+  codeOffset,
   CODE_PAGE,
   DATA_BASE,
   DATA_SIZE,
@@ -77,11 +78,12 @@ export class EngineOracle implements Oracle {
   }
 
   run(code: Uint8Array, state: MachineState, out: Outcome, step: boolean = false): void {
+    const start = codeOffset(state.codeSize);
     this.#guarded(code, state, out, (bench) => {
       for (let steps = 0; ; steps++) {
         bench.step(1);
         out.rip = this.#rip();
-        if (step || out.rip !== CODE_BASE || this.#view.getInt32(bench.cpu + L.CPU_EXC, true) !== -1) return;
+        if (step || out.rip !== start || this.#view.getInt32(bench.cpu + L.CPU_EXC, true) !== -1) return;
         if (steps === MAX_STEPS) throw new Error(`no end after ${MAX_STEPS} steps`);
       }
     });
@@ -120,6 +122,7 @@ export class EngineOracle implements Oracle {
       throw error;
     }
     this.#store(out);
+    out.state.codeSize = state.codeSize;
   }
 
   #rip(): number {
@@ -133,7 +136,7 @@ export class EngineOracle implements Oracle {
     this.#data.set(state.data.subarray(0, DATA_WRITABLE));
     this.#readOnly.set(state.data.subarray(DATA_WRITABLE));
     for (let i = 0; i < 16; i++) view.setBigUint64(cpu + L.CPU_GPR + i * 8, state.gpr[i] ?? 0n, true);
-    view.setBigUint64(cpu + L.CPU_RIP, BigInt(CODE_BASE), true);
+    view.setBigUint64(cpu + L.CPU_RIP, BigInt(codeOffset(state.codeSize)), true);
     view.setInt32(cpu + L.CPU_EXC, -1, true);
     this.#loadFlags(state.rflags);
 

@@ -1,5 +1,5 @@
 /**
- * Every form of every instruction in 64-bit code, found by walking the opcode space with the decoder.
+ * Every form of every instruction, found by walking the opcode space with the decoder.
  *
  * A form is what a definition may treat differently: table row, operand size, kinds and widths of the operands, LOCK, REP,
  * condition. Templates (prefix, opcode, ModRM) that lead to the same form are its alternatives. That the decoder itself is
@@ -8,6 +8,7 @@
 import { createInsn, decode } from '../../../src/cpu/x86/decode/decoder.ts';
 import type { Insn, InsnRow } from '../../../src/cpu/x86/decode/insn.ts';
 import { DecodeStatus, OperandKind } from '../../../src/cpu/x86/decode/insn.ts';
+import type { CodeSize } from './machine-state.ts';
 
 export type Family =
   'integer' | 'shift' | 'bit' | 'string' | 'stack' | 'control' | 'x87' | 'mmx' | 'sse' | 'crypto' | 'system';
@@ -31,6 +32,7 @@ export interface VexFields {
 }
 
 export interface Form {
+  readonly codeSize: CodeSize;
   readonly key: string;
   readonly row: InsnRow;
   readonly family: Family;
@@ -43,8 +45,8 @@ export interface Form {
 /** What the host cannot show at CPL 3 as the engine does: its own descriptor tables, time, identity, kernel and interrupt entries, random numbers. */
 const EXCLUDED: ReadonlySet<string> = new Set(
   [
-    'SYSCALL SYSRET SYSENTER SYSEXIT INT INT1 INT3 CALL_far JMP_far RET_far IRET CPUID RDTSC RDTSCP RDPMC RDRAND RDSEED RDPID',
-    'SGDT SIDT SLDT STR SMSW LAR LSL VERR VERW MOV_from_SEG MOV_to_SEG PUSH_SEG POP_SEG LFS LGS LSS',
+    'SYSCALL SYSRET SYSENTER SYSEXIT INT INT1 INT3 INTO CALL_far JMP_far RET_far IRET CPUID RDTSC RDTSCP RDPMC RDRAND RDSEED RDPID',
+    'SGDT SIDT SLDT STR SMSW LAR LSL VERR VERW MOV_from_SEG MOV_to_SEG PUSH_SEG POP_SEG LFS LGS LSS LES LDS',
     'RDFSBASE RDGSBASE WRFSBASE WRGSBASE RDPKRU WRPKRU XGETBV XSETBV XSAVE XRSTOR XSAVEOPT XSAVEC XSAVES XRSTORS MONITOR MWAIT',
     'VMCALL VMLAUNCH VMRESUME VMXOFF VMFUNC VMRUN VMMCALL VMLOAD VMSAVE STGI CLGI SKINIT INVLPGA RSM',
     'VMPTRLD VMCLEAR VMXON VMPTRST VMREAD VMWRITE INVEPT INVVPID',
@@ -54,7 +56,7 @@ const EXCLUDED: ReadonlySet<string> = new Set(
 const SHIFTS = /^(ROL|ROR|RCL|RCR|SHL|SHR|SAR|SHLD|SHRD)$/;
 const BITS =
   /^(BT[SRC]?|BS[FR]|[LT]ZCNT|POPCNT|CRC32|BSWAP|ADCX|ADOX|ANDN|BLS.*|BZHI|PEXT|PDEP|MULX|BEXTR|SHLX|SARX|SHRX|RORX)$/;
-const STACK = /^(PUSH|POP|PUSHF|POPF|ENTER|LEAVE)$/;
+const STACK = /^(PUSH|POP|PUSHA|POPA|PUSHF|POPF|ENTER|LEAVE)$/;
 const CONTROL = /^(Jcc|JMP.*|CALL.*|RET.*|LOOP.*|JCXZ|UD.*)$/;
 const CRYPTO = /^(AES|SHA|PCLMUL)/;
 const X87_STATE = /^(FXSAVE|FXRSTOR|FWAIT|WAIT)$/;
@@ -100,7 +102,7 @@ const REX_SETS: readonly number[] = [0, 8, 1, 9];
 /** Does the operand size change what the instruction does, beyond what its operands' widths show? */
 function sizeMatters(insn: Insn): boolean {
   const { name } = insn.row;
-  if (insn.operandCount === 0) return /^(CBW|CWD|PUSHF|POPF|LEAVE|MOVS|STOS|LODS|CMPS|SCAS)$/.test(name);
+  if (insn.operandCount === 0) return /^(CBW|CWD|PUSHF|POPF|PUSHA|POPA|LEAVE|RET|MOVS|STOS|LODS|CMPS|SCAS)$/.test(name);
   if (name === 'NOP') return false;
   if (STACK.test(name)) return true;
   const operands = insn.operands.slice(0, insn.operandCount);
@@ -119,6 +121,7 @@ function isVector(insn: Insn): boolean {
 /** Names the form of a decoded instruction. */
 export function formKey(insn: Insn): string {
   const parts: (string | number)[] = [
+    ...(insn.codeSize === 64 ? [] : [`code${insn.codeSize}`]),
     insn.row.name,
     insn.row.encoding.replaceAll(' ', '.'),
     insn.row.operands.join(','),
@@ -159,6 +162,11 @@ class Catalogue {
   readonly forms: Map<string, Form> = new Map();
   readonly #insn: Insn = createInsn();
   readonly #bytes: Uint8Array = new Uint8Array(32);
+  readonly codeSize: CodeSize;
+
+  constructor(codeSize: CodeSize) {
+    this.codeSize = codeSize;
+  }
 
   /** Decodes a template and files it, unless it is no instruction or none to be tested. */
   file(template: Template): void {
@@ -166,10 +174,10 @@ class Catalogue {
     this.#bytes.fill(0);
     this.#bytes.set(bytes);
     const insn = this.#insn;
-    if (decode(this.#bytes, 0, 32, 64, insn) !== DecodeStatus.ok) return;
+    if (decode(this.#bytes, 0, 32, this.codeSize, insn) !== DecodeStatus.ok) return;
     if (EXCLUDED.has(insn.row.name)) return;
     // A branch with an operand size prefix is where AMD (16 bits) and Intel (no effect) differ.
-    if (template.prefixes.includes(0x66) && CONTROL.test(insn.row.name)) return;
+    if (this.codeSize === 64 && template.prefixes.includes(0x66) && CONTROL.test(insn.row.name)) return;
     // PREFETCH with a register: a NOP for Intel, undefined for AMD.
     if (template.opcode[0] === 0x0f && template.opcode[1] === 0x0d && template.modrm >= 0xc0) return;
     const key = formKey(insn);
@@ -178,7 +186,15 @@ class Catalogue {
       const kinds = insn.operands.slice(0, insn.operandCount).map((o) => o.kind);
       const memory = kinds.includes(OperandKind.mem);
       const modrmMemory = memory && template.modrm >= 0;
-      form = { key, row: insn.row, family: familyOf(insn, template.opcode), memory, modrmMemory, templates: [] };
+      form = {
+        codeSize: this.codeSize,
+        key,
+        row: insn.row,
+        family: familyOf(insn, template.opcode),
+        memory,
+        modrmMemory,
+        templates: [],
+      };
       this.forms.set(key, form);
     }
     // Prefixes that change nothing are left out: the first template of a form sets which ones it carries.
@@ -202,7 +218,8 @@ const ONE_BYTE_WITH_MODRM: ReadonlySet<number> = new Set([
   0xfe, 0xff,
 ]);
 
-function hasModrm(map: number, opcode: number): boolean {
+function hasModrm(map: number, opcode: number, codeSize: CodeSize): boolean {
+  if (map === 0 && codeSize !== 64 && (opcode === 0xc4 || opcode === 0xc5)) return true; // LES, LDS
   if (map === 0) return opcode < 0x40 ? (opcode & 7) < 4 : ONE_BYTE_WITH_MODRM.has(opcode);
   if (map > 1) return true;
   const high = opcode >> 4;
@@ -213,13 +230,13 @@ function hasModrm(map: number, opcode: number): boolean {
 
 function walkLegacy(catalogue: Catalogue): void {
   for (const prefixes of PREFIX_SETS) {
-    for (const rex of REX_SETS) {
+    for (const rex of catalogue.codeSize === 64 ? REX_SETS : [0]) {
       MAPS.forEach((escape, map) => {
         for (let opcode = 0; opcode < 256; opcode++) {
-          if (map === 0 && (NOT_OPCODES.has(opcode) || opcode >> 4 === 4)) continue;
+          if (map === 0 && (NOT_OPCODES.has(opcode) || (catalogue.codeSize === 64 && opcode >> 4 === 4))) continue;
           if (map === 1 && (opcode === 0x38 || opcode === 0x3a)) continue;
           const base = { prefixes, rex, vex: undefined, opcode: [...escape, opcode] };
-          if (!hasModrm(map, opcode)) catalogue.file({ ...base, modrm: -1 });
+          if (!hasModrm(map, opcode, catalogue.codeSize)) catalogue.file({ ...base, modrm: -1 });
           else if ((rex & 1) === 0) for (const modrm of MODRM_BYTES) catalogue.file({ ...base, modrm });
         }
       });
@@ -236,15 +253,17 @@ function walkVex(catalogue: Catalogue): void {
             catalogue.file({ prefixes: [], rex: 0, vex: { map, pp, w, l: 0 }, opcode: [opcode], modrm });
 }
 
-let all: readonly Form[] | undefined;
+const catalogues = new Map<CodeSize, readonly Form[]>();
 
-/** All forms, in the order of the opcode map. */
-export function allForms(): readonly Form[] {
-  if (all === undefined) {
-    const catalogue = new Catalogue();
+/** All forms in code of a width, in the order of the opcode map. */
+export function allForms(codeSize: CodeSize = 64): readonly Form[] {
+  let forms = catalogues.get(codeSize);
+  if (forms === undefined) {
+    const catalogue = new Catalogue(codeSize);
     walkLegacy(catalogue);
     walkVex(catalogue);
-    all = [...catalogue.forms.values()];
+    forms = [...catalogue.forms.values()];
+    catalogues.set(codeSize, forms);
   }
-  return all;
+  return forms;
 }

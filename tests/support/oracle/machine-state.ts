@@ -14,7 +14,7 @@ export const DATA_SIZE: number = DATA_PAGES * 4096;
 export const DATA_WRITABLE: number = DATA_SIZE - 4096;
 /** Where the instruction under test lies. */
 export const CODE_BASE = 0x61000800;
-/** A page of code around CODE_BASE, readable, not part of what is compared. */
+/** A page of code around CODE_BASE, not part of what is compared. */
 export const CODE_PAGE = 0x61000000;
 
 export const FX_BYTES = 512;
@@ -50,7 +50,29 @@ export const RBP = 5;
 export const RSI = 6;
 export const RDI = 7;
 
+/** Width of the code: 64-bit code, 32-bit code in flat segments, or 16-bit code in segments that begin at the areas' start. */
+export type CodeSize = 64 | 32 | 16;
+
+/** Address of the instruction under test, counted from the base of its code segment. */
+export function codeOffset(codeSize: CodeSize): number {
+  return codeSize === 16 ? CODE_BASE - CODE_PAGE : CODE_BASE;
+}
+
+/** Base of the data and stack segments. */
+export function dataSegmentBase(codeSize: CodeSize): number {
+  return codeSize === 16 ? DATA_BASE : 0;
+}
+
+/** Limit of 16-bit segments; the others have none that matters. */
+export const LIMIT_16 = 0xffff;
+/**
+ * Upper half of ESP in 16-bit code: IRETQ to a 16-bit stack segment leaves there what it was, which is in the native oracle's
+ * exchange area.
+ */
+export const ESP_HIGH_16 = 0x6200;
+
 export interface MachineState {
+  codeSize: CodeSize;
   /** RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. */
   readonly gpr: BigUint64Array;
   /** Arithmetic flags and DF count; IF is always set. */
@@ -88,6 +110,7 @@ export interface Oracle {
 /** A state with zero registers, stack in the middle of the area, x87 and SSE as after FNINIT and reset. */
 export function createState(): MachineState {
   const state: MachineState = {
+    codeSize: 64,
     gpr: new BigUint64Array(16),
     rflags: 0x202,
     fx: new Uint8Array(FX_BYTES),
@@ -106,6 +129,7 @@ export function createOutcome(): Outcome {
 }
 
 export function copyState(from: MachineState, to: MachineState): void {
+  to.codeSize = from.codeSize;
   to.gpr.set(from.gpr);
   to.rflags = from.rflags;
   to.fx.set(from.fx);

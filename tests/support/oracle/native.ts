@@ -13,16 +13,18 @@ import type { LibraryHandle } from 'koffi';
 import {
   CODE_BASE,
   CODE_PAGE,
+  codeOffset,
   DATA_BASE,
   DATA_SIZE,
   DATA_WRITABLE,
   FX_BYTES,
   FX_MXCSR,
   FX_MXCSR_MASK,
-  TF,
+  LIMIT_16,
   RF,
+  TF,
 } from './machine-state.ts';
-import type { MachineState, Oracle, Outcome } from './machine-state.ts';
+import type { CodeSize, MachineState, Oracle, Outcome } from './machine-state.ts';
 
 const CONTROL = 0x62000000; // exchange area, read and write
 const CONTROL_SIZE = 0x20000;
@@ -44,6 +46,8 @@ const SIG_ERROR = 0x1b8;
 const SIG_TRAP = 0x1c0;
 const SIG_CR2 = 0x1c8;
 const DEFAULT_ACTION = 0x1d0; // kernel struct sigaction, all zero: SIG_DFL
+const IN_DS = 0x1e8; // selector for DS and ES
+const HOST_SS = 0x1ea;
 const READY = 0x1f0; // i32: MAGIC once the first thread has set everything up; i32 after it: 1 while a thread runs a test
 const OLD_HANDLERS = 0x200; // one pointer a signal
 const IN_FX = 0x400;
@@ -61,6 +65,8 @@ const SIGSEGV = 11;
 // Offsets in ucontext_t: 40 bytes of header, then gregs.
 const UC_RIP = 168;
 const UC_EFLAGS = 176;
+const UC_CS = 184;
+const UC_SS = 190;
 const UC_ERROR = 192;
 const UC_TRAP = 200;
 const UC_CR2 = 216;
@@ -73,8 +79,11 @@ const PROT_WRITE = 2;
 const PROT_EXEC = 4;
 const MAP_PRIVATE_ANONYMOUS_FIXED_NOREPLACE = 0x2 | 0x20 | 0x100000;
 
-const USER_CS = 0x33n;
-const USER_SS = 0x2bn;
+const USER_CS = 0x33; // of the kernel's GDT: 64-bit code
+const USER_CS_32 = 0x23; // flat 32-bit code
+const USER_SS = 0x2b;
+const LDT_CODE_16 = 0x07; // entries of our own
+const LDT_DATA_16 = 0x0f;
 
 function dword(value: number): number[] {
   return [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >>> 24) & 255];
@@ -107,6 +116,7 @@ function entryCode(): number[] {
   code.push(...storeDword(CONTROL + ACTIVE, 1));
   code.push(0x48, 0x0f, 0xae, ...absolute(1, CONTROL + IN_FX)); // fxrstor64
   code.push(0x48, 0xc7, 0xc4, ...dword(CONTROL + IN_FRAME)); // mov rsp, frame
+  code.push(0x8e, ...absolute(3, CONTROL + IN_DS), 0x8e, ...absolute(0, CONTROL + IN_DS)); // mov ds, es
   for (let reg = 0; reg < 16; reg++) if (reg !== RSP_REG) code.push(...loadRegister(reg, CONTROL + IN_GPR + reg * 8));
   code.push(0x48, 0xcf); // iretq
   return code;
@@ -115,6 +125,7 @@ function entryCode(): number[] {
 function exitCode(): number[] {
   const code: number[] = [];
   for (let reg = 0; reg < 16; reg++) code.push(...storeRegister(reg, CONTROL + OUT_GPR + reg * 8));
+  code.push(0x8e, ...absolute(2, CONTROL + HOST_SS)); // mov ss
   code.push(0x48, 0xc7, 0xc4, ...dword(CONTROL + SCRATCH_STACK_TOP)); // mov rsp, scratch
   code.push(0x9c, 0x8f, ...absolute(0, CONTROL + OUT_RFLAGS)); // pushfq; pop [OUT_RFLAGS]
   code.push(0x68, ...dword(0x202), 0x9d); // push 0x202; popfq
@@ -141,6 +152,8 @@ function handlerCode(exit: number): number[] {
     ...fromContext(UC_CR2, SIG_CR2),
     ...[0x48, 0x81, 0xa2, ...dword(UC_EFLAGS), ...dword(~(TF | RF | 0x40000))], // and qword [rdx + efl], ~(TF RF AC)
     ...[0x48, 0xc7, 0x82, ...dword(UC_RIP), ...dword(exit)], // mov qword [rdx + rip], exit
+    ...[0x66, 0xc7, 0x82, ...dword(UC_CS), USER_CS, 0], // mov word [rdx + cs], 64-bit code
+    ...[0x66, 0xc7, 0x82, ...dword(UC_SS), USER_SS, 0], // mov word [rdx + ss], flat data
     0xc3,
   ];
   const chain = [
@@ -167,9 +180,23 @@ function handlerCode(exit: number): number[] {
   return [...test, ...ours, ...chain];
 }
 
-/** jmp rel32 from `at` to `target`. */
-function jump(at: number, target: number): number[] {
-  return [0xe9, ...dword(target - (at + 5))];
+/** A jump from code of a width at `at` to 64-bit code at `target`: near, or far with a selector. */
+function jump(codeSize: CodeSize, at: number, target: number): number[] {
+  if (codeSize === 64) return [0xe9, ...dword(target - (at + 5))];
+  return [...(codeSize === 16 ? [0x66] : []), 0xea, ...dword(target), USER_CS, 0];
+}
+
+/** 16-bit segments over the code page and the data area, in this process's local descriptor table. */
+function makeLdt(libc: LibraryHandle): void {
+  const syscall = libc.func('long syscall(long number, int function, const uint8_t *descriptor, unsigned long bytes)');
+  const SYS_MODIFY_LDT = 154;
+  for (const [index, base, contents] of [
+    [0, CODE_PAGE, 2],
+    [1, DATA_BASE, 0],
+  ] as const) {
+    const descriptor = new Uint32Array([index, base, LIMIT_16, (contents << 1) | (1 << 6)]); // 16-bit, usable
+    if (syscall(SYS_MODIFY_LDT, 1, new Uint8Array(descriptor.buffer), 16) !== 0) throw new Error('modify_ldt failed');
+  }
 }
 
 /** Maps pages at an address; false when something is there already. */
@@ -258,6 +285,7 @@ class NativeOracle implements Oracle {
     // Present from now on, so that faults there are protection faults.
     new Uint8Array(view(DATA_BASE, DATA_SIZE)).fill(0);
     this.#mprotect(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE, PROT_READ);
+    makeLdt(libc);
     for (const signal of [SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV])
       installHandler(libc, signal, handler, this.#control);
     Atomics.store(this.#locks, 0, MAGIC);
@@ -283,20 +311,24 @@ class NativeOracle implements Oracle {
   #runLocked(code: Uint8Array, state: MachineState, out: Outcome, step: boolean): void {
     const control = this.#control;
     const start = CODE_BASE - CODE_PAGE;
-    const end = CODE_BASE + code.length;
+    const { codeSize } = state;
+    const end = codeOffset(codeSize) + code.length;
     this.#code.set(code, start);
-    this.#code.set(jump(end, this.#exit), start + code.length);
+    this.#code.set(jump(codeSize, CODE_BASE + code.length, this.#exit), start + code.length);
     this.#data.set(state.data.subarray(0, DATA_WRITABLE));
     this.#setReadOnly(state.data.subarray(DATA_WRITABLE));
     this.#inGpr.set(state.gpr);
     this.#inFx.set(state.fx);
     const mxcsr = this.#inFxFields.getUint32(FX_MXCSR, true) & 0xffff;
     this.#inFxFields.setUint32(FX_MXCSR, mxcsr, true);
-    control.setBigUint64(IN_FRAME, BigInt(CODE_BASE), true);
-    control.setBigUint64(IN_FRAME + 8, USER_CS, true);
+    const [cs, ss] = codeSize === 16 ? [LDT_CODE_16, LDT_DATA_16] : [codeSize === 32 ? USER_CS_32 : USER_CS, USER_SS];
+    control.setUint16(IN_DS, ss, true);
+    control.setUint16(HOST_SS, USER_SS, true);
+    control.setBigUint64(IN_FRAME, BigInt(codeOffset(codeSize)), true);
+    control.setBigUint64(IN_FRAME + 8, BigInt(cs), true);
     control.setBigUint64(IN_FRAME + 16, BigInt(state.rflags | 0x202 | (step ? TF : 0)), true);
     control.setBigUint64(IN_FRAME + 24, state.gpr[4] ?? 0n, true);
-    control.setBigUint64(IN_FRAME + 32, USER_SS, true);
+    control.setBigUint64(IN_FRAME + 32, BigInt(ss), true);
     control.setUint32(SIG_NUMBER, 0, true);
 
     this.#call();
@@ -307,6 +339,7 @@ class NativeOracle implements Oracle {
     new DataView(out.state.fx.buffer, out.state.fx.byteOffset).setUint32(FX_MXCSR_MASK, 0xffff, true);
     out.state.data.set(this.#data);
     out.state.data.set(state.data.subarray(DATA_WRITABLE), DATA_WRITABLE);
+    out.state.codeSize = codeSize;
     out.rip = end;
     out.exception = null;
     if (control.getUint32(SIG_NUMBER, true) !== 0) this.#takeSignal(out, step);

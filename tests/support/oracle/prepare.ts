@@ -129,9 +129,9 @@ function strings(c: Context): void {
   }
 }
 
-/** A branch target that exists in every sense that matters: canonical, in the code page's neighbourhood. */
-function nearTarget(random: Random): bigint {
-  return BigInt(CODE_PAGE + random.below(4096));
+/** A branch target that exists in every sense that matters: in the code page. */
+function nearTarget({ state, random }: Context): bigint {
+  return BigInt((state.codeSize === 16 ? 0 : CODE_PAGE) + random.below(4096));
 }
 
 function stackAt(state: MachineState): number {
@@ -194,9 +194,9 @@ const HOOKS: Readonly<Record<string, (c: Context) => void>> = {
     const at = stackAt(c.state);
     if (at >= 0 && at < DATA_SIZE) poke(c.state, at, peek(c.state, at) & POPF_ALLOWED);
   },
-  RET: (c) => poke(c.state, stackAt(c.state), nearTarget(c.random)),
-  CALL_indirect: (c) => set(c, 0, nearTarget(c.random)),
-  JMP_indirect: (c) => set(c, 0, nearTarget(c.random)),
+  RET: (c) => poke(c.state, stackAt(c.state), nearTarget(c)),
+  CALL_indirect: (c) => set(c, 0, nearTarget(c)),
+  JMP_indirect: (c) => set(c, 0, nearTarget(c)),
   MASKMOVQ: (c) => {
     c.state.gpr[RDI] = pickTarget(c.random, 8);
   },

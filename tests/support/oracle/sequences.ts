@@ -237,7 +237,8 @@ export class SequenceRunner {
     randomStart(random, this.#state);
     let program = randomProgram(random, 3 + random.below(24));
     this.instructions += program.items.length;
-    if (this.#differences(program).length === 0) return undefined;
+    let differences = this.#differences(program);
+    if (differences.length === 0) return undefined;
     for (let i = program.items.length - 1; i >= 0; i--) {
       const item = program.items[i];
       if (item === undefined || (item.bytes[0] === 0x0f && item.bytes[1] === 0x0b)) continue;
@@ -245,9 +246,12 @@ export class SequenceRunner {
       // Taking the counter out of a loop would make it endless.
       const branchesBack = program.items.some((other) => other.target !== undefined && other.target <= other.id);
       const isLoop = branchesBack && item.bytes[0] === 0x41 && (item.bytes[1] === 0xbe || item.bytes[1] === 0xff);
-      if (!isLoop && item.bytes[0] !== 0xc3 && this.#differences(shorter).length !== 0) program = shorter;
+      if (isLoop || item.bytes[0] === 0xc3) continue;
+      const found = this.#differences(shorter);
+      if (found.length === 0) continue;
+      program = shorter;
+      differences = found;
     }
-    const differences = this.#differences(program);
     const text = failureText(this.#neutral, this.#state, differences, -1);
     const registers = Array.from(this.#state.gpr, (v, i) => `r${i}=${v.toString(16)}`).join(' ');
     return `seed ${seed}\n${listing(assemble(program))}\n  ${registers}\n${text.slice(text.indexOf('\n') + 1)}`;

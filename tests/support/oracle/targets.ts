@@ -35,10 +35,10 @@ export function pickTarget(random: Random, bytes: number, writable = DATA_WRITAB
   return BigInt(DATA_BASE + offset);
 }
 
-/** A target that a 32-bit displacement or address can name. */
+/** A target that a displacement can name, whatever its width. */
 export function pickLowTarget(random: Random, bytes: number): bigint {
   for (;;) {
     const target = pickTarget(random, bytes);
-    if (target < 0x70000000n) return target;
+    if (target >= DATA_BASE && target < 0x70000000n) return target;
   }
 }
