@@ -3,6 +3,7 @@ import { type Expr, i32, select } from '../../../../wasm/expr.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
 import { put, putScratch, quickOr, scratch, source } from './operands.ts';
 import {
+  bothNumbers,
   compareFloats,
   defaultMode,
   denormalLanes,
@@ -11,7 +12,6 @@ import {
   floatType,
   isFinite,
   isNormal,
-  isNumber,
   nanLanes,
   notDenormal,
   notFiniteLanes,
@@ -41,13 +41,15 @@ interface Attempt {
   readonly result: Float;
   /** Nothing but PE, already raised, can have come up. */
   readonly sure: Expr<'i32'>;
+  /** The same for a zero that comes from a zero, looked at when `sure` does not hold. */
+  readonly exactZero?: Expr<'i32'>;
 }
 
 function attempt(x: X86, bits: Precision, operation: Operation, a: Float, b: Float): Attempt {
   const ordinary = notDenormal(a).and(notDenormal(b));
   if (operation === 'min' || operation === 'max') {
     const first = compareFloats(operation === 'min' ? 'lt' : 'gt', a, b);
-    return { result: select(first, a, b), sure: isNumber(a).and(isNumber(b)).and(ordinary) };
+    return { result: select(first, a, b), sure: bothNumbers(a, b).and(ordinary) };
   }
   if (operation === 'sqrt') {
     const sure = defaultMode(x).and(notDenormal(b));
@@ -55,24 +57,27 @@ function attempt(x: X86, bits: Precision, operation: Operation, a: Float, b: Flo
   }
   if (operation === 'addsub') throw new RangeError('addsub is packed only');
   const result = x.let(a.float(operation, b));
-  const sure = defaultMode(x).and(ordinary);
-  if (operation === 'add' || operation === 'sub') return { result, sure: sure.and(isFinite(bits, result)) };
-  // Zero is exact when it comes from a zero.
+  const operands = defaultMode(x).and(ordinary);
+  if (operation === 'add' || operation === 'sub') return { result, sure: operands.and(isFinite(bits, result)) };
   let zeroOperand = compareFloats('eq', a, zero(bits));
   if (operation === 'mul') zeroOperand = zeroOperand.or(compareFloats('eq', b, zero(bits)));
-  const exactZero = compareFloats('eq', result, zero(bits)).and(zeroOperand);
-  return { result, sure: sure.and(isNormal(bits, result).or(exactZero)) };
+  const exactZero = compareFloats('eq', result, zero(bits)).and(zeroOperand).and(operands);
+  return { result, sure: operands.and(isNormal(bits, result)), exactZero };
 }
 
 function scalar(bits: Precision, operation: Operation): Semantics {
   return (x) => {
     const b = x.readFloat(1, floatType(bits));
     const a = operation === 'sqrt' ? b : x.readFloat(0, floatType(bits));
-    const { result, sure } = attempt(x, bits, operation, a, b);
-    const value = quickOr(x, sure, result, () => {
+    const { result, sure, exactZero } = attempt(x, bits, operation, a, b);
+    const exact = (): void => {
       x.f.store(bits, scratch(x), a);
       x.f.store(bits, scratch(x, 16), b);
       x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), i32(1));
+    };
+    const value = quickOr(x, sure, result, () => {
+      if (exactZero === undefined) exact();
+      else x.f.if(exactZero, () => x.f.store(bits, scratch(x), result), exact);
     });
     x.writeFloat(0, value);
   };
@@ -82,7 +87,6 @@ function scalar(bits: Precision, operation: Operation): Semantics {
 
 /** Lanes in which `result` may differ from what SSE gives, or flags may come up. */
 function doubtfulLanes(bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Vector {
-  const or = (left: Vector, right: Vector): Vector => vector('v128.or', left, right);
   if (operation === 'sqrt') {
     return or(denormalLanes(bits, b), vector('v128.not', floatOp(bits, 'ge', b, splat(bits, 0))));
   }
@@ -92,14 +96,23 @@ function doubtfulLanes(bits: Precision, operation: Operation, a: Vector, b: Vect
     case 'max':
       return or(operands, or(nanLanes(bits, a), nanLanes(bits, b)));
     case 'mul':
-    case 'div': {
-      const zeros = operation === 'div' ? zeroLanes(bits, a) : or(zeroLanes(bits, a), zeroLanes(bits, b));
-      const exactZero = vector('v128.and', zeroLanes(bits, result), zeros);
-      return or(operands, vector('v128.andnot', notNormalLanes(bits, result), exactZero));
-    }
+    case 'div':
+      return or(operands, notNormalLanes(bits, result));
     default:
       return or(operands, notFiniteLanes(bits, result));
   }
+}
+
+/** The same for a product or quotient, not counting zeros that come from a zero. */
+function doubtfulBesidesZeros(bits: Precision, operation: 'mul' | 'div', a: Vector, b: Vector, result: Vector): Vector {
+  const zeros = operation === 'div' ? zeroLanes(bits, a) : or(zeroLanes(bits, a), zeroLanes(bits, b));
+  const exactZero = vector('v128.and', zeroLanes(bits, result), zeros);
+  const operands = or(denormalLanes(bits, a), denormalLanes(bits, b));
+  return or(operands, vector('v128.andnot', notNormalLanes(bits, result), exactZero));
+}
+
+function or(left: Vector, right: Vector): Vector {
+  return vector('v128.or', left, right);
 }
 
 function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): Vector {
@@ -126,12 +139,20 @@ function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): V
 /** Register operand 0 becomes `a` op `b` in all lanes. */
 function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector): void {
   const quick = x.let(compute(bits, operation, a, b));
-  const sure = anyTrue(doubtfulLanes(bits, operation, a, b, quick)).eqz();
   const modeMatters = operation !== 'min' && operation !== 'max';
-  const result = quickOr(x, modeMatters ? defaultMode(x).and(sure) : sure, quick, () => {
+  const none = (doubtful: Vector): Expr<'i32'> => {
+    const clear = anyTrue(doubtful).eqz();
+    return modeMatters ? defaultMode(x).and(clear) : clear;
+  };
+  const exact = (): void => {
     putScratch(x, 0, a);
     putScratch(x, 16, b);
-    x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), i32(128 / bits));
+    const count = i32(128 / bits);
+    x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), count);
+  };
+  const result = quickOr(x, none(doubtfulLanes(bits, operation, a, b, quick)), quick, () => {
+    if (operation !== 'mul' && operation !== 'div') exact();
+    else x.f.if(none(doubtfulBesidesZeros(bits, operation, a, b, quick)), () => putScratch(x, 0, quick), exact);
   });
   put(x, 0, result);
 }

@@ -3,12 +3,12 @@ import { type Expr, i32, int, select, v128Zero } from '../../../../wasm/expr.ts'
 import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
 import { byteImmediate, put, putScratch, quickOr, scratch, source } from './operands.ts';
 import {
+  bothNumbers,
   compareFloats,
   denormalLanes,
   type Float,
   floatOp,
   floatType,
-  isNumber,
   nanLanes,
   notDenormal,
   type Precision,
@@ -17,7 +17,7 @@ import { anyTrue, choose, type Vector, vector } from './simd.ts';
 
 /** Neither is a NaN nor denormal: nothing is flagged, and DAZ changes nothing. */
 function bothOrdinary(a: Float, b: Float): Expr<'i32'> {
-  return isNumber(a).and(isNumber(b)).and(notDenormal(a)).and(notDenormal(b));
+  return bothNumbers(a, b).and(notDenormal(a)).and(notDenormal(b));
 }
 
 /** Sets ZF, PF and CF; unordered is all three. */

@@ -76,6 +76,11 @@ export function isNumber(number: Float): Expr<'i32'> {
   return compareFloats('eq', number, number);
 }
 
+/** Neither is a NaN. */
+export function bothNumbers(a: Float, b: Float): Expr<'i32'> {
+  return compareFloats('le', a, b).or(compareFloats('gt', a, b));
+}
+
 // ---- vectors: masks of the lanes that are not ordinary ----
 
 function magnitude(bits: Precision, value: Vector): Vector {
