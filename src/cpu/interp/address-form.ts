@@ -25,7 +25,9 @@ export type AddressForm = (typeof AddressForm)[keyof typeof AddressForm];
 /** Whether segment `segment` adds nothing and checks nothing in `mode`. */
 export function segmentIsFlat(segment: number, mode: number): boolean {
   if (segment === L.FS || segment === L.GS) return false;
-  return (mode & L.MODE_SIZE_MASK) === L.MODE_64 || (mode & L.MODE_FLAT) !== 0;
+  if ((mode & L.MODE_SIZE_MASK) === L.MODE_64) return true;
+  // A code segment, flat or not, cannot be written.
+  return segment !== L.CS && (mode & L.MODE_FLAT) !== 0;
 }
 
 export function hasMemoryOperand(insn: Insn): boolean {

@@ -32,11 +32,17 @@ const cmpxchg: Semantics = (x) => {
   let old: Int;
   if (x.isMemory(0)) {
     old = x.modify(0, (a) => select(a.eq(accumulator), source, a)).old;
+    // When they are equal, writing the accumulator changes nothing, unless it zero-extends.
+    if (bits === 32) x.setReg(RAX, 64, x.let(select(old.eq(accumulator), x.reg64(RAX), old.toI64())));
+    else x.setReg(RAX, bits, old);
   } else {
     old = x.read(0);
-    x.if(old.eq(accumulator), () => x.write(0, source));
+    x.if(
+      old.eq(accumulator),
+      () => x.write(0, source),
+      () => x.setReg(RAX, bits, old),
+    );
   }
-  x.if(old.ne(accumulator), () => x.setReg(RAX, bits, old));
   x.flags.sub(bits, accumulator, old, x.let(accumulator.sub(old)));
 };
 

@@ -1,5 +1,5 @@
 /** Bit tests and scans: BT BTS BTR BTC BSF BSR POPCNT LZCNT TZCNT. SDM volume 2. */
-import { type Expr, i32, i64, int } from '../../../wasm/expr.ts';
+import { type Expr, i32, i64, int, select } from '../../../wasm/expr.ts';
 import { OperandKind } from '../decode/insn.ts';
 import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from './context.ts';
 
@@ -44,7 +44,10 @@ function scan(index: (value: Int, bits: number) => Int): Semantics {
   return (x) => {
     const bits = x.width(0);
     const source = x.read(1);
-    x.if(source.ne(int(source.type, 0)), () => x.write(0, index(source, bits)));
+    const some = source.ne(int(source.type, 0));
+    // The whole register, so that a 32-bit one is not even zero-extended.
+    if (bits === 16) x.write(0, select(some, index(source, bits), x.read(0)));
+    else x.write(0, x.let(select(some, index(source, bits).toI64(), x.read(0, 64).toI64())), 64);
     x.flags.put({ bits, result: source, cf: i32(0), of: i32(0) });
   };
 }

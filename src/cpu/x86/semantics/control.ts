@@ -3,19 +3,34 @@ import * as L from '../../layout.ts';
 import { type Expr, i64, int } from '../../../wasm/expr.ts';
 import { intType, RCX, type Semantics, type SemanticsTable, type X86 } from './context.ts';
 
-/** An indirect branch to a non-canonical address, or beyond the code segment's limit, faults before anything has changed. */
-function checkTarget(x: X86, rip: Expr<'i64'>): void {
-  if (x.is64) {
-    x.raiseIf(rip.shl(i64(16)).shr_s(i64(16)).ne(rip), L.EXC_GP);
-  } else if ((x.mode & L.MODE_FLAT) === 0) {
-    const limit = x.state32(L.CPU_SEG + L.CS * L.SEG_SIZE + L.SEG_LIMIT).toI64();
-    x.raiseIf(rip.gt_u(limit), L.EXC_GP);
-  }
+/** Beyond the limit of the code segment, which is not 4 GiB. */
+function beyondLimit(x: X86, rip: Expr<'i64'>): Expr<'i32'> {
+  return rip.gt_u(x.state32(L.CPU_SEG + L.CS * L.SEG_SIZE + L.SEG_LIMIT).toI64());
 }
 
-const jcc: Semantics = (x) => x.branchDirect(x.flags.condition(x.insn.condition));
+/** An indirect branch to a non-canonical address, or beyond the code segment's limit, faults before anything has changed. */
+function checkTarget(x: X86, rip: Expr<'i64'>): void {
+  if (x.is64) x.raiseIf(rip.shl(i64(16)).shr_s(i64(16)).ne(rip), L.EXC_GP);
+  else if ((x.mode & L.MODE_FLAT) === 0) x.raiseIf(beyondLimit(x, rip), L.EXC_GP);
+}
 
-const jmp: Semantics = (x) => x.jumpDirect();
+/** A direct branch leaves the limit only where it is wider than the limit usually is. */
+function checkDirect(x: X86, taken?: Expr<'i32'>): void {
+  if (x.is64 || (x.mode & L.MODE_FLAT) !== 0 || x.insn.operandSize === 16) return;
+  const beyond = beyondLimit(x, x.directTarget());
+  x.raiseIf(taken === undefined ? beyond : beyond.and(taken), L.EXC_GP);
+}
+
+const jcc: Semantics = (x) => {
+  const taken = x.let(x.flags.condition(x.insn.condition));
+  checkDirect(x, taken);
+  x.branchDirect(taken);
+};
+
+const jmp: Semantics = (x) => {
+  checkDirect(x);
+  x.jumpDirect();
+};
 
 const jmpIndirect: Semantics = (x) => {
   const target = x.let(x.read(0).toI64());
@@ -25,6 +40,7 @@ const jmpIndirect: Semantics = (x) => {
 
 const call: Semantics = (x) => {
   const bits = x.insn.operandSize;
+  checkDirect(x);
   x.push(x.nextRip().toInt(intType(bits)), bits);
   x.jumpDirect();
 };

@@ -25,7 +25,7 @@ function counted(count: Expr<'i32'>, bits: number, sign: 1 | -1 = 1, offset = 0)
 
 /** Flags change only when the count is not 0. */
 function unlessZero(x: X86, count: Expr<'i32'>, then: () => void): void {
-  if (count.constant === undefined) x.if(count.ne(i32(0)), then);
+  if (count.constant === undefined) x.flagsIf(count, then);
   else if (count.constant !== 0) then();
 }
 
