@@ -43,6 +43,7 @@ const PORT_COUNT = 0x10000;
 /** Ports that software touches for a reason and that need no device. */
 export const IGNORED_PORTS: readonly { readonly first: number; readonly count: number; readonly reason: string }[] = [
   { first: 0x80, count: 1, reason: 'POST code; Linux writes it for a short delay' },
+  { first: 0xcf8, count: 4, reason: 'byte writes that probe for PCI configuration mechanism #1' },
   { first: 0xed, count: 1, reason: "Linux's delay port on machines where 0x80 hangs" },
   {
     first: 0xf0,

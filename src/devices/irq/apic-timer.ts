@@ -152,8 +152,14 @@ export class ApicTimer {
       this.stop();
       return;
     }
-    const ticksLeft = Math.max(0, this.deadlineTicks - this.tsc.read());
-    this.armAt(this.clock.now() + Math.ceil((ticksLeft * 1e9) / this.tsc.hz));
+    const ticksLeft = this.deadlineTicks - this.tsc.read();
+    if (ticksLeft > 0) {
+      this.armAt(this.clock.now() + Math.ceil((ticksLeft * 1e9) / this.tsc.hz));
+    } else {
+      // A deadline that has passed fires with the write, before the next instruction.
+      this.timer.cancel();
+      this.expired();
+    }
   }
 
   private expired(): void {

@@ -59,8 +59,8 @@ const BASE_BSP = 0x100;
 const BASE_EXTD = 0x400; // x2APIC mode
 const BASE_EN = 0x800;
 const BASE_RESERVED_LOW = 0x2ff;
-/** Bits 4 and up of the upper half lie above a 36-bit physical address. */
-const BASE_RESERVED_HIGH = 0xfffffff0;
+/** Bits 8 and up of the upper half lie above a 40-bit physical address. */
+const BASE_RESERVED_HIGH = 0xffffff00;
 
 // Register numbers: offset / 16, and MSR number - 0x800.
 const ID = 0x02;
