@@ -9,7 +9,8 @@ export function enter(cpu: u32, bits: u32, size: u32, level: u32): i32 {
   useCurrentStack(cpu);
   const mask = stackPointerMask;
   if (pushValue(cpu, gpr(cpu, RBP), bytes)) return 1;
-  const frame = stackPointer;
+  // With 32-bit operands on a 16-bit stack the frame pointer is all of ESP.
+  const frame = (gpr(cpu, RSP) & ~mask) | stackPointer;
   if (level) {
     for (let i: u32 = 1; i < level; i++) {
       // The enclosing frames' pointers, copied from below the old RBP.

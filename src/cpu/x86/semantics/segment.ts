@@ -1,6 +1,6 @@
 /** Segment registers: MOV, PUSH, POP, LDS and kin, descriptor-table registers, LAR LSL VERR VERW ARPL, SWAPGS, FS and GS base. SDM volume 2. */
 import * as L from '../../layout.ts';
-import { type Expr, i32, i64, load, select } from '../../../wasm/expr.ts';
+import { type Expr, i32, i64, load } from '../../../wasm/expr.ts';
 import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from './context.ts';
 import { ZF } from './flags.ts';
 import { requireCpl0, requireCr4, CR4_FSGSBASE, CR4_UMIP } from './privilege.ts';
@@ -73,11 +73,10 @@ function loadFar(segment: number): Semantics {
 
 const arpl: Semantics = (x) => {
   const rpl = x.let(x.read(1).and(i32(3)).toI32());
-  const { old } = x.modify(0, (dst) => {
-    const have = dst.toI32();
-    return select(have.and(i32(3)).lt_u(rpl), have.and(i32(~3)).or(rpl), have);
-  });
-  const raised = old.toI32().and(i32(3)).lt_u(rpl);
+  const have = x.let(x.read(0).toI32());
+  const raised = x.let(have.and(i32(3)).lt_u(rpl));
+  // Only a selector that changes is written: the operand may be read only.
+  x.if(raised, () => x.write(0, have.and(i32(~3)).or(rpl)));
   x.flags.fromBits(x.let(x.flags.toBits().and(i32(~ZF)).or(raised.shl(i32(6)))));
 };
 
