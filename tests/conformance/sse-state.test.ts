@@ -55,7 +55,7 @@ function realMode(tier: 'interp' | 'jit', code: readonly number[]) {
     view,
     ram,
     /** Runs the instruction; the vector of its exception, or -1. */
-    step(): number {
+    step: (): number => {
       vcpu.step();
       return view.getInt32(vcpu.cpu + L.CPU_EXC, true);
     },
