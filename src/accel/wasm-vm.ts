@@ -134,7 +134,7 @@ export class WasmVm implements Vm {
       },
       hostCpuid: (cpu) => {
         const cr4 = take(cpu, L.CPU_CR4);
-        const state = { osxsave: (cr4 & CR4_OSXSAVE) !== 0, ospke: (cr4 & CR4_PKE) !== 0 };
+        const state = { osxsave: (cr4 & CR4_OSXSAVE) !== 0, ospke: (cr4 & CR4_PKE) !== 0, xcr0: take(cpu, L.CPU_XCR0) };
         const answer = this.at(cpu).bus.cpuid(take(cpu, L.CPU_SCRATCH), take(cpu, L.CPU_SCRATCH + 4), state);
         const { eax, ebx, ecx, edx } = answer;
         [eax, ebx, ecx, edx].forEach((value, i) => put(cpu, L.CPU_SCRATCH + i * 4, value));

@@ -7,7 +7,7 @@ import {
   ATTR_L, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_WP, CR4_DE, CR4_FSGSBASE, CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE,
   CR4_PAE, CR4_PCE, CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_TSD, CR4_UMIP, EFER_LMA, EFER_LME,
 } from "./bits";
-import { tprWritten } from "./host";
+import { hostCpuid, tprWritten } from "./host";
 import { updateMode } from "./mode";
 import { PHYSICAL_BITS } from "./paging";
 import { physRead } from "./physical";
@@ -22,7 +22,6 @@ const CR4_DEFINED: u32 =
 const CR4_PAGING: u32 = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
 const PDPTE_RESERVED: u64 = 0x1e6 | ~(((<u64>1) << PHYSICAL_BITS) - 1);
 const XCR0_X87: u64 = 1;
-const XCR0_DEFINED: u64 = 3; // x87 and SSE
 
 /** Loads the four PAE pointers that `cr3` names. Nonzero = a reserved bit was set, #GP pending, nothing changed. */
 export function loadPdptes(cpu: u32, cr3: u64): i32 {
@@ -124,7 +123,11 @@ export function readCr(cpu: u32, n: u32): i32 {
 
 /** XSETBV at CPL 0. */
 export function xsetbv(cpu: u32, index: u32, value: u64): i32 {
-  if (index != 0 || !(value & XCR0_X87) || (value & ~XCR0_DEFINED)) return raiseGp(cpu, 0);
+  // What there is, CPUID tells.
+  store<u64>(cpu, 0xd, CPU_SCRATCH);
+  hostCpuid(cpu);
+  const defined = <u64>load<u32>(cpu, CPU_SCRATCH);
+  if (index != 0 || !(value & XCR0_X87) || (value & ~defined)) return raiseGp(cpu, 0);
   store<u64>(cpu, value, CPU_XCR0);
   return 0;
 }

@@ -66,11 +66,17 @@ export function rdpkru(cpu: u32): i32 {
   return 0;
 }
 
-/** WRPKRU. Keys are looked at when the TLB is filled, so it is emptied. */
+/** Keys are looked at when the TLB is filled, so a change empties it. */
+export function setPkru(cpu: u32, value: u32): void {
+  if (value == load<u32>(cpu, CPU_PKRU)) return;
+  store<u32>(cpu, value, CPU_PKRU);
+  flushTlb(cpu, 0);
+}
+
+/** WRPKRU. */
 export function wrpkru(cpu: u32): i32 {
   if (<u32>gpr(cpu, RCX) || <u32>gpr(cpu, RDX)) return raiseGp(cpu, 0);
-  store<u32>(cpu, <u32>gpr(cpu, RAX), CPU_PKRU);
-  flushTlb(cpu, 0);
+  setPkru(cpu, <u32>gpr(cpu, RAX));
   return 0;
 }
 

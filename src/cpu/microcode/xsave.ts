@@ -1,10 +1,11 @@
 /**
- * XSAVE, XSAVEOPT, XSAVEC, XSAVES and XRSTOR, XRSTORS (Intel SDM volume 1, chapter 13) for the x87 and SSE components, in the
- * standard and the compacted format. All enabled components count as in use; what is saved is never skipped as unmodified.
+ * XSAVE, XSAVEOPT, XSAVEC, XSAVES and XRSTOR, XRSTORS (Intel SDM volume 1, chapter 13) for the x87, SSE and PKRU components, in
+ * the standard and the compacted format, which lie the same: PKRU comes right after the header. All enabled components count as in use; what is saved is never skipped as unmodified.
  */
-import { CPU_IMAGE, CPU_MODE, CPU_MXCSR, CPU_XCR0, CPU_XMM, MODE_64, MODE_SIZE_MASK, XMM_STRIDE } from "../layout";
+import { CPU_IMAGE, CPU_MODE, CPU_MXCSR, CPU_PKRU, CPU_XCR0, CPU_XMM, MODE_64, MODE_SIZE_MASK, XMM_STRIDE } from "../layout";
 import { loadX87Image, x87Image } from "./fpu/image";
 import { probe, readGuest, writeGuest } from "./memory";
+import { setPkru } from "./processor";
 import { gpr, raiseGp, RAX, RDX } from "./state";
 
 export const XSAVE_STANDARD: u32 = 0;
@@ -21,12 +22,16 @@ const MXCSR_INITIAL: u32 = 0x1f80;
 const FCW_INITIAL: u16 = 0x37f;
 const X87: u64 = 1;
 const SSE: u64 = 2;
+const PKRU: u64 = 0x200;
+const PKRU_BYTES: u32 = 8;
 const COMPACTED: u64 = 0x8000000000000000;
 
 /** What EDX:EAX asks for of what is enabled. */
 function requested(cpu: u32): u64 {
   return ((gpr(cpu, RAX) & 0xffffffff) | (gpr(cpu, RDX) << 32)) & load<u64>(cpu, CPU_XCR0);
 }
+
+function areaBytes(components: u64): u32 { return components & PKRU ? AREA_BYTES + PKRU_BYTES : AREA_BYTES; }
 
 function xmmCount(cpu: u32): u32 {
   return (load<u32>(cpu, CPU_MODE) & MODE_SIZE_MASK) == MODE_64 ? 16 : 8;
@@ -35,11 +40,12 @@ function xmmCount(cpu: u32): u32 {
 /** Saves to `va`, which must be aligned to 64 bytes; `kind` is XSAVE_*, `rexW` widens the x87 pointers. */
 export function xsave(cpu: u32, va: u64, rexW: u32, kind: u32): i32 {
   if (va & 63) return raiseGp(cpu, 0);
-  if (probe(cpu, va, AREA_BYTES, 1)) return 1;
-  const image: u32 = cpu + CPU_IMAGE;
+  const image: u32 = cpu + CPU_IMAGE, components = requested(cpu);
+  const bytes = areaBytes(components);
+  if (probe(cpu, va, bytes, 1)) return 1;
   // What is not saved keeps its bytes.
-  if (readGuest(cpu, va, image, AREA_BYTES)) return 1;
-  const components = requested(cpu);
+  if (readGuest(cpu, va, image, bytes)) return 1;
+  if (components & PKRU) store<u64>(image + AREA_BYTES, load<u32>(cpu, CPU_PKRU));
   if (components & X87) x87Image(cpu, image, rexW);
   if (components & SSE) {
     store<u32>(image + MXCSR_AT, load<u32>(cpu, CPU_MXCSR));
@@ -53,7 +59,7 @@ export function xsave(cpu: u32, va: u64, rexW: u32, kind: u32): i32 {
   } else {
     store<u64>(image + HEADER, load<u64>(image + HEADER) | components);
   }
-  return writeGuest(cpu, va, image, AREA_BYTES);
+  return writeGuest(cpu, va, image, bytes);
 }
 
 /** Bytes `from` to the end of the header are zero. */
@@ -65,14 +71,13 @@ function headerZero(image: u32, from: u32): bool {
 /** Restores from `va`. `supervisor` (XRSTORS) takes only the compacted format. */
 export function xrstor(cpu: u32, va: u64, rexW: u32, supervisor: i32): i32 {
   if (va & 63) return raiseGp(cpu, 0);
-  const image: u32 = cpu + CPU_IMAGE;
-  if (readGuest(cpu, va, image, AREA_BYTES)) return 1;
+  const image: u32 = cpu + CPU_IMAGE, components = requested(cpu);
+  if (readGuest(cpu, va, image, areaBytes(components))) return 1;
   const saved = load<u64>(image + HEADER), layout = load<u64>(image + HEADER, 8), enabled = load<u64>(cpu, CPU_XCR0);
   const compacted = (layout & COMPACTED) != 0;
   if (compacted) {
     if ((layout & ~COMPACTED & ~enabled) || (saved & ~layout) || !headerZero(image, 16)) return raiseGp(cpu, 0);
   } else if (supervisor || (saved & ~enabled) || layout || load<u64>(image + HEADER, 16)) return raiseGp(cpu, 0);
-  const components = requested(cpu);
   const mxcsr = load<u32>(image + MXCSR_AT);
   const loadsMxcsr = (components & SSE) != 0 && (!compacted || (saved & SSE) != 0);
   if (loadsMxcsr && (mxcsr & ~MXCSR_MASK)) return raiseGp(cpu, 0);
@@ -93,5 +98,6 @@ export function xrstor(cpu: u32, va: u64, rexW: u32, supervisor: i32): i32 {
     }
     loadX87Image(cpu, image, rexW);
   }
+  if (components & PKRU) setPkru(cpu, saved & PKRU ? load<u32>(image + AREA_BYTES) : 0);
   return 0;
 }

@@ -109,8 +109,7 @@ export interface CpuModel {
   readonly features: ReadonlySet<string>;
 }
 
-/** Protection keys would need their component in the XSAVE area, so that kernels can switch them. */
-const ALL = Object.keys(FEATURES).filter((name) => name !== 'pku');
+const ALL = Object.keys(FEATURES);
 /** What the first AMD64 processors had. */
 const BASE64 =
   'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm hypervisor'.split(' ');
@@ -135,10 +134,17 @@ export interface CpuidContext {
   /** CR4.OSXSAVE and CR4.PKE as they stand. */
   readonly osxsave: boolean;
   readonly ospke: boolean;
+  /** XCR0: the size of the XSAVE area follows it. */
+  readonly xcr0: number;
   readonly tscKhz: number;
+  /** The local APIC is switched off in IA32_APIC_BASE: its feature bit goes. */
+  readonly apicOff?: boolean;
 }
 
+/** Legacy region and header, then the protection keys' component. Layout: microcode/xsave.ts. */
 const XSAVE_AREA_BYTES = 576;
+const XSAVE_PKRU_BYTES = 8;
+const XCR0_PKRU = 0x200;
 const PHYSICAL_BITS = 40;
 const LINEAR_BITS = 48;
 
@@ -166,9 +172,26 @@ export class Cpuid {
     return this.bits.get(`${leaf}.${register}`) ?? 0;
   }
 
+  /** Leaf 0xd: components of the XSAVE area. */
+  private extendedState(subleaf: number, xcr0: number): CpuidResult {
+    const pku = this.has('pku');
+    const enabledBytes = XSAVE_AREA_BYTES + ((xcr0 & XCR0_PKRU) !== 0 ? XSAVE_PKRU_BYTES : 0);
+    switch (subleaf) {
+      case 0:
+        return { eax: pku ? 3 | XCR0_PKRU : 3, ebx: enabledBytes, ecx: XSAVE_AREA_BYTES + (pku ? XSAVE_PKRU_BYTES : 0), edx: 0 };
+      case 1:
+        return { eax: this.word(0xd, 'eax'), ebx: enabledBytes, ecx: 0, edx: 0 };
+      case 9:
+        return pku ? { eax: XSAVE_PKRU_BYTES, ebx: XSAVE_AREA_BYTES, ecx: 0, edx: 0 } : ZERO;
+      default:
+        return ZERO;
+    }
+  }
+
   /** The four registers, each a number taken modulo 2^32. Leaves beyond the last answer zeros. */
   query(leaf: number, subleaf: number, context: CpuidContext): CpuidResult {
     const { apicId, vcpus } = context;
+    const hidden = context.apicOff === true ? 1 << 9 : 0;
     switch (leaf >>> 0) {
       case 0:
         return { eax: 0xd, ...vendorWords(this.model.vendor) };
@@ -177,7 +200,7 @@ export class Cpuid {
           eax: this.model.signature,
           ebx: (apicId << 24) | (vcpus << 16) | (8 << 8), // CLFLUSH line of 8 quadwords
           ecx: this.word(1, 'ecx') | (context.osxsave ? 1 << 27 : 0),
-          edx: this.word(1, 'edx') | (vcpus > 1 ? 1 << 28 : 0),
+          edx: (this.word(1, 'edx') & ~hidden) | (vcpus > 1 ? 1 << 28 : 0),
         };
       case 5: // MONITOR line sizes, extensions enumerated, interrupts break MWAIT
         return this.has('monitor') ? { eax: 64, ebx: 64, ecx: 3, edx: 0 } : ZERO;
@@ -197,9 +220,7 @@ export class Cpuid {
         return { eax: 0, ebx: 0, ecx: subleaf, edx: apicId };
       case 0xd:
         if (!this.has('xsave')) return ZERO;
-        if (subleaf === 0) return { eax: 3, ebx: XSAVE_AREA_BYTES, ecx: XSAVE_AREA_BYTES, edx: 0 };
-        if (subleaf === 1) return { eax: this.word(0xd, 'eax'), ebx: XSAVE_AREA_BYTES, ecx: 0, edx: 0 };
-        return ZERO;
+        return this.extendedState(subleaf, context.xcr0);
       case 0x40000000:
         return this.has('hypervisor') ? { eax: 0x40000010, ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x4d } : ZERO; // KVMKVMKVM
       case 0x40000001:
@@ -213,7 +234,7 @@ export class Cpuid {
           eax: this.model.signature,
           ebx: 0,
           ecx: this.word(0x80000001, 'ecx'),
-          edx: this.word(0x80000001, 'edx') | (this.word(1, 'edx') & 0x0183f3ff),
+          edx: this.word(0x80000001, 'edx') | (this.word(1, 'edx') & 0x0183f3ff & ~hidden),
         };
       case 0x80000002:
       case 0x80000003:
