@@ -10,4 +10,7 @@ export {
 export { fpuLoadBcd, fpuLoadConstant, fpuLoadF32, fpuLoadF64, fpuLoadF80, fpuLoadInt, fpuLoadSt } from "./load";
 export { fpuExtract, fpuRemainder, fpuRoundInt, fpuScale } from "./remainder";
 export { fpuStoreBcd, fpuStored, fpuStoreF32, fpuStoreF64, fpuStoreF80, fpuStoreInt, fpuStoreSt, fpuStoreStQuietly } from "./store";
-export { fpu2xm1, fpuArcTangent, fpuSine, fpuSineCosine, fpuTangent, fpuYl2x, fpuYl2xp1 } from "./transcendental";
+export { fpuArcTangent } from "./arctangent";
+export { fpu2xm1 } from "./exponential";
+export { fpuYl2x, fpuYl2xp1 } from "./logarithm";
+export { fpuSine, fpuSineCosine, fpuTangent } from "./trigonometric";

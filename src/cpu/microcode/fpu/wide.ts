@@ -4,7 +4,8 @@
  * Two forms. Fixed point: two words, `high:low` as a fraction of 2^128 unless said otherwise. Wide: normalised high:low (bit 127
  * set, worth 2^(e - 127)) with an unbiased exponent `e`; the sign goes separately. Results come back in wHigh, wLow, wE.
  */
-import { divideWide, multiplyHigh, multiplyWide, remainder, wideLow } from "./core";
+import { divideWide, multiplyHigh, multiplyWide, PE, raiseFlags, remainder, UE, wideLow } from "./core";
+import { BIAS, outSe, roundExtended } from "./number";
 
 export let wHigh: u64 = 0;
 export let wLow: u64 = 0;
@@ -133,4 +134,16 @@ export function series(terms: u32, count: i32, zh: u64, zl: u64, alternating: bo
   }
   wHigh = high;
   wLow = low;
+}
+
+/** 1 - wHigh:wLow; one is as near as fits. */
+@inline export function complement(): void {
+  if ((wHigh | wLow) == 0) setWide(u64.MAX_VALUE, u64.MAX_VALUE, wE);
+  else setWide(wLow == 0 ? 0 - wHigh : ~wHigh, 0 - wLow, wE);
+}
+
+/** Rounds the wide number. Irrational values are marked as not exact; those that happen to be exact raise PE all the same. */
+export function roundWide(negative: u32, exact: bool, fcw: u32): void {
+  roundExtended(negative, wE + BIAS, wHigh, exact ? wLow : wLow | 1, fcw);
+  if (exact) raiseFlags((outSe & 0x7fff) == 0 ? PE | UE : PE);
 }
