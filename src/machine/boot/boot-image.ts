@@ -55,12 +55,12 @@ export interface BootImage {
 /** Low memory as the loader uses it. */
 export const GDT_ADDRESS = 0x1000;
 export const INFO_ADDRESS = 0x2000;
-export const PAGE_TABLE_ADDRESS = 0x3000; // PML4, PDPT, four page directories
 /** From here to the command line a kernel may be loaded. */
-const LOW_KERNEL_START = 0x8000;
+const LOW_KERNEL_START = 0x3000;
 export const COMMAND_LINE_ADDRESS = 0x20000;
 /** Room for the command line, its NUL included. */
 export const COMMAND_LINE_SIZE = 0x10000;
+export const PAGE_TABLE_ADDRESS = 0x30000; // PML4, PDPT, four page directories
 
 const BDA_EBDA_SEGMENT = 0x40e;
 const BDA_BASE_MEMORY_KIB = 0x413;

@@ -194,9 +194,10 @@ describe('ELF kernels', () => {
     );
     expect(failure(make({}).subarray(0, 20))).toBe('-kernel vmlinuz: a damaged ELF file: it is cut off at 20 bytes.');
     expect(failure(make({ bits: 32 }))).toMatch(/neither a PVH entry point .* nor a multiboot header\.$/);
-    expect(failure(make({ segments: [{ physical: 0x7000, content: code }], entry: 0x8000 }))).toBe(
-      '-kernel vmlinuz: it wants to be loaded at 0x7000, below 1 MiB.',
+    expect(failure(make({ segments: [{ physical: 0x2000, content: code }], entry: 0x2000 }))).toBe(
+      '-kernel vmlinuz: it wants to be loaded at 0x2000, below 1 MiB.',
     );
+    expect(prepare(make({ segments: [{ physical: 0x4000, content: code }], entry: 0x4000 })).state.rip).toBe(0x4000);
     expect(failure(make({ segments: [{ physical: 2 ** 40, content: code }], entry: 2 ** 40 }))).toMatch(
       /^-m 64 MiB: too small/,
     );
