@@ -16,7 +16,7 @@ import {
 } from "./registers";
 import { cosineTerms, SINE_TERMS, sineTerms } from "./tables";
 import {
-  fixedMultiply, normalise, roundWide, series, setWide, shiftDown, wE, wHigh, wideDivide, wideMultiply, wLow,
+  complement, fixedMultiply, normalise, roundWide, series, setWide, shiftDown, wE, wHigh, wideDivide, wideMultiply, wLow,
 } from "./wide";
 
 // pi/2 with 66 bits, the unit 2^-65.
