@@ -95,6 +95,7 @@ export class EngineOracle implements Oracle {
       bench.run(instructions);
       out.rip = this.#rip();
     });
+    this.#lastCode = ''; // it may have changed itself
   }
 
   /** Loads code and state and lets `drive` do as it likes. */
@@ -103,6 +104,7 @@ export class EngineOracle implements Oracle {
       drive(bench);
       out.rip = this.#rip();
     });
+    this.#lastCode = '';
   }
 
   #guarded(code: Uint8Array, state: MachineState, out: Outcome, body: (bench: Testbench) => void): void {

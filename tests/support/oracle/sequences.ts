@@ -1,5 +1,5 @@
 /**
- * Random short programs: straight code, forward branches, bounded loops, calls. They find what single instructions cannot:
+ * Random short programs: straight code, forward branches, indirect jumps, bounded loops, calls, stores into their own code. They find what single instructions cannot:
  * flags used long after they were made, fused pairs, registers kept in locals across branches, precise state at a fault in the
  * middle of a block. A program ends in UD2, on both sides.
  *
@@ -50,8 +50,11 @@ const SSE_NAMES =
 interface Item {
   readonly id: number;
   readonly bytes: readonly number[];
-  /** Opcode bytes before a rel32 to the item with id `target`. */
+  /** `bytes` are followed by a rel32 to the item with id `target`... */
   readonly target?: number;
+  /** ...plus `into`, and by these; such an item goes when its target goes. */
+  readonly tail?: readonly number[];
+  readonly into?: number;
 }
 
 export interface Program {
@@ -129,6 +132,17 @@ export function randomProgram(random: Random, length: number): Program {
       items.push({ id: id++, bytes: condition === 16 ? [0xe9] : [0x0f, 0x80 | condition], target });
     } else if (choice === 3 && subroutines > 0) {
       items.push({ id: id++, bytes: [0xe8], target: -1 - random.below(subroutines) });
+    } else if (choice === 4) {
+      // Self-modifying code: MOV byte [the immediate below], n; some more; MOV r8, immediate.
+      const between = random.below(4);
+      const target = id + 1 + between;
+      items.push({ id: id++, bytes: [0xc6, 0x05], target, tail: [random.u32() & 255], into: 1 });
+      for (let n = between; n > 0; n--) plain();
+      items.push({ id: id++, bytes: [0xb0 | random.below(3), random.u32() & 255] });
+    } else if (choice === 5) {
+      // LEA rax, target; JMP rax.
+      const target = id + 2 + random.below(4);
+      items.push({ id: id++, bytes: [0x48, 0x8d, 0x05], target, tail: [0xff, 0xe0] });
     } else {
       plain();
     }
@@ -159,22 +173,26 @@ export function randomProgram(random: Random, length: number): Program {
   };
 }
 
-/** Machine code of a program; a target that was taken away becomes the next item that is there. */
+/** Machine code of a program; a branch target that was taken away becomes the next item that is there. */
 export function assemble(program: Program): Uint8Array {
+  const items = program.items.filter(
+    (item) => item.into === undefined || program.items.some((o) => o.id === item.target),
+  );
   const starts: number[] = [];
   let at = 0;
-  for (const item of program.items) {
+  for (const item of items) {
     starts.push(at);
-    at += item.bytes.length + (item.target === undefined ? 0 : 4);
+    at += item.bytes.length + (item.target === undefined ? 0 : 4) + (item.tail?.length ?? 0);
   }
   const code: number[] = [];
-  for (const item of program.items) {
+  for (const item of items) {
     code.push(...item.bytes);
-    if (item.target === undefined) continue;
-    const { target } = item;
-    const index = program.items.findIndex((other) => other.id >= target);
-    const rel = (starts[index] ?? 0) - (code.length + 4);
-    code.push(rel & 255, (rel >> 8) & 255, (rel >> 16) & 255, (rel >> 24) & 255);
+    const { target, tail = [], into = 0 } = item;
+    if (target === undefined) continue;
+    const index = items.findIndex((other) => other.id >= target);
+    // A jump counts from behind its rel32, as LEA does; a store from behind its immediate.
+    const rel = (starts[index] ?? 0) + into - (code.length + 4 + (into === 0 ? 0 : tail.length));
+    code.push(rel & 255, (rel >> 8) & 255, (rel >> 16) & 255, (rel >> 24) & 255, ...tail);
   }
   return Uint8Array.from(code);
 }
