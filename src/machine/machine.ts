@@ -123,7 +123,13 @@ export class Machine {
       ...bus,
       tsc: () => Math.floor(clock.now()),
       cpuid: (leaf, subleaf, state) =>
-        cpuid.query(leaf, subleaf, { apicId: 0, vcpus: 1, tscKhz: TSC_HZ / 1000, ...state }),
+        cpuid.query(leaf, subleaf, {
+          apicId: 0,
+          vcpus: 1,
+          tscKhz: TSC_HZ / 1000,
+          apicOff: !bus.apicEnabled(),
+          ...state,
+        }),
     });
     this.board.space.connect(this.vm, MEMORY_SLOTS);
     this.board.space.onDeviceWrite = (address, bytes) => this.vm.memoryWritten(address, bytes);

@@ -81,6 +81,8 @@ export interface PcVcpuBus {
   acknowledgeInterrupt(): number;
   readTpr(): number;
   writeTpr(value: number): void;
+  /** Whether IA32_APIC_BASE has the local APIC on: CPUID shows it. */
+  apicEnabled(): boolean;
 }
 
 const LAPIC_SIZE = 0x1000;
@@ -250,6 +252,7 @@ export class Pc {
       writeMsr: (msr, low, high) =>
         isApicMsr(msr) ? lapic.writeMsr(msr, low, high) : this.paravirtClock.writeMsr(cpu, msr, low, high),
       acknowledgeInterrupt: () => this.interrupts.acknowledge(cpu),
+      apicEnabled: () => lapic.enabled,
       readTpr: () => lapic.cr8,
       writeTpr: (value) => {
         lapic.cr8 = value;

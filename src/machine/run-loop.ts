@@ -6,7 +6,7 @@
  * time (deterministic: budgets end exactly at the next deadline, and idle time is skipped).
  */
 import type { Vcpu, VmExit } from '../accel/contract.ts';
-import { type Clock, type InstructionTime } from '../base/clock.ts';
+import type { InstructionTime, VirtualClock } from '../base/clock.ts';
 import type { HostServices } from './host-services.ts';
 
 /** Longest the guest runs before timers are looked at. */
@@ -20,7 +20,7 @@ const SPIN_NS = 1_200_000;
 
 export class RunLoop {
   private readonly vcpu: Vcpu;
-  private readonly clock: Clock;
+  private readonly clock: VirtualClock;
   private readonly host: HostServices;
   private readonly time: InstructionTime | undefined;
   private wakeUp: (() => void) | undefined;
@@ -29,11 +29,15 @@ export class RunLoop {
   /** Instructions a nanosecond, as measured. */
   private speed = 0.05;
 
-  constructor(vcpu: Vcpu, clock: Clock, host: HostServices, time: InstructionTime | undefined) {
+  constructor(vcpu: Vcpu, clock: VirtualClock, host: HostServices, time: InstructionTime | undefined) {
     this.vcpu = vcpu;
     this.clock = clock;
     this.host = host;
     this.time = time;
+    // The guest armed a timer that is due before the present slice ends: look again when its block is done.
+    clock.onEarlierDeadline = (): void => {
+      if (clock.nextDeadline() < this.sliceEndNs) vcpu.requestAttention();
+    };
   }
 
   get isRunning(): boolean {
@@ -88,11 +92,17 @@ export class RunLoop {
     return undefined;
   }
 
+  /** Virtual time at which the present slice should end. */
+  private sliceEndNs = 0;
   private startedNs = 0;
   private startedAt = 0;
 
   private budget(): number {
-    if (this.time !== undefined) return this.time.instructionsUntilDeadline(this.clock, MAX_BUDGET);
+    if (this.time !== undefined) {
+      const instructions = this.time.instructionsUntilDeadline(this.clock, MAX_BUDGET);
+      this.sliceEndNs = this.clock.now() + instructions * this.time.nsPerInstruction;
+      return instructions;
+    }
     const nowNs = this.host.monotonicNs();
     const executed = this.vcpu.instructionCount - this.startedAt;
     const elapsedNs = nowNs - this.startedNs;
@@ -100,6 +110,7 @@ export class RunLoop {
     this.startedNs = nowNs;
     this.startedAt = this.vcpu.instructionCount;
     const sliceNs = Math.min(SLICE_NS, Math.max(0, this.clock.nextDeadline() - this.clock.now()));
+    this.sliceEndNs = this.clock.now() + sliceNs;
     return Math.min(MAX_BUDGET, Math.max(MIN_BUDGET, Math.floor(sliceNs * this.speed)));
   }
 
