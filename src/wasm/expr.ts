@@ -379,6 +379,7 @@ export function localGet<T extends ValType>(type: T, index: number): Expr<T> {
   return new Expr(type, 0x20, [], (w) => w.u32(index));
 }
 
-export function callExpr<T extends ValType>(type: T, functionIndex: number, args: readonly Expr[]): Expr<T> {
-  return new Expr(type, 0x10, args, (w) => w.u32(functionIndex), undefined, true);
+/** `pure`: the function reads and changes nothing. */
+export function callExpr<T extends ValType>(type: T, functionIndex: number, args: readonly Expr[], pure = false): Expr<T> {
+  return new Expr(type, 0x10, args, (w) => w.u32(functionIndex), undefined, !pure);
 }

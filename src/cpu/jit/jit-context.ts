@@ -10,7 +10,7 @@ import * as L from '../layout.ts';
 import { emitJumpCacheLookup } from '../interp/interp-context.ts';
 import { segmentIsFlat } from '../interp/address-form.ts';
 import { linearThroughSegment } from '../interp/segment-check.ts';
-import { type Expr, type FloatType, i32, i64, i64Halves, type IntType, laneOp, load, select, SIMD } from '../../wasm/expr.ts';
+import { type Expr, type FloatType, i32, i64, i64Halves, type IntType, laneOp, load, select, SIMD, type ValType } from '../../wasm/expr.ts';
 import type { FunctionBuilder, Label, Local } from '../../wasm/function-builder.ts';
 import { stateOffset } from '../state-offset.ts';
 import { type Insn, NO_REGISTER, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
@@ -265,6 +265,10 @@ export class JitContext extends X86 {
             this.commitFlags();
           },
     );
+  }
+
+  override forFlags<T extends ValType>(value: Expr<T>): Expr<T> {
+    return value.volatile ? this.let(value) : value;
   }
 
   /** No branch: the flags stay expressions, which choose between the new value and the one before. */

@@ -48,3 +48,12 @@ export function idiv128(cpu: u32, high: u64, low: u64, divisor: u64): i32 {
   if (negative) store<u64>(cpu, ~remainder + 1, CPU_SCRATCH + 8);
   return 0;
 }
+
+/** 1 when the signed product does not fit 64 bits. */
+export function imulOverflow(a: i64, b: i64): i32 {
+  if (<i64><i32>a == a && <i64><i32>b == b) return 0;
+  if (a == 0 || b == 0) return 0;
+  // The smallest number by -1 is the one quotient that does not fit either.
+  if (a == -1) return i32(b == i64.MIN_VALUE);
+  return i32((a * b) / a != b);
+}

@@ -3,6 +3,6 @@ export * from "./system";
 export * from "./dispatch";
 export * from "./fpu";
 export * from "./sse";
-export { div128, idiv128 } from "./divide";
+export { div128, idiv128, imulOverflow } from "./divide";
 export { pdep, pext, randomBits } from "./bit-fields";
 export { crc32 } from "./crc32";

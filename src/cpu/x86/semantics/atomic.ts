@@ -1,6 +1,6 @@
 /** Exchanges that compare or add, and the instructions that set single flags: XADD CMPXCHG CMPXCHG8B CMPXCHG16B CLC … SAHF. SDM volume 2. */
 import * as L from '../../layout.ts';
-import { type Expr, i32, i64, load, select } from '../../../wasm/expr.ts';
+import { atomic, type Expr, i32, i64, load, select } from '../../../wasm/expr.ts';
 import { type Int, RAX, RBX, RCX, RDX, type Semantics, type SemanticsTable, type X86 } from './context.ts';
 import { ARITHMETIC_FLAGS, CF, OF } from './flags.ts';
 
@@ -70,12 +70,15 @@ const cmpxchg16b: Semantics = (x) => {
   const address = x.linear(16, 'write');
   x.raiseIf(address.toI32().and(i32(15)).ne(i32(0)), L.EXC_GP);
   const host = x.mem.hostForUpdate(address, 128);
+  const lock = (value: number): Expr<'i32'> => atomic('xchg', 'i32', 32, i32(L.MACHINE_WIDE_LOCK), i32(value));
+  if (x.insn.lock) x.f.loop((again) => x.f.branchIf(again, lock(1)));
   const low = x.let(load('i64', 64, host.get));
   const high = x.let(load('i64', 64, host.get, 8));
   const equal = x.let(low.eq(x.reg64(RAX)).and(high.eq(x.reg64(RDX))));
   const [newLow, newHigh] = [x.reg64(RBX), x.reg64(RCX)];
   x.f.store(64, host.get, select(equal, newLow, low));
   x.f.store(64, host.get, select(equal, newHigh, high), 8);
+  if (x.insn.lock) x.f.drop(lock(0));
   x.mem.commitUpdate(host);
   x.if(equal.eqz(), () => {
     x.setReg(RAX, 64, low);

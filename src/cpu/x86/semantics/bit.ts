@@ -35,7 +35,7 @@ function bitTest(change?: (old: Int, mask: Int) => Int): Semantics {
       const mask = x.let(one.shl(bit));
       old = change === undefined ? x.read(0) : x.modify(0, (v) => change(v, mask)).old;
     }
-    x.flags.put({ cf: x.let(old.shr_u(bit).toI32().and(i32(1))) });
+    x.flags.put({ cf: x.forFlags(old.shr_u(bit).toI32().and(i32(1))) });
   };
 }
 

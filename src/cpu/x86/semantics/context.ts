@@ -21,7 +21,7 @@
  *     };
  */
 import * as L from '../../layout.ts';
-import { type Expr, type FloatType, i32, i64, int, type IntType, load, op, SIMD, type ValType } from '../../../wasm/expr.ts';
+import { callExpr, type Expr, type FloatType, i32, i64, int, type IntType, load, op, SIMD, type ValType } from '../../../wasm/expr.ts';
 import type { FunctionBuilder, FunctionRef, Local } from '../../../wasm/function-builder.ts';
 import { type Insn, type Operand, OperandKind } from '../decode/insn.ts';
 import { Flags } from './flags.ts';
@@ -107,6 +107,11 @@ export abstract class X86 {
   /** Evaluates now; usable any number of times. */
   let<T extends ValType>(value: Expr<T>): Expr<T> {
     return this.f.let(value);
+  }
+
+  /** A value that only flags depend on, a pure tree on reusable values: evaluated now, or wherever the flags are looked at. */
+  forFlags<T extends ValType>(value: Expr<T>): Expr<T> {
+    return this.let(value);
   }
 
   /** Conditional code that may set registers and flags. */
@@ -349,6 +354,10 @@ export abstract class X86 {
   micro<T extends ValType>(result: T, name: string, ...args: Expr[]): Expr<T> {
     const all = [this.cpu, ...args];
     return this.let(this.f.callValue(result, this.link.function(name, all.map((a) => a.type), [result]), all));
+  }
+  /** Calls microcode whose result depends on `args` alone; evaluated where it is used, as often as it is used. */
+  microPure<T extends ValType>(result: T, name: string, ...args: Expr[]): Expr<T> {
+    return callExpr(result, this.link.function(name, args.map((a) => a.type), [result]).index, args, true);
   }
   /** Same without result. */
   microVoid(name: string, ...args: Expr[]): void {

@@ -40,7 +40,7 @@ export class Flags {
   // ---- setting. `a`, `b`, `result` may carry garbage above `bits`; all must be reusable values. ----
 
   add(bits: number, a: Int, b: Int, result: Int): void {
-    const [sa, sb, sr] = [wide(a, bits), wide(b, bits), this.x.let(wide(result, bits))];
+    const [sa, sb, sr] = [wide(a, bits), wide(b, bits), this.x.forFlags(wide(result, bits))];
     this.last = undefined;
     this.set('res', sr);
     this.set('cf', (bits <= 16 ? sr.lt_u(sa) : result.lt_u(a)).toI64());
@@ -50,8 +50,8 @@ export class Flags {
 
   /** a + b + carry: `carry` is CF before, 0 or 1. */
   adc(bits: number, a: Int, b: Int, result: Int, carry: Expr<'i32'>): void {
-    const [sa, sb, sr] = [this.x.let(wide(a, bits)), this.x.let(wide(b, bits)), this.x.let(wide(result, bits))];
-    const cf = this.x.let(sr.lt_u(sa).or(carry.and(sr.eq(sa))).toI64());
+    const [sa, sb, sr] = [this.x.forFlags(wide(a, bits)), this.x.forFlags(wide(b, bits)), this.x.forFlags(wide(result, bits))];
+    const cf = this.x.forFlags(sr.lt_u(sa).or(carry.and(sr.eq(sa))).toI64());
     this.last = undefined;
     this.set('res', sr);
     this.set('cf', cf);
@@ -60,7 +60,7 @@ export class Flags {
   }
 
   sub(bits: number, a: Int, b: Int, result: Int): void {
-    const [sa, sb, sr] = [wide(a, bits), wide(b, bits), this.x.let(wide(result, bits))];
+    const [sa, sb, sr] = [wide(a, bits), wide(b, bits), this.x.forFlags(wide(result, bits))];
     this.set('res', sr);
     this.set('cf', (bits <= 16 ? sa.lt_u(sb) : a.lt_u(b)).toI64());
     this.set('ov', sa.xor(sb).and(sa.xor(sr)));
@@ -70,8 +70,8 @@ export class Flags {
 
   /** a - b - borrow. */
   sbb(bits: number, a: Int, b: Int, result: Int, borrow: Expr<'i32'>): void {
-    const [sa, sb, sr] = [this.x.let(wide(a, bits)), this.x.let(wide(b, bits)), this.x.let(wide(result, bits))];
-    const cf = this.x.let(sa.lt_u(sb).or(borrow.and(sa.eq(sb))).toI64());
+    const [sa, sb, sr] = [this.x.forFlags(wide(a, bits)), this.x.forFlags(wide(b, bits)), this.x.forFlags(wide(result, bits))];
+    const cf = this.x.forFlags(sa.lt_u(sb).or(borrow.and(sa.eq(sb))).toI64());
     this.last = undefined;
     this.set('res', sr);
     this.set('cf', cf);
@@ -90,7 +90,7 @@ export class Flags {
 
   /** INC: CF stays. */
   inc(bits: number, result: Int): void {
-    const sr = this.x.let(wide(result, bits));
+    const sr = this.x.forFlags(wide(result, bits));
     this.last = undefined;
     this.set('res', sr);
     // Overflow exactly when the result is the smallest value.
@@ -100,7 +100,7 @@ export class Flags {
 
   /** DEC: CF stays. */
   dec(bits: number, result: Int): void {
-    const sr = this.x.let(wide(result, bits));
+    const sr = this.x.forFlags(wide(result, bits));
     this.last = undefined;
     this.set('res', sr);
     this.set('ov', sr.eq(i64(2n ** BigInt(bits - 1) - 1n)).toI64().shl(i64(63)));

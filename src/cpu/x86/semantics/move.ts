@@ -43,11 +43,12 @@ const pop: Semantics = (x) => {
     x.write(0, value, bits);
     return;
   }
-  // The destination's address is computed with rSP already moved, and a fault on the store must leave rSP as it was.
+  // The destination's address is computed with rSP already moved, and a fault must leave rSP as it was.
   const before = x.let(x.reg(RSP, x.stackBits));
   x.popped(bits / 8);
-  const address = x.linear(bits / 8, 'write');
+  const offset = x.effectiveAddress();
   x.setReg(RSP, x.stackBits, before);
+  const address = x.linearAt(offset, bits / 8, 'write');
   x.mem.store(address, bits, value);
   x.popped(bits / 8);
 };

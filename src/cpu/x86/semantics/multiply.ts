@@ -20,7 +20,7 @@ export function highProductSigned(x: X86, a: Expr<'i64'>, b: Expr<'i64'>): Expr<
 }
 
 function overflowFlags(x: X86, bits: number, low: Int, overflow: Expr<'i32'>): void {
-  const carry = x.let(overflow);
+  const carry = x.forFlags(overflow);
   x.flags.put({ bits, result: low, cf: carry, of: carry });
 }
 
@@ -59,9 +59,8 @@ const imul: Semantics = (x) => {
   if (bits === 64) {
     const [a, b] = [left.toI64(), x.let(right.toI64())];
     const low = x.let(a.mul(b));
-    const high = highProductSigned(x, a, b);
     x.write(0, low);
-    overflowFlags(x, 64, low, high.ne(low.shr_s(i64(63))));
+    overflowFlags(x, 64, low, x.microPure('i32', 'imulOverflow', a, b));
     return;
   }
   const product = x.let(left.toI64().signExtend(bits).mul(right.toI64().signExtend(bits)));

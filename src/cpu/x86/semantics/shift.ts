@@ -54,7 +54,7 @@ const shl: Semantics = (x) => {
   const { old, result } = x.modify(0, (a) => a.shl(counted(count, bits)));
   unlessZero(x, count, () => {
     // Shifted by one less, the bit that goes out is the sign.
-    const before = x.let(wide(old.shl(counted(count, bits, 1, -1)), bits));
+    const before = x.forFlags(wide(old.shl(counted(count, bits, 1, -1)), bits));
     x.flags.put({ bits, result, cf: before.lt_s(i64(0)), ov: before.xor(wide(result, bits)) });
   });
 };
@@ -152,14 +152,14 @@ const rcl: Semantics = (x) => {
   if (bits === 64) {
     const { old, result } = x.modify(0, (a) => guarded(a.toI64(), by, carriedLeft64(a.toI64(), carry, by)));
     unlessZero(x, count, () => {
-      const cf = x.let(lowBit(old.toI64().shr_u(counted(by, 64, -1, 64).toI64())));
+      const cf = x.forFlags(lowBit(old.toI64().shr_u(counted(by, 64, -1, 64).toI64())));
       x.flags.put({ cf, ov: result.toI64().xor(cf.toI64().shl(i64(63))) });
     });
     return;
   }
   const { old, result } = x.modify(0, (a) => carriedLeft(a, carry, by, bits).toI32());
   unlessZero(x, count, () => {
-    const cf = x.let(lowBit(carriedLeft(old, carry, by, bits).shr_u(i64(bits))));
+    const cf = x.forFlags(lowBit(carriedLeft(old, carry, by, bits).shr_u(i64(bits))));
     x.flags.put({ cf, ov: wide(result, bits).xor(cf.toI64().shl(i64(63))) });
   });
 };
