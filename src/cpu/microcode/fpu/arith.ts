@@ -154,7 +154,7 @@ function multiplyCommon(cpu: u32, at: u32, aSig: u64, aSe: u32, bSig: u64, bSe: 
 }
 
 @inline function subtractNumbers(aSig: u64, aSe: u32, bSig: u64, bSe: u32, fcw: u32): void {
-  if (isNormal(aSig, aSe) && isNormal(bSig, bSe)) addFinite(aSe >> 15, aSe & 0x7fff, aSig, (bSe >> 15) ^ 1, bSe & 0x7fff, bSig, fcw);
+  if (isNormal(aSig, aSe) && isNormal(bSig, bSe)) addNumbers(aSig, aSe, bSig, bSe ^ NEGATIVE, fcw);
   else arithmeticSpecial(SUB, aSig, aSe, bSig, bSe, fcw);
 }
 

@@ -86,7 +86,9 @@ export function fpuRemainder(cpu: u32, nearest: u32): void {
   }
   if ((commit(cpu) & OPERAND_EXCEPTIONS) != 0) return;
   // A NaN leaves C0 and C3 alone.
-  if (ka < QNAN && kb < QNAN && !(exc & IE)) store<u16>(cpu, <u16>((<u32>load<u16>(cpu, CPU_FSW) & ~(C0 | C1 | C2 | C3)) | conditions), CPU_FSW);
+  if (ka < QNAN && kb < QNAN && !(exc & IE)) {
+    store<u16>(cpu, <u16>((<u32>load<u16>(cpu, CPU_FSW) & ~(C0 | C1 | C2 | C3)) | conditions), CPU_FSW);
+  }
   put(aAt, outSig, outSe);
 }
 
