@@ -67,7 +67,14 @@ describe.each(TIERS)('decimal adjustment, %s', (tier) => {
   ] as const)('%s', (_name, code, mask, expected) => {
     const vm = new WasmVm({ hostMemoryBytes: RAM_BYTES, vcpus: 1 }, { tier, hotAfter: 10 });
     const hostOffset = vm.allocate(RAM_BYTES);
-    vm.setMemoryRegion({ slot: 0, guestPhysical: 0, sizeBytes: RAM_BYTES, hostOffset, readonly: false, logDirty: false });
+    vm.setMemoryRegion({
+      slot: 0,
+      guestPhysical: 0,
+      sizeBytes: RAM_BYTES,
+      hostOffset,
+      readonly: false,
+      logDirty: false,
+    });
     const vcpu = vm.createVcpu(BUS);
     new Uint8Array(vm.memory.buffer, hostOffset).set(program(code), PROGRAM_AT);
     vcpu.setInitialState({ mode: 'protected', rip: PROGRAM_AT });

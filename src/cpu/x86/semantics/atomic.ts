@@ -94,11 +94,22 @@ const setDirection =
 
 const lahf: Semantics = (x) => {
   const low = x.flags.toBits().and(i32(0xd5)).or(i32(2));
-  x.setReg(RAX, 16, x.reg(RAX, 8).toI32().or(low.shl(i32(8))));
+  x.setReg(
+    RAX,
+    16,
+    x
+      .reg(RAX, 8)
+      .toI32()
+      .or(low.shl(i32(8))),
+  );
 };
 
 const sahf: Semantics = (x) => {
-  const given = x.reg(RAX, 16).toI32().shr_u(i32(8)).and(i32(ARITHMETIC_FLAGS & 0xff));
+  const given = x
+    .reg(RAX, 16)
+    .toI32()
+    .shr_u(i32(8))
+    .and(i32(ARITHMETIC_FLAGS & 0xff));
   x.flags.fromBits(x.let(given.or(x.flags.toBits().and(i32(OF)))));
 };
 

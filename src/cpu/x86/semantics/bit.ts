@@ -29,7 +29,10 @@ function bitTest(change?: (old: Int, mask: Int) => Int): Semantics {
       const at = bitAddress(x, bits, change === undefined ? 'read' : 'write');
       bit = at.bit;
       const mask = x.let(one.shl(bit));
-      old = change === undefined ? x.mem.load(at.address, bits) : x.mem.modify(at.address, bits, (v) => change(v, mask), x.insn.lock).old;
+      old =
+        change === undefined
+          ? x.mem.load(at.address, bits)
+          : x.mem.modify(at.address, bits, (v) => change(v, mask), x.insn.lock).old;
     } else {
       bit = x.let(x.read(1, bits).and(int(type, bits - 1)));
       const mask = x.let(one.shl(bit));

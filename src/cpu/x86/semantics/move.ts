@@ -8,7 +8,13 @@ const movzx: Semantics = (x) => x.write(0, x.read(1).toInt(intType(x.width(0))))
 
 const movsx: Semantics = (x) => {
   const narrow = x.width(1);
-  x.write(0, x.read(1).toInt(intType(x.width(0))).signExtend(narrow));
+  x.write(
+    0,
+    x
+      .read(1)
+      .toInt(intType(x.width(0)))
+      .signExtend(narrow),
+  );
 };
 
 /** With a 16-bit operand size AMD's processors, as this one calls itself, still read 32 bits; Intel's read 16. */
@@ -79,11 +85,17 @@ const bswap: Semantics = (x) => {
 /** Bytes of a 16, 32 or 64-bit value reversed. */
 export function byteSwapped(value: Int, bits: number): Int {
   if (bits === 16) {
-    return value.shr_u(int(value.type, 8)).and(int(value.type, 0xff)).or(value.and(int(value.type, 0xff)).shl(int(value.type, 8)));
+    return value
+      .shr_u(int(value.type, 8))
+      .and(int(value.type, 0xff))
+      .or(value.and(int(value.type, 0xff)).shl(int(value.type, 8)));
   }
   if (bits === 32) {
     const v = value.toI32();
-    return v.rotl(i32(8)).and(i32(0x00ff00ff)).or(v.rotr(i32(8)).and(i32(0xff00ff00 | 0)));
+    return v
+      .rotl(i32(8))
+      .and(i32(0x00ff00ff))
+      .or(v.rotr(i32(8)).and(i32(0xff00ff00 | 0)));
   }
   const v = value.toI64();
   const low = v.toI32();

@@ -10,7 +10,12 @@ export function highProduct(x: X86, a: Expr<'i64'>, b: Expr<'i64'>): Expr<'i64'>
   const low = x.let(a0.mul(b0));
   const middle = x.let(a1.mul(b0).add(low.shr_u(i64(32))));
   const other = x.let(a0.mul(b1).add(middle.and(mask)));
-  return x.let(a1.mul(b1).add(middle.shr_u(i64(32))).add(other.shr_u(i64(32))));
+  return x.let(
+    a1
+      .mul(b1)
+      .add(middle.shr_u(i64(32)))
+      .add(other.shr_u(i64(32))),
+  );
 }
 
 /** The same for signed factors. */
@@ -72,7 +77,14 @@ const imul: Semantics = (x) => {
 function setQuotient(x: X86, bits: number, quotient: Expr<'i64'>, remainder: Expr<'i64'>): void {
   const type = intType(bits);
   if (bits === 8) {
-    x.setReg(RAX, 16, quotient.toI32().and(i32(0xff)).or(remainder.toI32().shl(i32(8))));
+    x.setReg(
+      RAX,
+      16,
+      quotient
+        .toI32()
+        .and(i32(0xff))
+        .or(remainder.toI32().shl(i32(8))),
+    );
     return;
   }
   x.setReg(RAX, bits, quotient.toInt(type));
@@ -82,7 +94,12 @@ function setQuotient(x: X86, bits: number, quotient: Expr<'i64'>, remainder: Exp
 /** The dividend of 8 to 32-bit divisions, as i64: AX, or rDX:rAX. Not sign-extended but for 32 bits, where it fills i64. */
 function dividend(x: X86, bits: number): Expr<'i64'> {
   if (bits === 8) return x.reg(RAX, 16).toI64();
-  return x.let(x.reg(RAX, bits).toI64().or(x.reg(RDX, bits).toI64().shl(i64(bits))));
+  return x.let(
+    x
+      .reg(RAX, bits)
+      .toI64()
+      .or(x.reg(RDX, bits).toI64().shl(i64(bits))),
+  );
 }
 
 const div: Semantics = (x) => {
@@ -146,4 +163,10 @@ function divide128(
   setQuotient(x, 64, quotient.get, remainder.get);
 }
 
-export const multiply: SemanticsTable = { MUL: wideMultiply(false), IMUL_wide: wideMultiply(true), IMUL: imul, DIV: div, IDIV: idiv };
+export const multiply: SemanticsTable = {
+  MUL: wideMultiply(false),
+  IMUL_wide: wideMultiply(true),
+  IMUL: imul,
+  DIV: div,
+  IDIV: idiv,
+};

@@ -82,7 +82,9 @@ const sar: Semantics = (x) => {
 /** Rotation to the left; to the right by `sign` -1. */
 function rotated(a: Int, count: Expr<'i32'>, bits: number, sign: 1 | -1): Int {
   if (bits >= 32) return sign === 1 ? a.rotl(counted(count, bits)) : a.rotr(counted(count, bits));
-  const left = counted(count, 32, sign).and(i32(bits - 1)).toI32();
+  const left = counted(count, 32, sign)
+    .and(i32(bits - 1))
+    .toI32();
   return a.shl(left).or(a.shr_u(i32(bits).sub(left)));
 }
 
@@ -130,12 +132,18 @@ function carriedRight(a: Int, carry: Expr<'i64'>, count: Expr<'i32'>, bits: numb
 /** 64-bit RCL by a count that is not 0. */
 function carriedLeft64(a: Expr<'i64'>, carry: Expr<'i64'>, count: Expr<'i32'>): Expr<'i64'> {
   const out = a.shr_u(i64(1)).shr_u(counted(count, 64, -1, 64).toI64());
-  return a.shl(counted(count, 64).toI64()).or(carry.shl(counted(count, 64, 1, -1).toI64())).or(out);
+  return a
+    .shl(counted(count, 64).toI64())
+    .or(carry.shl(counted(count, 64, 1, -1).toI64()))
+    .or(out);
 }
 
 function carriedRight64(a: Expr<'i64'>, carry: Expr<'i64'>, count: Expr<'i32'>): Expr<'i64'> {
   const out = a.shl(i64(1)).shl(counted(count, 64, -1, 64).toI64());
-  return a.shr_u(counted(count, 64).toI64()).or(carry.shl(counted(count, 64, -1, 64).toI64())).or(out);
+  return a
+    .shr_u(counted(count, 64).toI64())
+    .or(carry.shl(counted(count, 64, -1, 64).toI64()))
+    .or(out);
 }
 
 /** `shifted`, or `a` as it was when the count is 0. */
@@ -190,7 +198,10 @@ const rcr: Semantics = (x) => {
  */
 function tripled(destination: Int, source: Int): Expr<'i64'> {
   const d = destination.toI64();
-  return d.shl(i64(32)).or(source.toI64().shl(i64(16))).or(d);
+  return d
+    .shl(i64(32))
+    .or(source.toI64().shl(i64(16)))
+    .or(d);
 }
 
 const shld: Semantics = (x) => {
@@ -203,7 +214,9 @@ const shld: Semantics = (x) => {
   });
   unlessZero(x, count, () => {
     const out =
-      bits === 16 ? tripled(old, source).shr_u(counted(count, 64, -1, 48).toI64()) : old.shr_u(counted(count, bits, -1, bits));
+      bits === 16
+        ? tripled(old, source).shr_u(counted(count, 64, -1, 48).toI64())
+        : old.shr_u(counted(count, bits, -1, bits));
     x.flags.put({ bits, result, cf: lowBit(out), ov: wide(old.xor(result), bits) });
   });
 };
@@ -217,7 +230,9 @@ const shrd: Semantics = (x) => {
     return a.shr_u(counted(count, bits)).or(source.shl(one(bits)).shl(counted(count, bits, -1, bits - 1)));
   });
   unlessZero(x, count, () => {
-    const out = (bits === 16 ? tripled(old, source) : old).shr_u(counted(count, Math.max(bits, bits === 16 ? 64 : 32), 1, -1));
+    const out = (bits === 16 ? tripled(old, source) : old).shr_u(
+      counted(count, Math.max(bits, bits === 16 ? 64 : 32), 1, -1),
+    );
     x.flags.put({ bits, result, cf: lowBit(out), ov: wide(old.xor(result), bits) });
   });
 };
