@@ -6,6 +6,7 @@ import {
   bothNumbers,
   compareFloats,
   defaultMode,
+  defaultModeOrFlushing,
   denormalLanes,
   type Float,
   floatOp,
@@ -41,8 +42,8 @@ interface Attempt {
   readonly result: Float;
   /** Nothing but PE, already raised, can have come up. */
   readonly sure: Expr<'i32'>;
-  /** The same for a zero that comes from a zero, looked at when `sure` does not hold. */
-  readonly exactZero?: Expr<'i32'>;
+  /** The same for rarer cases, looked at when `sure` does not hold. */
+  readonly alsoSure?: Expr<'i32'>;
 }
 
 function attempt(x: X86, bits: Precision, operation: Operation, a: Float, b: Float): Attempt {
@@ -52,32 +53,38 @@ function attempt(x: X86, bits: Precision, operation: Operation, a: Float, b: Flo
     return { result: select(first, a, b), sure: bothNumbers(a, b).and(ordinary) };
   }
   if (operation === 'sqrt') {
-    const sure = defaultMode(x).and(notDenormal(b));
+    const sure = defaultModeOrFlushing(x).and(notDenormal(b));
     return { result: b.float('sqrt'), sure: sure.and(compareFloats('ge', b, zero(bits))) };
   }
   if (operation === 'addsub') throw new RangeError('addsub is packed only');
   const result = x.let(a.float(operation, b));
-  const operands = defaultMode(x).and(ordinary);
-  if (operation === 'add' || operation === 'sub') return { result, sure: operands.and(isFinite(bits, result)) };
+  if (operation === 'add' || operation === 'sub') {
+    // A denormal sum is exact, but FTZ would make it zero.
+    const sure = ordinary.and(isFinite(bits, result));
+    const flushing = defaultModeOrFlushing(x).and(notDenormal(result));
+    return { result, sure: defaultMode(x).and(sure), alsoSure: flushing.and(sure) };
+  }
+  const operands = defaultModeOrFlushing(x).and(ordinary);
+  // A zero that comes from a zero.
   let zeroOperand = compareFloats('eq', a, zero(bits));
   if (operation === 'mul') zeroOperand = zeroOperand.or(compareFloats('eq', b, zero(bits)));
-  const exactZero = compareFloats('eq', result, zero(bits)).and(zeroOperand).and(operands);
-  return { result, sure: operands.and(isNormal(bits, result)), exactZero };
+  const exactZero = compareFloats('eq', result, zero(bits)).and(zeroOperand);
+  return { result, sure: operands.and(isNormal(bits, result)), alsoSure: operands.and(exactZero) };
 }
 
 function scalar(bits: Precision, operation: Operation): Semantics {
   return (x) => {
     const b = x.readFloat(1, floatType(bits));
     const a = operation === 'sqrt' ? b : x.readFloat(0, floatType(bits));
-    const { result, sure, exactZero } = attempt(x, bits, operation, a, b);
+    const { result, sure, alsoSure } = attempt(x, bits, operation, a, b);
     const exact = (): void => {
       x.f.store(bits, scratch(x), a);
       x.f.store(bits, scratch(x, 16), b);
       x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), i32(1));
     };
     const value = quickOr(x, sure, result, () => {
-      if (exactZero === undefined) exact();
-      else x.f.if(exactZero, () => x.f.store(bits, scratch(x), result), exact);
+      if (alsoSure === undefined) exact();
+      else x.f.if(alsoSure, () => x.f.store(bits, scratch(x), result), exact);
     });
     x.writeFloat(0, value);
   };
@@ -85,34 +92,50 @@ function scalar(bits: Precision, operation: Operation): Semantics {
 
 // ---- vectors ----
 
-/** Lanes in which `result` may differ from what SSE gives, or flags may come up. */
-function doubtfulLanes(bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Vector {
+interface Doubts {
+  /** The mode that must hold, if one must. */
+  readonly mode?: Expr<'i32'>;
+  /** Lanes in which the result may differ from what SSE gives, or flags may come up. */
+  readonly lanes: Vector;
+}
+
+function or(left: Vector, right: Vector): Vector {
+  return vector('v128.or', left, right);
+}
+
+function doubts(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Doubts {
   if (operation === 'sqrt') {
-    return or(denormalLanes(bits, b), vector('v128.not', floatOp(bits, 'ge', b, splat(bits, 0))));
+    const notPositive = vector('v128.not', floatOp(bits, 'ge', b, splat(bits, 0)));
+    return { mode: defaultModeOrFlushing(x), lanes: or(denormalLanes(bits, b), notPositive) };
   }
   const operands = or(denormalLanes(bits, a), denormalLanes(bits, b));
   switch (operation) {
     case 'min':
     case 'max':
-      return or(operands, or(nanLanes(bits, a), nanLanes(bits, b)));
+      return { lanes: or(operands, or(nanLanes(bits, a), nanLanes(bits, b))) };
     case 'mul':
     case 'div':
-      return or(operands, notNormalLanes(bits, result));
+      return { mode: defaultModeOrFlushing(x), lanes: or(operands, notNormalLanes(bits, result)) };
     default:
-      return or(operands, notFiniteLanes(bits, result));
+      return { mode: defaultMode(x), lanes: or(operands, notFiniteLanes(bits, result)) };
   }
 }
 
-/** The same for a product or quotient, not counting zeros that come from a zero. */
-function doubtfulBesidesZeros(bits: Precision, operation: 'mul' | 'div', a: Vector, b: Vector, result: Vector): Vector {
-  const zeros = operation === 'div' ? zeroLanes(bits, a) : or(zeroLanes(bits, a), zeroLanes(bits, b));
-  const exactZero = vector('v128.and', zeroLanes(bits, result), zeros);
+/** What is left of them when one looks closer: zeros that come from zeros, sums while FTZ or DAZ is set. */
+function lesserDoubts(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Doubts {
+  const mode = defaultModeOrFlushing(x);
   const operands = or(denormalLanes(bits, a), denormalLanes(bits, b));
-  return or(operands, vector('v128.andnot', notNormalLanes(bits, result), exactZero));
+  if (operation === 'mul' || operation === 'div') {
+    const zeros = operation === 'div' ? zeroLanes(bits, a) : or(zeroLanes(bits, a), zeroLanes(bits, b));
+    const exactZero = vector('v128.and', zeroLanes(bits, result), zeros);
+    return { mode, lanes: or(operands, vector('v128.andnot', notNormalLanes(bits, result), exactZero)) };
+  }
+  return { mode, lanes: or(operands, or(notFiniteLanes(bits, result), denormalLanes(bits, result))) };
 }
 
-function or(left: Vector, right: Vector): Vector {
-  return vector('v128.or', left, right);
+function none(doubt: Doubts): Expr<'i32'> {
+  const clear = anyTrue(doubt.lanes).eqz();
+  return doubt.mode === undefined ? clear : doubt.mode.and(clear);
 }
 
 function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): Vector {
@@ -139,20 +162,16 @@ function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): V
 /** Register operand 0 becomes `a` op `b` in all lanes. */
 function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector): void {
   const quick = x.let(compute(bits, operation, a, b));
-  const modeMatters = operation !== 'min' && operation !== 'max';
-  const none = (doubtful: Vector): Expr<'i32'> => {
-    const clear = anyTrue(doubtful).eqz();
-    return modeMatters ? defaultMode(x).and(clear) : clear;
-  };
   const exact = (): void => {
     putScratch(x, 0, a);
     putScratch(x, 16, b);
     const count = i32(128 / bits);
     x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), count);
   };
-  const result = quickOr(x, none(doubtfulLanes(bits, operation, a, b, quick)), quick, () => {
-    if (operation !== 'mul' && operation !== 'div') exact();
-    else x.f.if(none(doubtfulBesidesZeros(bits, operation, a, b, quick)), () => putScratch(x, 0, quick), exact);
+  const single = operation === 'min' || operation === 'max' || operation === 'sqrt';
+  const result = quickOr(x, none(doubts(x, bits, operation, a, b, quick)), quick, () => {
+    if (single) exact();
+    else x.f.if(none(lesserDoubts(x, bits, operation, a, b, quick)), () => putScratch(x, 0, quick), exact);
   });
   put(x, 0, result);
 }

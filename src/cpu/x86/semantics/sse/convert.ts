@@ -16,6 +16,7 @@ import { byteImmediate, put, putScratch, quickOr, scratch, source } from './oper
 import {
   compareFloats,
   defaultMode,
+  defaultModeOrFlushing,
   denormalLanes,
   type Float,
   floatOp,
@@ -53,7 +54,7 @@ function fromInteger(bits: Precision): Semantics {
     const result =
       bits > width
         ? quick
-        : quickOr(x, defaultMode(x), quick, () => {
+        : quickOr(x, defaultModeOrFlushing(x), quick, () => {
             x.f.store(width, scratch(x), value);
             x.microOrFault(`sseCvtI${width}ToF${bits}`, scratch(x), scratch(x), i32(1));
           });
@@ -69,7 +70,7 @@ function toInteger(bits: Precision, truncate: boolean): Semantics {
     const type = intType(width);
     const number = truncate ? value : x.let(value.float('nearest'));
     const limit = floatConstant(bits, 2 ** (width - 1));
-    const sure = defaultMode(x).and(compareFloats('lt', number.float('abs'), limit));
+    const sure = defaultModeOrFlushing(x).and(compareFloats('lt', number.float('abs'), limit));
     const result = quickOr(x, sure, op<IntType>(type, TRUNCATE[`${type}${number.type}`], number), () => {
       x.f.store(bits, scratch(x), value);
       x.microOrFault(`sseCvtF${bits}ToI${width}`, scratch(x), scratch(x), i32(1), i32(truncate ? 1 : 0));
@@ -92,7 +93,7 @@ const doubleToSingle: Semantics = (x) => {
   const value = x.readFloat(1, 'f64');
   const quick = x.let(op('f32', DEMOTE, value));
   const fits = isNormal(32, quick).or(compareFloats('eq', value, zero(64)));
-  const result = quickOr(x, defaultMode(x).and(fits), quick, () => {
+  const result = quickOr(x, defaultModeOrFlushing(x).and(fits), quick, () => {
     x.f.store(64, scratch(x), value);
     x.microOrFault('sseCvtF64ToF32', scratch(x), scratch(x), i32(1));
   });
@@ -113,7 +114,7 @@ const doublewordsToSingles: Semantics = (x) => {
   put(
     x,
     0,
-    quickOr(x, defaultMode(x), quick, () => exactly(x, 'sseCvtI32ToF32', a, 4)),
+    quickOr(x, defaultModeOrFlushing(x), quick, () => exactly(x, 'sseCvtI32ToF32', a, 4)),
   );
 };
 
@@ -157,7 +158,7 @@ const doublesToSingles: Semantics = (x) => {
   const magnitude = vector('v128.and', a, splat(64, 0x7fffffffffffffffn));
   const small = floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST));
   const tiny = vector('v128.andnot', small, floatOp(64, 'eq', a, splat(64, 0)));
-  const sure = defaultMode(x)
+  const sure = defaultModeOrFlushing(x)
     .and(allBelow(64, a, SINGLE_OVERFLOW))
     .and(anyTrue(tiny).eqz());
   const result = quickOr(x, sure, vector('f32x4.demote_f64x2_zero', a), () => {
@@ -172,7 +173,7 @@ function toDoublewords(bits: Precision, truncate: boolean): Semantics {
   return (x) => {
     const a = source(x, 1);
     const rounded = truncate ? a : x.let(floatOp(bits, 'nearest', a));
-    const sure = defaultMode(x).and(allBelow(bits, rounded, 2 ** 31));
+    const sure = defaultModeOrFlushing(x).and(allBelow(bits, rounded, 2 ** 31));
     const quick = vector(bits === 64 ? 'i32x4.trunc_sat_f64x2_s_zero' : 'i32x4.trunc_sat_f32x4_s', rounded);
     const result = quickOr(x, sure, quick, () => {
       exactly(x, `sseCvtF${bits}ToI32`, a, 128 / bits, i32(truncate ? 1 : 0));

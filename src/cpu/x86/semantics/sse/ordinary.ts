@@ -12,12 +12,22 @@ import { splat, type Vector, vector, type VectorOp } from './simd.ts';
 
 export type Precision = 32 | 64;
 
+const MXCSR_DAZ = 0x0040;
+const MXCSR_FTZ = 0x8000;
 /** PE raised, all exceptions masked, round to nearest, neither FTZ nor DAZ; the other flags do not matter. */
 const DEFAULT_MXCSR = 0x1fa0;
 const DEFAULT_MXCSR_MASK = 0xffe0;
 
 export function defaultMode(x: X86): Expr<'i32'> {
   return x.state32(L.CPU_MXCSR).and(i32(DEFAULT_MXCSR_MASK)).eq(i32(DEFAULT_MXCSR));
+}
+
+/** The same whatever FTZ and DAZ are: enough where neither operands nor results can be denormal. */
+export function defaultModeOrFlushing(x: X86): Expr<'i32'> {
+  return x
+    .state32(L.CPU_MXCSR)
+    .and(i32(DEFAULT_MXCSR_MASK & ~(MXCSR_FTZ | MXCSR_DAZ)))
+    .eq(i32(DEFAULT_MXCSR));
 }
 
 /** Bits of a format: sign, infinity, smallest normal number. */
