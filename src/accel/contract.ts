@@ -35,6 +35,8 @@ export interface VcpuBus {
   cpuid(leaf: number, subleaf: number, state: { readonly osxsave: boolean; readonly ospke: boolean; readonly xcr0: number }): CpuidResult;
   /** Time stamp counter's source, ticks, as a number below 2^53. */
   tsc(): number;
+  /** 32 random bits, for RDRAND and RDSEED. */
+  random32(): number;
   /** Vector of the interrupt that is to be delivered now, acknowledging it; -1 when the request went away. */
   acknowledgeInterrupt(): number;
   /** CR8 as the local APIC keeps it. */

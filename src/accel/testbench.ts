@@ -32,6 +32,8 @@ export interface Testbench {
   readonly cpu: number;
   /** Address in `memory` of the byte at a mapped linear address; a range is contiguous there. */
   host(linear: number): number;
+  /** Brings RFLAGS and what depends on it (the mode) to the start: after code that may have set TF or AC. */
+  resetFlags(): void;
   /** Tells that code bytes were changed from outside: nothing decoded or translated before may run again. */
   codeChanged(): void;
   /**
@@ -102,6 +104,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
       if (range === undefined) throw new RangeError(`nothing is mapped at ${linear}`);
       return range.host + linear - range.linear;
     },
+    resetFlags: () => registers.set('rflags', 0x202n),
     codeChanged: () => engine.cache.dropAll(),
     step(count) {
       for (let i = 0; i < count && (i32[at(L.CPU_EXC)] ?? 0) < 0; i++) vcpu.step();
@@ -191,5 +194,6 @@ const UNCONNECTED: VcpuBus = {
   writeMsr: () => false,
   cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }),
   tsc: () => 0,
+  random32: () => 0x5eed,
   acknowledgeInterrupt: () => -1,
 };

@@ -259,6 +259,8 @@ export class WasmVcpu implements Vcpu {
   private injectInterrupt(): boolean {
     const pending = this.get(L.CPU_IRQ_PENDING);
     if (pending === 0 || this.get(L.CPU_EXC) >= 0 || this.get(L.CPU_INT_SHADOW) !== 0) return false;
+    // A jump whose target was just decoded must not be linked to the interrupt handler that is entered instead.
+    this.set(L.CPU_LINK_FROM, 0);
     if ((pending & L.IRQ_NMI) !== 0 && this.get(L.CPU_NMI_BLOCKED) === 0) {
       Atomics.and(this.i32, (this.cpu + L.CPU_IRQ_PENDING) >> 2, ~L.IRQ_NMI);
       this.count(L.EXIT_INTERRUPT);

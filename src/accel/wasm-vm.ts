@@ -146,8 +146,9 @@ export class WasmVm implements Vm {
       },
       tprWritten: (cpu) => this.at(cpu).bus.writeTpr?.(take(cpu, L.CPU_CR8)),
       hostRandom: (cpu) => {
-        put(cpu, L.CPU_SCRATCH, Math.random() * 4294967296);
-        put(cpu, L.CPU_SCRATCH + 4, Math.random() * 4294967296);
+        const { bus } = this.at(cpu);
+        put(cpu, L.CPU_SCRATCH, bus.random32());
+        put(cpu, L.CPU_SCRATCH + 4, bus.random32());
       },
     };
   }

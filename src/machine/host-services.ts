@@ -4,6 +4,8 @@ export interface HostServices {
   monotonicNs(): number;
   /** Wall clock, milliseconds since 1970. */
   wallClockMs(): number;
+  /** 32 random bits fit for keys: what the guest's RDRAND gives. */
+  random32(): number;
   /** Lets timers, sockets and streams of the host have a turn. */
   yield(): Promise<void>;
   /** Resolves after `ms`, or as soon as the promise `wake` does. */

@@ -35,6 +35,17 @@ export interface MachineStatistics {
   readonly virtualTimeNs: number;
 }
 
+/** The same numbers in every run, for deterministic machines: xorshift32 (Marsaglia, "Xorshift RNGs"). */
+function repeatableRandom(): () => number {
+  let state = 0x9e3779b9;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state;
+  };
+}
+
 /** A virtual PC. */
 export class Machine {
   readonly config: MachineConfig;
@@ -122,6 +133,7 @@ export class Machine {
     this.vcpu = this.vm.createVcpu({
       ...bus,
       tsc: () => Math.floor(clock.now()),
+      random32: this.time === undefined ? () => host.random32() : repeatableRandom(),
       cpuid: (leaf, subleaf, state) =>
         cpuid.query(leaf, subleaf, {
           apicId: 0,

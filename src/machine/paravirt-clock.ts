@@ -19,8 +19,15 @@ const MSR_SYSTEM_TIME_NEW = 0x4b564d01;
 
 const SYSTEM_TIME_ENABLE = 1;
 const FLAG_TSC_STABLE = 0x01;
-const TIME_INFO_SIZE = 32;
-const WALL_CLOCK_SIZE = 12;
+/** Upper half of the first address past 52 bits. */
+const ADDRESS_HIGH_LIMIT = 0x100000;
+const ZERO: Halves = { low: 0, high: 0 };
+
+/** A 64-bit register. */
+export interface Halves {
+  readonly low: number;
+  readonly high: number;
+}
 
 export interface ParavirtClockOptions {
   readonly clock: Clock;
@@ -48,8 +55,8 @@ export function tscScale(hz: number): { multiplier: number; shift: number } {
 export class ParavirtClock implements Device {
   readonly kind: string = 'paravirt-clock';
   /** Each vCPU's MSR_SYSTEM_TIME as written. */
-  private readonly systemTime: Map<number, number> = new Map();
-  private wallClock: number = 0;
+  private readonly systemTime: Map<number, Halves> = new Map();
+  private wallClock: Halves = ZERO;
   private version: number = 0;
   private readonly options: ParavirtClockOptions;
 
@@ -59,18 +66,18 @@ export class ParavirtClock implements Device {
 
   reset(): void {
     this.systemTime.clear();
-    this.wallClock = 0;
+    this.wallClock = ZERO;
   }
 
   /** Undefined: not one of this clock's registers. */
-  readMsr(cpu: number, msr: number): { low: number; high: number } | undefined {
-    if (msr === MSR_SYSTEM_TIME || msr === MSR_SYSTEM_TIME_NEW) return halves(this.systemTime.get(cpu) ?? 0);
-    if (msr === MSR_WALL_CLOCK || msr === MSR_WALL_CLOCK_NEW) return halves(this.wallClock);
+  readMsr(cpu: number, msr: number): Halves | undefined {
+    if (msr === MSR_SYSTEM_TIME || msr === MSR_SYSTEM_TIME_NEW) return this.systemTime.get(cpu) ?? ZERO;
+    if (msr === MSR_WALL_CLOCK || msr === MSR_WALL_CLOCK_NEW) return this.wallClock;
     return undefined;
   }
 
   writeMsr(cpu: number, msr: number, low: number, high: number): boolean {
-    const value = (high >>> 0) * 0x1_0000_0000 + (low >>> 0);
+    const value = { low: low >>> 0, high: high >>> 0 };
     if (msr === MSR_SYSTEM_TIME || msr === MSR_SYSTEM_TIME_NEW) {
       this.systemTime.set(cpu, value);
       this.writeTimeInfo(value);
@@ -90,14 +97,17 @@ export class ParavirtClock implements Device {
   }
 
   save(): SavedState {
+    const { wallClock, version } = this;
     return {
       kind: this.kind,
       version: 1,
       fields: {
         cpus: [...this.systemTime.keys()],
-        systemTimes: [...this.systemTime.values()],
-        wallClock: this.wallClock,
-        version: this.version,
+        systemTimeLow: [...this.systemTime.values()].map(({ low }) => low),
+        systemTimeHigh: [...this.systemTime.values()].map(({ high }) => high),
+        wallClockLow: wallClock.low,
+        wallClockHigh: wallClock.high,
+        version,
       },
     };
   }
@@ -105,19 +115,20 @@ export class ParavirtClock implements Device {
   load(state: SavedState): void {
     const reader = new StateReader(state, this.kind, 1);
     const cpus = reader.numbers('cpus', 0xffff);
-    const values = reader.numbers('systemTimes', Number.MAX_SAFE_INTEGER, cpus.length);
+    const low = reader.numbers('systemTimeLow', 0xffffffff, cpus.length);
+    const high = reader.numbers('systemTimeHigh', 0xffffffff, cpus.length);
     this.systemTime.clear();
-    cpus.forEach((cpu, i) => this.systemTime.set(cpu, values[i] ?? 0));
-    this.wallClock = reader.number('wallClock', 0);
+    cpus.forEach((cpu, i) => this.systemTime.set(cpu, { low: low[i] ?? 0, high: high[i] ?? 0 }));
+    this.wallClock = { low: reader.u32('wallClockLow'), high: reader.u32('wallClockHigh') };
     this.version = reader.u32('version');
     this.timeChanged();
   }
 
-  private writeTimeInfo(value: number): void {
-    if (value % 2 !== SYSTEM_TIME_ENABLE) return;
-    // GUEST: the address is any number; what is not RAM there takes no harm, and past 2^53 nothing is.
-    const address = value - SYSTEM_TIME_ENABLE;
-    if (address > Number.MAX_SAFE_INTEGER - TIME_INFO_SIZE) return;
+  private writeTimeInfo(value: Halves): void {
+    if ((value.low & SYSTEM_TIME_ENABLE) === 0) return;
+    // GUEST: the address is any number; what is not RAM there takes no harm, and past the address space nothing is.
+    if (value.high >= ADDRESS_HIGH_LIMIT) return;
+    const address = value.high * 0x1_0000_0000 + value.low - SYSTEM_TIME_ENABLE;
     const { multiplier, shift } = tscScale(this.options.tsc.hz);
     const info = new ByteBuilder()
       .u32(this.nextVersion())
@@ -133,8 +144,10 @@ export class ParavirtClock implements Device {
   }
 
   /** The wall clock when system time was 0. */
-  private writeWallClock(address: number): void {
-    if (address === 0 || address > Number.MAX_SAFE_INTEGER - WALL_CLOCK_SIZE) return;
+  private writeWallClock({ low, high }: Halves): void {
+    const address = high * 0x1_0000_0000 + low;
+    // GUEST: as in writeTimeInfo.
+    if (address === 0 || high >= ADDRESS_HIGH_LIMIT) return;
     const bootNs = this.options.wallClockNs() - this.options.clock.now();
     const seconds = Math.floor(bootNs / 1e9);
     const info = new ByteBuilder()
@@ -150,8 +163,4 @@ export class ParavirtClock implements Device {
     this.version = (this.version + 2) % 0x1_0000_0000;
     return this.version;
   }
-}
-
-function halves(value: number): { low: number; high: number } {
-  return { low: value % 0x1_0000_0000, high: Math.floor(value / 0x1_0000_0000) };
 }

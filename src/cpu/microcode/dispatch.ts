@@ -37,7 +37,8 @@ export function run(cpu: u32): void {
     }
     const from = load<u32>(cpu, CPU_LINK_FROM);
     if (from) {
-      store<u32>(from, record, REC_IMM);
+      // The link is this jump's own only if the block found is where it goes.
+      if (load<i32>(from, REC_IMM + 4) == <i32>load<u16>(record, REC_OFFSET)) store<u32>(from, record, REC_IMM);
       store<u32>(cpu, 0, CPU_LINK_FROM);
     }
     call_indirect<void>(load<u32>(record, REC_HANDLER), cpu, record);

@@ -23,6 +23,7 @@ const turns = new TurnTaker();
 export const browserHostServices: HostServices = {
   monotonicNs: () => performance.now() * 1e6,
   wallClockMs: () => Date.now(),
+  random32: () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
   yield: () => turns.next(),
   sleep(ms, wake) {
     return new Promise((resolve) => {

@@ -4,6 +4,7 @@ import type { HostServices } from '../../machine/host-services.ts';
 export const nodeHostServices: HostServices = {
   monotonicNs: () => performance.now() * 1e6,
   wallClockMs: () => Date.now(),
+  random32: () => crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
   yield: () => new Promise((resolve) => setImmediate(resolve)),
   sleep(ms, wake) {
     return new Promise((resolve) => {
