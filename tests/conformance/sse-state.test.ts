@@ -28,6 +28,7 @@ const BUS: VcpuBus = {
   writeMsr: () => false,
   cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }),
   tsc: () => 0,
+  random32: () => 0,
   acknowledgeInterrupt: () => -1,
 };
 
