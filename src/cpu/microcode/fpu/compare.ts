@@ -2,11 +2,17 @@
 import { CPU_FSW } from "../../layout";
 import { C1, clearExceptions, DE, dropFlags, exc, IE, INTEGER_BIT, raiseFlags, SF } from "./core";
 import { loadF32, loadF64, loadInt } from "./load";
-import { classify, isDenormal, normalE, normalSig, outSe, outSig, QNAN, ZERO } from "./number";
+import { classify, isDenormal, isNormal, normalE, normalSig, outSe, outSig, QNAN, ZERO } from "./number";
 import { C0, C2, C3, commit, isEmpty, OPERAND_EXCEPTIONS, pops, seAt, setConditions, sigAt, stAt } from "./registers";
 
 /** Condition bits of a compared with b; `quiet` forgives quiet NaNs. */
 function relate(aSig: u64, aSe: u32, bSig: u64, bSe: u32, quiet: bool): u32 {
+  if (isNormal(aSig, aSe) && isNormal(bSig, bSe)) {
+    const negative = aSe >> 15, ae = aSe & 0x7fff, be = bSe & 0x7fff;
+    if (negative != bSe >> 15) return negative ? C0 : 0;
+    if (ae == be && aSig == bSig) return C3;
+    return (ae < be || (ae == be && aSig < bSig)) != (negative != 0) ? C0 : 0;
+  }
   const ka = classify(aSig, aSe);
   const a = normalSig, ea = normalE;
   const kb = classify(bSig, bSe);

@@ -165,12 +165,13 @@ export function fpuYl2xp1(cpu: u32): void {
       raiseFlags(PE);
       result(xSig, xSe);
     } else {
+      let exact = false;
       if (ex < -7) logNearOne(nx, x, 0, ex);
       else {
         addRaw(0, 0, INTEGER_BIT, nx, ex, x);
-        logWide(rawSig, rawLow, rawE);
+        exact = logWide(rawSig, rawLow, rawE) && rawLow == 0;
       }
-      timesLog(y, ey, ny, false, fcw);
+      timesLog(y, ey, ny, exact, fcw);
     }
   }
   finishTo(cpu, 1, outSig, outSe, 1);

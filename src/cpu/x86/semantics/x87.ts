@@ -4,7 +4,7 @@
  * SDM volume 1, chapter 8, and volume 2. FOP is not recorded, as on processors whose FOP compatibility mode is off.
  */
 import * as L from '../../layout.ts';
-import { type Expr, i32, i64, i64Halves, load } from '../../../wasm/expr.ts';
+import { type Expr, i32, i64, i64Halves, load, select } from '../../../wasm/expr.ts';
 import { OperandKind } from '../decode/insn.ts';
 import type { Access, Int, Semantics, SemanticsTable, X86 } from './context.ts';
 
@@ -12,6 +12,8 @@ const CR0_MP = 2;
 const CR0_EM = 4;
 const CR0_TS = 8;
 const FSW_ES = 0x80;
+const FCW_PM = 0x20;
+const FCW_RC = 0xc00;
 
 /** Operation numbers of the microcode: those of the opcodes. */
 const ARITHMETIC = { add: 0, mul: 1, sub: 4, subr: 5, div: 6, divr: 7 } as const;
@@ -156,13 +158,19 @@ function storeRegister(popCount: 0 | 1): Semantics {
       () => {
         x.f.store(128, st.slot(i), loadRegister(x, st.slot(0)), L.CPU_FPR);
         const tags = st.tags.or(i32(1).shl(st.physical(i)));
-        x.setState(8, L.CPU_FTAG, popCount === 0 ? tags : tags.and(i32(1).shl(st.top).not()));
-        if (popCount > 0) x.setState(32, L.CPU_FTOP, st.physical(1));
+        if (popCount === 0) x.setState(8, L.CPU_FTAG, tags);
+        else popped(x, st, tags);
         clearC1(x);
       },
       () => x.microVoid('fpuStoreSt', i32(i), i32(popCount)),
     );
   };
+}
+
+/** ST(0) goes: `tags` less the old top, TOP one further. */
+function popped(x: X86, st: Stack, tags: Expr<'i32'>): void {
+  x.setState(8, L.CPU_FTAG, tags.and(i32(1).shl(st.top).not()));
+  x.setState(32, L.CPU_FTOP, st.physical(1));
 }
 
 /** Pushes what `write` stores at the new top's address (CPU_FPR on top); else, when the stack is full, calls the microcode. */
@@ -333,7 +341,15 @@ const fild: Semantics = (x) => {
   requireFpu(x, true);
   const value = readInteger(x);
   remember(x);
-  x.microVoid('fpuLoadInt', value);
+  const negative = value.shr_s(i64(63));
+  const magnitude = x.let(value.xor(negative).sub(negative));
+  const shift = x.let(magnitude.clz());
+  const exponent = value.shr_u(i64(48)).toI32().and(i32(0x8000)).or(i32(0x403e).sub(shift.toI32()));
+  const write = (slot: Expr<'i32'>): void => {
+    x.f.store(64, slot, magnitude.shl(shift), L.CPU_FPR);
+    x.f.store(16, slot, select(value.eqz(), i32(0), exponent), L.CPU_FPR + 8);
+  };
+  pushOr(x, undefined, write, () => x.microVoid('fpuLoadInt', value));
 };
 
 const fbld: Semantics = (x) => {
@@ -360,6 +376,73 @@ function storing(popCount: number, compute: (x: X86) => () => void): Semantics {
   };
 }
 
+/** Ends a store of ST0 done here: FSW without C1, with `flags`; pops. */
+function stored(x: X86, st: Stack, popCount: 0 | 1, flags?: Expr<'i32'>): void {
+  remember(x);
+  const fsw = x.state('i32', 16, L.CPU_FSW).and(i32(~FSW_C1));
+  x.setState(16, L.CPU_FSW, flags === undefined ? fsw : fsw.or(flags));
+  if (popCount > 0) popped(x, st, st.tags);
+}
+
+/** FSTP m80 of a register that is not empty: nothing to compute. */
+function storeExtended(popCount: 0 | 1, otherwise: Semantics): Semantics {
+  return (x) => {
+    requireFpu(x, true);
+    const st = stack(x);
+    x.f.if(
+      st.holds(0),
+      () => {
+        const slot = st.slot(0);
+        x.setState(64, L.CPU_FPU_IMAGE, load('i64', 64, slot, L.CPU_FPR));
+        x.setState(16, L.CPU_FPU_IMAGE + 8, load('i32', 16, slot, L.CPU_FPR + 8));
+        writeExtended(x);
+        stored(x, st, popCount);
+      },
+      () => otherwise(x),
+    );
+  };
+}
+
+/** FST m64 of a normal number that stays one, to nearest, PE masked. */
+function storeDouble(popCount: 0 | 1, otherwise: Semantics): Semantics {
+  return (x) => {
+    requireFpu(x, true);
+    const st = stack(x);
+    const slot = st.slot(0);
+    const sig = x.let(load('i64', 64, slot, L.CPU_FPR));
+    const se = x.let(load('i32', 16, slot, L.CPU_FPR + 8));
+    const exponent = x.let(se.and(i32(0x7fff)).sub(i32(0x3c01))); // less one, which the integer bit adds
+    const mode = x
+      .state('i32', 16, L.CPU_FCW)
+      .and(i32(FCW_RC | FCW_PM))
+      .eq(i32(FCW_PM));
+    const ordinary = exponent.lt_u(i32(0x7fd)).and(sig.lt_s(i64(0)));
+    x.f.if(
+      st.holds(0).and(mode).and(ordinary),
+      () => {
+        const kept = x.let(sig.shr_u(i64(11)));
+        const cut = x.let(sig.shl(i64(53)));
+        const half = i64Halves(0, 0x80000000);
+        const up = x.let(cut.gt_u(half).or(cut.eq(half).and(kept.toI32())).and(i32(1)));
+        const sign = se.and(i32(0x8000)).toI64().shl(i64(48));
+        const bits = exponent.toI64().shl(i64(52)).add(kept).add(up.toI64()).or(sign);
+        x.write(0, x.let(bits));
+        stored(
+          x,
+          st,
+          popCount,
+          cut
+            .eqz()
+            .eqz()
+            .shl(i32(5))
+            .or(up.shl(i32(9))),
+        );
+      },
+      () => otherwise(x),
+    );
+  };
+}
+
 function storeReal(popCount: 0 | 1): Semantics {
   const extended = storing(popCount, (x) => {
     x.microVoid('fpuStoreF80');
@@ -372,7 +455,8 @@ function storeReal(popCount: 0 | 1): Semantics {
   });
   return (x) => {
     if (x.operand(0).kind === OperandKind.st) storeRegister(popCount)(x);
-    else if (x.width(0) === 80) extended(x);
+    else if (x.width(0) === 80) storeExtended(popCount, extended)(x);
+    else if (x.width(0) === 64) storeDouble(popCount, real)(x);
     else real(x);
   };
 }
