@@ -76,10 +76,10 @@ export function createTestbench(options: TestbenchOptions): Testbench {
 
   const registers = vcpu.registers;
   vcpu.setInitialState({ mode: 'long', rip: 0, cr3: 0 });
-  // PE MP ET NE WP PG; PAE OSFXSR OSXMMEXCPT OSXSAVE; LME LMA NXE SCE
+  // PE MP ET NE WP PG; PAE OSFXSR OSXMMEXCPT OSXSAVE; LME LMA NXE; no SCE: SYSCALL would lead out of CPL 3
   registers.set('cr0', 0x80010033n);
   registers.set('cr4', 0x40620n);
-  registers.set('efer', 0xd01n);
+  registers.set('efer', 0xd00n);
   const { codeSize = 64, codeBase = 0, dataBase = 0 } = options;
   for (const name of ['cs', 'ss', 'ds', 'es', 'fs', 'gs']) {
     const isCode = name === 'cs';

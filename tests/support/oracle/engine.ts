@@ -103,6 +103,7 @@ export class EngineOracle implements Oracle {
     this.#guarded(code, state, out, (bench) => {
       drive(bench);
       out.rip = this.#rip();
+      bench.resetFlags();
     });
     this.#lastCode = '';
   }

@@ -96,6 +96,7 @@ export class CpuFuzzer {
       if (view.getUint32(at(L.CPU_FTOP), true) > 7) throw new Error('FTOP out of range');
       if (view.getBigUint64(at(L.CPU_ZERO), true) !== 0n) throw new Error('CPU_ZERO was written');
       if ((view.getUint32(at(L.CPU_MODE), true) & 3) !== L.MODE_64) throw new Error('left 64-bit mode');
+      if (((view.getUint32(at(L.CPU_MODE), true) >> L.MODE_CPL_SHIFT) & 3) !== 3) throw new Error('left CPL 3');
       if (vector >= 0) this.exceptions++;
       // Behind the fault, or anywhere in the program when it went away.
       const rip = Number(view.getBigUint64(at(L.CPU_RIP), true));
