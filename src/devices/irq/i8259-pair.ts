@@ -92,7 +92,7 @@ export class I8259Pair implements Device {
           read: (offset) => chips[offset === 0 ? 0 : 1].elcr,
           write: (offset, _size, value) => {
             const i = offset === 0 ? 0 : 1;
-            chips[i].elcr = value & ELCR_MASK[i];
+            chips[i].setElcr(value & ELCR_MASK[i]);
           },
         },
       ),

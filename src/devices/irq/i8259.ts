@@ -65,6 +65,13 @@ export class I8259 {
     this.onChange();
   }
 
+  /** Chooses the trigger mode of each input; a level input asks for as long as it is up. */
+  setElcr(elcr: number): void {
+    this.elcr = elcr;
+    this.irr = (this.irr & ~elcr) | (this.lines & elcr);
+    this.onChange();
+  }
+
   setLine(input: number, level: boolean): void {
     const bit = 1 << input;
     if (level) {
