@@ -105,7 +105,7 @@ export type OpenStdio = (mux: boolean, signal: boolean) => QueuedChardev;
 export interface OpenedChardev {
   readonly chardev: QueuedChardev;
   readonly ready: Promise<void>;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Opens a backend. Throws UserError for what does not exist or cannot be opened. */
