@@ -140,9 +140,13 @@ export class AddressSpace implements DmaMemory {
         this.ensure(host + count);
         into.set(this.bytes.subarray(host, host + count), done);
         done += count;
-      } else {
+      } else if (range) {
         into[done] = this.read(address + done, 1);
         done++;
+      } else {
+        const end = Math.min(into.length, done + this.gapAfter(address + done));
+        into.fill(0xff, done, end);
+        done = end;
       }
     }
   }
@@ -158,10 +162,13 @@ export class AddressSpace implements DmaMemory {
         this.bytes.set(bytes.subarray(done, done + count), host);
         this.onDeviceWrite?.(address + done, count);
         done += count;
-      } else {
+      } else if (range && !(range.readonly && !range.region.handler)) {
         // INVARIANT: done < bytes.length.
         this.write(address + done, 1, bytes[done]!);
         done++;
+      } else {
+        // GUEST: transfers may be gigabytes long and aim at nothing, or at ROM.
+        done += range ? range.end - (address + done) : this.gapAfter(address + done);
       }
     }
   }
@@ -174,6 +181,12 @@ export class AddressSpace implements DmaMemory {
     const range = this.find(address);
     if (!range || range.region.kind !== 'ram' || range.readonly || address + sizeBytes > range.end) return -1;
     return range.region.hostOffset + range.offset + (address - range.start);
+  }
+
+  /** How far nothing is mapped from an unassigned address on. */
+  private gapAfter(address: number): number {
+    const next = this.ranges[firstEndingAfter(this.ranges, address)];
+    return next ? next.start - address : Infinity;
   }
 
   private lastRange: FlatRange | undefined;

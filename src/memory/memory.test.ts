@@ -91,6 +91,17 @@ describe('guest physical memory', () => {
   });
 });
 
+it('transfers of gigabytes to nothing, or to ROM, take no time', () => {
+  const { space, host } = makeSpace();
+  space.root.add(MemoryRegion.rom('rom', 0x1000, 0), 0x4000_0000);
+  space.root.add(MemoryRegion.ram('ram', 0x1000, 0x1000), 0x5000_0000);
+  const bytes = new Uint8Array(0x1100_0000).fill(7);
+  space.writeBytes(0x4000_0000, bytes);
+  expect([host[0], host[0x1000], host[0x1fff], host[0x2000]]).toEqual([0, 7, 7, 0]);
+  space.readBytes(0x4000_0000, bytes);
+  expect([bytes[0], bytes[0x1000], bytes[0x1000_0000]]).toEqual([0, 0xff, 7]);
+});
+
 describe('ports', () => {
   const makePorts = (): PortSpace => new PortSpace({ tracer: new Tracer(), log: new Log() });
 
