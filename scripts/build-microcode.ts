@@ -33,7 +33,7 @@ const FLAGS = [
     '65536',
   ],
   ...['--enable', 'simd,threads,bulk-memory', '--memoryBase', String(STATIC_DATA_START)],
-  ...['-O3', '--converge', '--noAssert', '--uncheckedBehavior', 'always'],
+  ...['-O3', '--noAssert', '--uncheckedBehavior', 'always'],
 ];
 
 function sourceFiles(folder: string): string[] {
