@@ -17,6 +17,7 @@ import {
   PCI_INTERRUPT_LINE,
 } from '../devices/pci/pci-registers.ts';
 import { COM_PORTS } from '../devices/serial/isa-serial.ts';
+import { biosVectors, MASTER_VECTOR, SLAVE_VECTOR } from './boot/bios-vectors.ts';
 import type { BootFile, BootImage } from './boot/boot-image.ts';
 import { prepareKernel } from './boot/load-kernel.ts';
 import { memoryMap } from './boot/memory-map.ts';
@@ -67,6 +68,7 @@ const LAPIC_LINT1 = 0x360;
 /** Does all of it; the image's writes have been made when this returns. */
 export function startAsFirmware(pc: FirmwareBoard, boot: KernelBoot): BootImage {
   initialiseChipset(pc);
+  initialiseInterrupts(pc);
   assignPciResources(pc);
   const acpiStart = placeAcpiTables(pc);
   const image = prepareKernel({
@@ -109,6 +111,20 @@ function initialiseChipset(pc: FirmwareBoard): void {
   bootProcessor?.write(LAPIC_SVR, 4, 0x1ff);
   bootProcessor?.write(LAPIC_LINT0, 4, 0x700); // ExtINT
   bootProcessor?.write(LAPIC_LINT1, 4, 0x400); // NMI
+}
+
+/** The interrupt controllers at the vectors of a PC, the timer ticking 18.2 times a second, all other lines masked. */
+function initialiseInterrupts(pc: FirmwareBoard): void {
+  const { ports } = pc;
+  const start = (command: number, vector: number, cascade: number, mask: number): void => {
+    ports.write(command, 1, 0x11); // ICW1: edge triggered, cascaded, ICW4 follows
+    for (const value of [vector, cascade, 0x01, mask]) ports.write(command + 1, 1, value);
+  };
+  start(0x20, MASTER_VECTOR, 0x04, 0xfa); // IRQ 0 and the cascade stay open
+  start(0xa0, SLAVE_VECTOR, 0x02, 0xff);
+  ports.write(0x43, 1, 0x36); // counter 0, mode 3
+  for (const half of [0, 0]) ports.write(0x40, 1, half);
+  for (const { guestPhysical, bytes } of biosVectors()) pc.space.writeBytes(guestPhysical, bytes);
 }
 
 /** Gives every BAR an address, the largest first, and turns decoding on. */
