@@ -14,6 +14,7 @@ import { ACPI_PM_SIZE, AcpiPm, type AcpiPmOptions } from './acpi-pm.ts';
 const PMBASE = 0x40;
 const PMREGMISC = 0x80;
 const PMREGMISC_PMIOSE = 0x01; // PMBASE is decoded
+const DEVACTB_APMC_EN = 0x02000000;
 const SMBBASE = 0x90;
 export const SMI_COMMAND_PORT = 0xb2;
 export const ACPI_ENABLE = 0xf1;
@@ -46,7 +47,8 @@ export class Piix4Pm implements Device {
     this.pci.define(0x06, 2, 0x0280);
     this.pci.define(0x3c, 1, 9, 0xff);
     this.pci.define(PMBASE, 4, 0x01, 0xffc0);
-    this.pci.define(0x58, 4, 0, 0xffffffff); // device activity
+    // Device activity B: SMIs of the APM port count as set up, so that no firmware waits for system management mode.
+    this.pci.define(0x58, 4, DEVACTB_APMC_EN, 0xffffffff);
     this.pci.define(PMREGMISC, 1, 0, 0x0f);
     this.pci.define(SMBBASE, 4, 0x01, 0xfff0);
     this.pci.define(0xd2, 1, 0, 0xff);
