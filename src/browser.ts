@@ -20,7 +20,9 @@ export class Machine extends AnyMachine {
   static override create(config: MachineConfig, host: HostServices = browserHostServices): Promise<Machine> {
     if (!globalThis.crossOriginIsolated) {
       return Promise.reject(
-        new UserError('guest memory is shared memory: serve the page with the headers COOP same-origin and COEP require-corp'),
+        new UserError(
+          'guest memory is shared memory: serve the page with the headers COOP same-origin and COEP require-corp',
+        ),
       );
     }
     return AnyMachine.create(config, host);

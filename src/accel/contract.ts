@@ -32,7 +32,11 @@ export interface VcpuBus {
   readMsr(msr: number): { low: number; high: number } | undefined;
   /** False: no such register, or a value it refuses (#GP). */
   writeMsr(msr: number, low: number, high: number): boolean;
-  cpuid(leaf: number, subleaf: number, state: { readonly osxsave: boolean; readonly ospke: boolean; readonly xcr0: number }): CpuidResult;
+  cpuid(
+    leaf: number,
+    subleaf: number,
+    state: { readonly osxsave: boolean; readonly ospke: boolean; readonly xcr0: number },
+  ): CpuidResult;
   /** Time stamp counter's source, ticks, as a number below 2^53. */
   tsc(): number;
   /** 32 random bits, for RDRAND and RDSEED. */

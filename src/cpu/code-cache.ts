@@ -118,7 +118,8 @@ export class CodeCache {
     }
     if (!single && this.top + MAX_BLOCK_BYTES > this.layout.arena + this.layout.arenaBytes) this.dropAll();
     const record = single ? this.layout.arena : this.top;
-    const codeSize: Bits = (mode & L.MODE_SIZE_MASK) === L.MODE_64 ? 64 : (mode & L.MODE_SIZE_MASK) === L.MODE_32 ? 32 : 16;
+    const codeSize: Bits =
+      (mode & L.MODE_SIZE_MASK) === L.MODE_64 ? 64 : (mode & L.MODE_SIZE_MASK) === L.MODE_32 ? 32 : 16;
     const limit = single || (mode & L.MODE_TF) !== 0 ? 1 : MAX_BLOCK_INSNS;
 
     const hostPage = host - (phys & (PAGE - 1));
@@ -129,7 +130,8 @@ export class CodeCache {
     const trace: Insn[] | undefined = this.events.wantsDecoded() ? [] : undefined;
     const page = single ? undefined : this.page(phys >>> 12);
     let crossed = false;
-    const counting = page !== undefined && this.translator !== undefined && this.layout.hotAfter > 0 && (mode & L.MODE_TF) === 0;
+    const counting =
+      page !== undefined && this.translator !== undefined && this.layout.hotAfter > 0 && (mode & L.MODE_TF) === 0;
     if (counting) {
       at = this.close(at, offset, 0, Pseudo.count);
       this.i32[(at - L.REC_SIZE + L.REC_IMM) >> 2] = this.layout.hotAfter;
@@ -152,7 +154,8 @@ export class CodeCache {
         if (page !== undefined) this.crosses(phys >>> 12, second.phys / PAGE);
         crossed = true;
       }
-      if (status === DecodeStatus.ok && insn.row.protectedOnly === true && !protectedNot86(mode)) status = DecodeStatus.invalid;
+      if (status === DecodeStatus.ok && insn.row.protectedOnly === true && !protectedNot86(mode))
+        status = DecodeStatus.invalid;
       if (status !== DecodeStatus.ok) {
         at = this.close(at, offset, index, status === DecodeStatus.tooLong ? Pseudo.tooLong : Pseudo.invalid);
         break;
@@ -375,7 +378,8 @@ export class CodeCache {
       immLow = mem.disp;
       immHigh = mem.dispHigh;
     }
-    u16[(at + L.REC_BASE) >> 1] = mem.base === NO_REGISTER ? L.CPU_ZERO : mem.base === RIP_BASE ? L.CPU_RIP_PAGE : mem.base * 8;
+    u16[(at + L.REC_BASE) >> 1] =
+      mem.base === NO_REGISTER ? L.CPU_ZERO : mem.base === RIP_BASE ? L.CPU_RIP_PAGE : mem.base * 8;
     u16[(at + L.REC_INDEX_REG) >> 1] = mem.index === NO_REGISTER ? L.CPU_ZERO : mem.index * 8;
     i32[(at + L.REC_DISP) >> 2] = mem.base === RIP_BASE ? mem.disp + offset + insn.length : mem.disp;
     bytes[at + L.REC_SCALE] = mem.scale;

@@ -71,7 +71,8 @@ export class Engine implements CodeTable {
     const arena = codePageMap + CODE_PAGES;
     this.top = align(arena + ARENA_BYTES, WASM_PAGE);
     const pages = Math.ceil((this.top + options.hostMemoryBytes) / WASM_PAGE) + 1;
-    if (pages > 0x10000) throw new RangeError(`${options.hostMemoryBytes} bytes of guest memory do not fit a 4 GiB WebAssembly memory`);
+    if (pages > 0x10000)
+      throw new RangeError(`${options.hostMemoryBytes} bytes of guest memory do not fit a 4 GiB WebAssembly memory`);
     this.end = pages * WASM_PAGE;
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.table = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
@@ -97,7 +98,16 @@ export class Engine implements CodeTable {
     this.translator = options.tier === 'jit' ? new Translator(this, semantics) : undefined;
     const hotAfter = options.hotAfter ?? HOT_AFTER;
     this.cache = new CodeCache(
-      { memory: this.memory, arena, arenaBytes: ARENA_BYTES, blockHash, codePageMap, codePageCount: CODE_PAGES, cpus, hotAfter },
+      {
+        memory: this.memory,
+        arena,
+        arenaBytes: ARENA_BYTES,
+        blockHash,
+        codePageMap,
+        codePageCount: CODE_PAGES,
+        cpus,
+        hotAfter,
+      },
       this.handlers,
       {
         codePage: (ppn) => {

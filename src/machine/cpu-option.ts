@@ -7,7 +7,9 @@ export function cpuModel(text: string): CpuModel {
   const [name, ...changes] = text.split(',');
   const model = CPU_MODELS.find((m) => m.name === name);
   if (model === undefined) {
-    throw new UserError(`-cpu ${name ?? ''}: there is no such model; there are ${CPU_MODELS.map((m) => m.name).join(', ')}`);
+    throw new UserError(
+      `-cpu ${name ?? ''}: there is no such model; there are ${CPU_MODELS.map((m) => m.name).join(', ')}`,
+    );
   }
   const features = new Set(model.features);
   for (const change of changes) {

@@ -20,7 +20,10 @@ export function observeVcpu(vcpu: Vcpu, log: Log): void {
         const at = `${hex(registers.get('cs'))}:${hex(registers.get('rip'))}`;
         const address = vector === 14 ? ` address ${hex(vcpu.faultAddress())}` : '';
         const name = EXCEPTION_NAMES[vector] ?? '';
-        log.write('int', `exception ${vector} ${name} error ${hex(errorCode)} at ${at} rsp ${hex(registers.get('rsp'))}${address}`);
+        log.write(
+          'int',
+          `exception ${vector} ${name} error ${hex(errorCode)} at ${at} rsp ${hex(registers.get('rsp'))}${address}`,
+        );
       },
       interrupt: (vector) => log.write('int', `interrupt ${hex(vector)} at ${hex(vcpu.registers.get('rip'))}`),
     }),

@@ -253,7 +253,7 @@ export class Expr<T extends ValType = ValType> {
   }
   /** Same bits as the integer or float of the same width. */
   reinterpret<U extends ValType>(type: U): Expr<U> {
-    const table: Record<string, number> = { 'f32i32': 0xbc, 'f64i64': 0xbd, 'i32f32': 0xbe, 'i64f64': 0xbf };
+    const table: Record<string, number> = { f32i32: 0xbc, f64i64: 0xbd, i32f32: 0xbe, i64f64: 0xbf };
     const opcode = table[this.type + type];
     if (opcode === undefined) mismatch('reinterpret', this.type, type);
     return new Expr(type, opcode, [this]);
@@ -336,7 +336,13 @@ const STORES: Record<string, number> = {
 }; // prettier-ignore
 
 /** Load of `bits` at `address + offset` into a value of `type`, no alignment promised. */
-export function load<T extends ValType>(type: T, bits: number, address: Expr<'i32'>, offset = 0, signed = false): Expr<T> {
+export function load<T extends ValType>(
+  type: T,
+  bits: number,
+  address: Expr<'i32'>,
+  offset = 0,
+  signed = false,
+): Expr<T> {
   const opcode = LOADS[`${type}:${bits}${signed ? 's' : 'u'}`];
   if (opcode === undefined) throw new TypeError(`no wasm load of ${bits} bits into ${type}`);
   const immediates: Emit = (w) => {
@@ -360,11 +366,27 @@ const ALIGNMENT: Record<number, number> = { 8: 0, 16: 1, 32: 2, 64: 3 };
 const ATOMIC_COLUMN: Record<string, number> = {
   'i32:32': 0, 'i64:64': 1, 'i32:8': 2, 'i32:16': 3, 'i64:8': 4, 'i64:16': 5, 'i64:32': 6,
 }; // prettier-ignore
-const ATOMIC_BASE = { load: 0x10, store: 0x17, add: 0x1e, sub: 0x25, and: 0x2c, or: 0x33, xor: 0x3a, xchg: 0x41, cmpxchg: 0x48 } as const;
+const ATOMIC_BASE = {
+  load: 0x10,
+  store: 0x17,
+  add: 0x1e,
+  sub: 0x25,
+  and: 0x2c,
+  or: 0x33,
+  xor: 0x3a,
+  xchg: 0x41,
+  cmpxchg: 0x48,
+} as const;
 export type AtomicOp = 'add' | 'sub' | 'and' | 'or' | 'xor' | 'xchg' | 'cmpxchg' | 'load';
 
 /** Sequentially consistent access; traps when `address` is not a multiple of the size, so the caller makes sure of it. */
-export function atomic<T extends IntType>(name: AtomicOp, type: T, bits: number, address: Expr<'i32'>, ...args: Expr[]): Expr<T> {
+export function atomic<T extends IntType>(
+  name: AtomicOp,
+  type: T,
+  bits: number,
+  address: Expr<'i32'>,
+  ...args: Expr[]
+): Expr<T> {
   const column = ATOMIC_COLUMN[`${type}:${bits}`];
   const align = ALIGNMENT[bits];
   if (column === undefined || align === undefined) throw new TypeError(`no atomic ${name} of ${bits} bits in ${type}`);
@@ -380,6 +402,11 @@ export function localGet<T extends ValType>(type: T, index: number): Expr<T> {
 }
 
 /** `pure`: the function reads and changes nothing. */
-export function callExpr<T extends ValType>(type: T, functionIndex: number, args: readonly Expr[], pure = false): Expr<T> {
+export function callExpr<T extends ValType>(
+  type: T,
+  functionIndex: number,
+  args: readonly Expr[],
+  pure = false,
+): Expr<T> {
   return new Expr(type, 0x10, args, (w) => w.u32(functionIndex), undefined, !pure);
 }

@@ -10,7 +10,9 @@ import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { guest, scriptArchive } from '../guests/guest.ts';
 
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
+const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
+  existsSync(path),
+);
 if (CHROMIUM === undefined) console.warn('no Chromium to test the page with');
 const image = CHROMIUM === undefined ? undefined : await guest();
 
@@ -56,7 +58,14 @@ describe.skipIf(image === undefined)('the page in Chromium', () => {
   it.each(['jit', 'interp'])('boots Linux and powers it off (%s)', async (accel) => {
     const browser = await chromium.launch({
       executablePath: CHROMIUM ?? '',
-      args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
     });
     try {
       const page = await browser.newPage();

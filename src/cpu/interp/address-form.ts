@@ -40,7 +40,12 @@ export function hasMemoryOperand(insn: Insn): boolean {
 
 /** moffs: no base, no index, a displacement of full address width, and an accumulator as the other operand. */
 export function isAbsolute(insn: Insn): boolean {
-  return insn.mem.base === NO_REGISTER && insn.mem.index === NO_REGISTER && insn.addressSize === 64 && insn.mem.dispHigh !== insn.mem.disp >> 31;
+  return (
+    insn.mem.base === NO_REGISTER &&
+    insn.mem.index === NO_REGISTER &&
+    insn.addressSize === 64 &&
+    insn.mem.dispHigh !== insn.mem.disp >> 31
+  );
 }
 
 export function addressForm(insn: Insn, mode: number): AddressForm {

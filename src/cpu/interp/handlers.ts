@@ -259,9 +259,15 @@ function fixedRegister(insn: Insn): number {
   for (let i = 0; i < insn.operandCount; i++) {
     // INVARIANT: operandCount is at most 4, the length of `operands`.
     const operand = insn.operands[i]!;
-    if (operand.kind === OperandKind.gpr8high || operand.kind === OperandKind.gpr || operand.kind === OperandKind.mem) continue;
+    if (operand.kind === OperandKind.gpr8high || operand.kind === OperandKind.gpr || operand.kind === OperandKind.mem)
+      continue;
     const { kind } = operand;
-    if (kind === OperandKind.segment || kind === OperandKind.control || kind === OperandKind.debug || kind === OperandKind.st) {
+    if (
+      kind === OperandKind.segment ||
+      kind === OperandKind.control ||
+      kind === OperandKind.debug ||
+      kind === OperandKind.st
+    ) {
       value = Math.max(value, operand.reg);
     }
   }

@@ -34,7 +34,9 @@ export function registerField(insn: Insn, i: number): number {
 
 /** Register operands whose number is in the record, not in the handler. */
 export function isDynamicRegister(kind: number): boolean {
-  return kind === OperandKind.gpr || kind === OperandKind.gpr8high || kind === OperandKind.xmm || kind === OperandKind.mmx;
+  return (
+    kind === OperandKind.gpr || kind === OperandKind.gpr8high || kind === OperandKind.xmm || kind === OperandKind.mmx
+  );
 }
 
 export class InterpContext extends X86 {
@@ -110,7 +112,8 @@ export class InterpContext extends X86 {
   }
 
   immediate(i: number, bits: number): Int {
-    if (this.operand(i).kind === OperandKind.imm2) return this.let(this.field('i32', 16, L.REC_R2).toInt(intType(bits)));
+    if (this.operand(i).kind === OperandKind.imm2)
+      return this.let(this.field('i32', 16, L.REC_R2).toInt(intType(bits)));
     return this.let(bits === 64 ? this.field('i64', 64, L.REC_IMM) : this.field('i32', 32, L.REC_IMM));
   }
 
@@ -160,7 +163,9 @@ export class InterpContext extends X86 {
   }
 
   private operandStackFlag(): Expr<'i32'> {
-    return this.field('i32', 8, L.REC_SEG).eq(i32(L.SS)).mul(i32(L.ACCESS_STACK << 8));
+    return this.field('i32', 8, L.REC_SEG)
+      .eq(i32(L.SS))
+      .mul(i32(L.ACCESS_STACK << 8));
   }
 
   linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
@@ -285,7 +290,11 @@ export class InterpContext extends X86 {
       return;
     }
     const next = this.recordOffset + L.REC_SIZE;
-    this.f.tailCallIndirect(this.handlerType, [this.cpu, this.record.add(i32(next))], load('i32', 32, this.record, next));
+    this.f.tailCallIndirect(
+      this.handlerType,
+      [this.cpu, this.record.add(i32(next))],
+      load('i32', 32, this.record, next),
+    );
   }
 
   // ---- microcode that sees everything: nothing is cached here ----
@@ -318,8 +327,17 @@ export function isConditional(insn: Insn): boolean {
 }
 
 /** Looks `rip` up in the jump cache; when it is there and budget is left, sets RIP_PAGE and runs `found` with the record. */
-export function emitJumpCacheLookup(x: X86, rip: Expr<'i64'>, left: Expr<'i32'>, found: (record: Expr<'i32'>) => void): void {
-  const slot = rip.xor(rip.shr_u(i64(12))).toI32().and(i32(L.JUMP_CACHE_ENTRIES - 1)).shl(i32(4));
+export function emitJumpCacheLookup(
+  x: X86,
+  rip: Expr<'i64'>,
+  left: Expr<'i32'>,
+  found: (record: Expr<'i32'>) => void,
+): void {
+  const slot = rip
+    .xor(rip.shr_u(i64(12)))
+    .toI32()
+    .and(i32(L.JUMP_CACHE_ENTRIES - 1))
+    .shl(i32(4));
   const entry = x.let(x.cpu.add(slot));
   const hit = load('i64', 64, entry, L.CPU_JUMP_CACHE)
     .eq(rip)

@@ -10,7 +10,19 @@ import * as L from '../layout.ts';
 import { emitJumpCacheLookup } from '../interp/interp-context.ts';
 import { segmentIsFlat } from '../interp/address-form.ts';
 import { linearThroughSegment } from '../interp/segment-check.ts';
-import { type Expr, type FloatType, i32, i64, i64Halves, type IntType, laneOp, load, select, SIMD, type ValType } from '../../wasm/expr.ts';
+import {
+  type Expr,
+  type FloatType,
+  i32,
+  i64,
+  i64Halves,
+  type IntType,
+  laneOp,
+  load,
+  select,
+  SIMD,
+  type ValType,
+} from '../../wasm/expr.ts';
 import type { FunctionBuilder, Label, Local } from '../../wasm/function-builder.ts';
 import { stateOffset } from '../state-offset.ts';
 import { type Insn, NO_REGISTER, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
@@ -71,7 +83,15 @@ export class JitContext extends X86 {
   /** Control has left the block on all paths. */
   ended = false;
 
-  constructor(f: FunctionBuilder, link: Linker, first: Insn, mode: number, use: StateUse, handlerType: number, edges: Edges) {
+  constructor(
+    f: FunctionBuilder,
+    link: Linker,
+    first: Insn,
+    mode: number,
+    use: StateUse,
+    handlerType: number,
+    edges: Edges,
+  ) {
     super(f, link);
     this.insn = first;
     this.mode = mode;
@@ -306,7 +326,8 @@ export class JitContext extends X86 {
   protected readRegister(i: number, bits: number): Int {
     const operand = this.operand(i);
     if (operand.kind === OperandKind.gpr) return narrow(this.register(operand.reg).get, bits);
-    if (operand.kind === OperandKind.gpr8high) return this.register(operand.reg).get.shr_u(i64(8)).toI32().and(i32(0xff));
+    if (operand.kind === OperandKind.gpr8high)
+      return this.register(operand.reg).get.shr_u(i64(8)).toI32().and(i32(0xff));
     if (operand.kind === OperandKind.xmm) return this.readXmm(operand.reg, bits);
     return load(intType(bits), bits, this.cpu, stateOffset(operand));
   }

@@ -38,7 +38,13 @@ export interface Region {
  * Discovers the region whose entry is at page offset `entry`. `bytes[pageStart..]` is the page. Undefined when not even the
  * first instruction can be translated (crosses the page, undecodable).
  */
-export function discoverRegion(bytes: Uint8Array, pageStart: number, entry: number, mode: number, single: boolean): Region | undefined {
+export function discoverRegion(
+  bytes: Uint8Array,
+  pageStart: number,
+  entry: number,
+  mode: number,
+  single: boolean,
+): Region | undefined {
   const size = mode & L.MODE_SIZE_MASK;
   const codeSize: Bits = size === L.MODE_64 ? 64 : size === L.MODE_32 ? 32 : 16;
   const scan = new Scan(bytes, pageStart, codeSize, single || (mode & L.MODE_TF) !== 0, protectedNot86(mode));
@@ -72,7 +78,8 @@ class Scan {
     if (this.decoded.has(offset)) return this.decoded.get(offset);
     const insn = createInsn();
     const status = decode(this.bytes, this.pageStart + offset, this.pageStart + PAGE, this.codeSize, insn);
-    const kept = status === DecodeStatus.ok && (this.modern || insn.row.protectedOnly !== true) ? cloneInsn(insn) : undefined;
+    const kept =
+      status === DecodeStatus.ok && (this.modern || insn.row.protectedOnly !== true) ? cloneInsn(insn) : undefined;
     this.decoded.set(offset, kept);
     return kept;
   }

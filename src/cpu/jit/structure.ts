@@ -31,7 +31,7 @@ export function analyse(graph: Graph): Structure | undefined {
 
   const dominator = immediateDominators(order, predecessors, at);
   const dominates = (a: number, b: number): boolean => {
-    for (let node: number = b; ; ) {
+    for (let node: number = b; ;) {
       if (node === a) return true;
       const up = dominator.get(node);
       if (up === undefined || up === node) return false;
@@ -97,7 +97,7 @@ function immediateDominators(
     }
     return x;
   };
-  for (let changed = true; changed; ) {
+  for (let changed = true; changed;) {
     changed = false;
     for (const node of order.slice(1)) {
       let best: number | undefined;

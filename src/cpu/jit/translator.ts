@@ -26,7 +26,13 @@ export class Translator {
    * Translates the region that begins at `offset` of the page at `bytes[pageStart]`; `single`: only the first instruction.
    * Undefined when that instruction is not whole in the page or no instruction.
    */
-  translate(bytes: Uint8Array, pageStart: number, offset: number, mode: number, single: boolean): Translation | undefined {
+  translate(
+    bytes: Uint8Array,
+    pageStart: number,
+    offset: number,
+    mode: number,
+    single: boolean,
+  ): Translation | undefined {
     const found = discoverRegion(bytes, pageStart, offset, mode, single);
     if (found === undefined) return undefined;
     const { region } = structureOf(found);
