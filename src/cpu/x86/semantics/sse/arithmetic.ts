@@ -47,24 +47,24 @@ interface Attempt {
 }
 
 function attempt(x: X86, bits: Precision, operation: Operation, a: Float, b: Float): Attempt {
-  const ordinary = notDenormal(a).and(notDenormal(b));
+  const ordinary = x.let(notDenormal(a).and(notDenormal(b)));
   if (operation === 'min' || operation === 'max') {
     const first = compareFloats(operation === 'min' ? 'lt' : 'gt', a, b);
     return { result: select(first, a, b), sure: bothNumbers(a, b).and(ordinary) };
   }
   if (operation === 'sqrt') {
-    const sure = defaultModeOrFlushing(x).and(notDenormal(b));
+    const sure = defaultModeOrFlushing(x).and(ordinary);
     return { result: b.float('sqrt'), sure: sure.and(compareFloats('ge', b, zero(bits))) };
   }
   if (operation === 'addsub') throw new RangeError('addsub is packed only');
   const result = x.let(a.float(operation, b));
   if (operation === 'add' || operation === 'sub') {
     // A denormal sum is exact, but FTZ would make it zero.
-    const sure = ordinary.and(isFinite(bits, result));
+    const sure = x.let(ordinary.and(isFinite(bits, result)));
     const flushing = defaultModeOrFlushing(x).and(notDenormal(result));
     return { result, sure: defaultMode(x).and(sure), alsoSure: flushing.and(sure) };
   }
-  const operands = defaultModeOrFlushing(x).and(ordinary);
+  const operands = x.let(defaultModeOrFlushing(x).and(ordinary));
   // A zero that comes from a zero.
   let zeroOperand = compareFloats('eq', a, zero(bits));
   if (operation === 'mul') zeroOperand = zeroOperand.or(compareFloats('eq', b, zero(bits)));
@@ -103,12 +103,20 @@ function or(left: Vector, right: Vector): Vector {
   return vector('v128.or', left, right);
 }
 
-function doubts(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Doubts {
+/** `operands`: lanes with a denormal operand. */
+function doubts(
+  x: X86,
+  bits: Precision,
+  operation: Operation,
+  a: Vector,
+  b: Vector,
+  operands: Vector,
+  result: Vector,
+): Doubts {
   if (operation === 'sqrt') {
     const notPositive = vector('v128.not', floatOp(bits, 'ge', b, splat(bits, 0)));
-    return { mode: defaultModeOrFlushing(x), lanes: or(denormalLanes(bits, b), notPositive) };
+    return { mode: defaultModeOrFlushing(x), lanes: or(operands, notPositive) };
   }
-  const operands = or(denormalLanes(bits, a), denormalLanes(bits, b));
   switch (operation) {
     case 'min':
     case 'max':
@@ -122,9 +130,16 @@ function doubts(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vec
 }
 
 /** What is left of them when one looks closer: zeros that come from zeros, sums while FTZ or DAZ is set. */
-function lesserDoubts(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Doubts {
+function lesserDoubts(
+  x: X86,
+  bits: Precision,
+  operation: Operation,
+  a: Vector,
+  b: Vector,
+  operands: Vector,
+  result: Vector,
+): Doubts {
   const mode = defaultModeOrFlushing(x);
-  const operands = or(denormalLanes(bits, a), denormalLanes(bits, b));
   if (operation === 'mul' || operation === 'div') {
     const zeros = operation === 'div' ? zeroLanes(bits, a) : or(zeroLanes(bits, a), zeroLanes(bits, b));
     const exactZero = vector('v128.and', zeroLanes(bits, result), zeros);
@@ -169,9 +184,11 @@ function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b:
     x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), count);
   };
   const single = operation === 'min' || operation === 'max' || operation === 'sqrt';
-  const result = quickOr(x, none(doubts(x, bits, operation, a, b, quick)), quick, () => {
+  const denormal = denormalLanes(bits, b);
+  const operands = x.let(operation === 'sqrt' ? denormal : or(denormalLanes(bits, a), denormal));
+  const result = quickOr(x, none(doubts(x, bits, operation, a, b, operands, quick)), quick, () => {
     if (single) exact();
-    else x.f.if(none(lesserDoubts(x, bits, operation, a, b, quick)), () => putScratch(x, 0, quick), exact);
+    else x.f.if(none(lesserDoubts(x, bits, operation, a, b, operands, quick)), () => putScratch(x, 0, quick), exact);
   });
   put(x, 0, result);
 }
