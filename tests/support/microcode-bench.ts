@@ -11,14 +11,18 @@ export const RAM_BYTES = 0x400000;
 /** Descriptor words of a segment: base, limit in units, attributes as in the vCPU state. */
 export function descriptor(base: number, limit: number, attr: number): bigint {
   const low = (BigInt(base & 0xffff) << 16n) | BigInt(limit & 0xffff);
-  const high = BigInt((base >>> 16) & 0xff) | (BigInt(attr & 0xf0ff) << 8n) | BigInt(limit & 0xf0000) | (BigInt(base >>> 24) << 24n);
+  const high =
+    BigInt((base >>> 16) & 0xff) |
+    (BigInt(attr & 0xf0ff) << 8n) |
+    BigInt(limit & 0xf0000) |
+    (BigInt(base >>> 24) << 24n);
   return low | (high << 32n);
 }
 
 /** Descriptor of an interrupt, trap, call or task gate outside IA-32e mode. */
 export function gate(selector: number, offset: number, type: number, dpl = 0, parameters = 0): bigint {
   const low = (BigInt(selector) << 16n) | BigInt(offset & 0xffff);
-  const high = BigInt(offset >>> 16) << 16n | BigInt(((0x80 | (dpl << 5) | type) << 8) | parameters);
+  const high = (BigInt(offset >>> 16) << 16n) | BigInt(((0x80 | (dpl << 5) | type) << 8) | parameters);
   return low | (high << 32n);
 }
 
@@ -47,7 +51,9 @@ export class MicrocodeBench {
           view.setBigUint64(CPU + L.CPU_HOST_DATA, this.mmioValue, true);
         },
         mmioWrite: (_cpu: number, low: number, _high: number, bytes: number) => {
-          this.mmio.push(`w${bytes}@${(low >>> 0).toString(16)}=${view.getBigUint64(CPU + L.CPU_HOST_DATA, true).toString(16)}`);
+          this.mmio.push(
+            `w${bytes}@${(low >>> 0).toString(16)}=${view.getBigUint64(CPU + L.CPU_HOST_DATA, true).toString(16)}`,
+          );
         },
         ioIn: (_cpu: number, port: number, bytes: number) => {
           this.ports.push(`r${bytes}@${port.toString(16)}`);
@@ -154,7 +160,9 @@ export class MicrocodeBench {
     if (vector < 0) return '-';
     this.view.setInt32(CPU + L.CPU_EXC, -1, true);
     const error = this.get32(L.CPU_EXC_ERROR).toString(16);
-    return vector === L.EXC_PF ? `#${vector}(${error}) ${this.get64(L.CPU_EXC_CR2).toString(16)}` : `#${vector}(${error})`;
+    return vector === L.EXC_PF
+      ? `#${vector}(${error}) ${this.get64(L.CPU_EXC_CR2).toString(16)}`
+      : `#${vector}(${error})`;
   }
 
   /** Flat protected mode at CPL 0 with a GDT at 0x1000 and an IDT at 0x2000, no paging. Selectors: see GDT. */

@@ -5,7 +5,6 @@
  * AMD APM volume 3 appendix E; hypervisor leaves: Linux Documentation/virt/kvm/x86/cpuid.rst.
  */
 
-
 /** Answer of one leaf. */
 export interface CpuidResult {
   readonly eax: number;
@@ -112,18 +111,33 @@ export interface CpuModel {
 const ALL = Object.keys(FEATURES);
 /** What the first AMD64 processors had. */
 const BASE64 =
-  'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm hypervisor'.split(' ');
+  'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm hypervisor'.split(
+    ' ',
+  );
 const V2 = 'pni ssse3 cx16 sse4.1 sse4.2 popcnt lahf_lm'.split(' ');
 const GUEST = 'x2apic tsc-deadline kvmclock kvm-nopiodelay kvmclock-stable-bit arat invtsc rdtscp cr8legacy'.split(' ');
 
 function model(name: string, description: string, features: readonly string[]): CpuModel {
   // Family 15: none of the speculation defects that kernels work around on later families.
-  return { name, description, vendor: 'AuthenticAMD', signature: 0x00060fb1, brand: `Orrery virtual CPU (${name})`, features: new Set(features) };
+  return {
+    name,
+    description,
+    vendor: 'AuthenticAMD',
+    signature: 0x00060fb1,
+    brand: `Orrery virtual CPU (${name})`,
+    features: new Set(features),
+  };
 }
 
 export const CPU_MODELS: readonly CpuModel[] = [
   model('max', 'everything the engine does (the default)', ALL),
-  model('qemu64', 'the baseline of x86-64 with what guests need of a hypervisor', [...BASE64, 'pni', 'cx16', 'lahf_lm', ...GUEST]),
+  model('qemu64', 'the baseline of x86-64 with what guests need of a hypervisor', [
+    ...BASE64,
+    'pni',
+    'cx16',
+    'lahf_lm',
+    ...GUEST,
+  ]),
   model('x86-64-v2', 'the x86-64-v2 level', [...BASE64, ...V2, ...GUEST]),
 ];
 
@@ -178,7 +192,12 @@ export class Cpuid {
     const enabledBytes = XSAVE_AREA_BYTES + ((xcr0 & XCR0_PKRU) !== 0 ? XSAVE_PKRU_BYTES : 0);
     switch (subleaf) {
       case 0:
-        return { eax: pku ? 3 | XCR0_PKRU : 3, ebx: enabledBytes, ecx: XSAVE_AREA_BYTES + (pku ? XSAVE_PKRU_BYTES : 0), edx: 0 };
+        return {
+          eax: pku ? 3 | XCR0_PKRU : 3,
+          ebx: enabledBytes,
+          ecx: XSAVE_AREA_BYTES + (pku ? XSAVE_PKRU_BYTES : 0),
+          edx: 0,
+        };
       case 1:
         return { eax: this.word(0xd, 'eax'), ebx: enabledBytes, ecx: 0, edx: 0 };
       case 9:

@@ -21,18 +21,30 @@
  *     };
  */
 import * as L from '../../layout.ts';
-import { callExpr, type Expr, type FloatType, i32, i64, int, type IntType, load, op, SIMD, type ValType } from '../../../wasm/expr.ts';
+import {
+  callExpr,
+  type Expr,
+  type FloatType,
+  i32,
+  i64,
+  int,
+  type IntType,
+  load,
+  op,
+  SIMD,
+  type ValType,
+} from '../../../wasm/expr.ts';
 import type { FunctionBuilder, FunctionRef, Local } from '../../../wasm/function-builder.ts';
 import { type Insn, type Operand, OperandKind } from '../decode/insn.ts';
 import { Flags } from './flags.ts';
 import { GuestMemory } from './guest-memory.ts';
+import { type Int, intType } from './int.ts';
+
+export { type Int, intType } from './int.ts';
 
 export type Semantics = (x: X86) => void;
 /** Definitions of a family by the row names of the decode tables. */
 export type SemanticsTable = Readonly<Record<string, Semantics>>;
-
-/** An integer value: i32 for widths up to 32 bits, i64 for 64. */
-export type Int = Expr<IntType>;
 
 /** The numbers of registers that definitions name. */
 export const RAX = 0;
@@ -43,11 +55,6 @@ export const RSP = 4;
 export const RBP = 5;
 export const RSI = 6;
 export const RDI = 7;
-
-/** Container type of a width. */
-export function intType(bits: number): IntType {
-  return bits === 64 ? 'i64' : 'i32';
-}
 
 /** Where the effective address of this instruction's memory operand comes from, when a definition asks `x.linear`. */
 export type Access = 'read' | 'write';
@@ -81,7 +88,8 @@ export abstract class X86 {
 
   operand(i: number): Operand {
     const operand = this.insn.operands[i];
-    if (operand === undefined || i >= this.insn.operandCount) throw new RangeError(`${this.insn.row.name} has no operand ${i}`);
+    if (operand === undefined || i >= this.insn.operandCount)
+      throw new RangeError(`${this.insn.row.name} has no operand ${i}`);
     return operand;
   }
   /** Width of operand `i` in bits. */
@@ -261,7 +269,12 @@ export abstract class X86 {
 
   /** Pushes: the store first, then rSP. `bits` is the operand size (16, 32, 64). */
   push(value: Int, bits: number): void {
-    const sp = this.let(this.reg(RSP, this.stackBits).toI64().sub(i64(bits / 8)).zeroExtend(this.stackBits));
+    const sp = this.let(
+      this.reg(RSP, this.stackBits)
+        .toI64()
+        .sub(i64(bits / 8))
+        .zeroExtend(this.stackBits),
+    );
     this.mem.store(this.linearIn(L.SS, sp, bits / 8, 'write'), bits, value);
     this.setReg(RSP, this.stackBits, sp.toInt(intType(this.stackBits)));
   }
@@ -353,16 +366,42 @@ export abstract class X86 {
   /** Calls a function of the microcode, `cpu` first, that touches no general register or arithmetic flag. */
   micro<T extends ValType>(result: T, name: string, ...args: Expr[]): Expr<T> {
     const all = [this.cpu, ...args];
-    return this.let(this.f.callValue(result, this.link.function(name, all.map((a) => a.type), [result]), all));
+    return this.let(
+      this.f.callValue(
+        result,
+        this.link.function(
+          name,
+          all.map((a) => a.type),
+          [result],
+        ),
+        all,
+      ),
+    );
   }
   /** Calls microcode whose result depends on `args` alone; evaluated where it is used, as often as it is used. */
   microPure<T extends ValType>(result: T, name: string, ...args: Expr[]): Expr<T> {
-    return callExpr(result, this.link.function(name, args.map((a) => a.type), [result]).index, args, true);
+    return callExpr(
+      result,
+      this.link.function(
+        name,
+        args.map((a) => a.type),
+        [result],
+      ).index,
+      args,
+      true,
+    );
   }
   /** Same without result. */
   microVoid(name: string, ...args: Expr[]): void {
     const all = [this.cpu, ...args];
-    this.f.call(this.link.function(name, all.map((a) => a.type), []), all);
+    this.f.call(
+      this.link.function(
+        name,
+        all.map((a) => a.type),
+        [],
+      ),
+      all,
+    );
   }
   /** Same, and leaves here when it returns nonzero (an exception is pending). */
   microOrFault(name: string, ...args: Expr[]): void {

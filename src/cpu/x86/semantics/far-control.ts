@@ -41,7 +41,12 @@ const bound: Semantics = (x) => {
   const index = x.let(x.read(0).toI32().signExtend(bits));
   const at = x.let(x.linear(bits / 4, 'read'));
   const low = x.let(x.mem.load(at, bits).toI32().signExtend(bits));
-  const high = x.let(x.mem.load(at.add(i32(bits / 8).toI64()).zeroExtend(32), bits).toI32().signExtend(bits));
+  const high = x.let(
+    x.mem
+      .load(at.add(i32(bits / 8).toI64()).zeroExtend(32), bits)
+      .toI32()
+      .signExtend(bits),
+  );
   x.raiseIf(index.lt_s(low).or(index.gt_s(high)), L.EXC_BR);
 };
 

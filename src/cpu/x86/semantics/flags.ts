@@ -50,8 +50,17 @@ export class Flags {
 
   /** a + b + carry: `carry` is CF before, 0 or 1. */
   adc(bits: number, a: Int, b: Int, result: Int, carry: Expr<'i32'>): void {
-    const [sa, sb, sr] = [this.x.forFlags(wide(a, bits)), this.x.forFlags(wide(b, bits)), this.x.forFlags(wide(result, bits))];
-    const cf = this.x.forFlags(sr.lt_u(sa).or(carry.and(sr.eq(sa))).toI64());
+    const [sa, sb, sr] = [
+      this.x.forFlags(wide(a, bits)),
+      this.x.forFlags(wide(b, bits)),
+      this.x.forFlags(wide(result, bits)),
+    ];
+    const cf = this.x.forFlags(
+      sr
+        .lt_u(sa)
+        .or(carry.and(sr.eq(sa)))
+        .toI64(),
+    );
     this.last = undefined;
     this.set('res', sr);
     this.set('cf', cf);
@@ -70,8 +79,17 @@ export class Flags {
 
   /** a - b - borrow. */
   sbb(bits: number, a: Int, b: Int, result: Int, borrow: Expr<'i32'>): void {
-    const [sa, sb, sr] = [this.x.forFlags(wide(a, bits)), this.x.forFlags(wide(b, bits)), this.x.forFlags(wide(result, bits))];
-    const cf = this.x.forFlags(sa.lt_u(sb).or(borrow.and(sa.eq(sb))).toI64());
+    const [sa, sb, sr] = [
+      this.x.forFlags(wide(a, bits)),
+      this.x.forFlags(wide(b, bits)),
+      this.x.forFlags(wide(result, bits)),
+    ];
+    const cf = this.x.forFlags(
+      sa
+        .lt_u(sb)
+        .or(borrow.and(sa.eq(sb)))
+        .toI64(),
+    );
     this.last = undefined;
     this.set('res', sr);
     this.set('cf', cf);
@@ -94,7 +112,13 @@ export class Flags {
     this.last = undefined;
     this.set('res', sr);
     // Overflow exactly when the result is the smallest value.
-    this.set('ov', sr.eq(i64(-(2n ** BigInt(bits - 1)))).toI64().shl(i64(63)));
+    this.set(
+      'ov',
+      sr
+        .eq(i64(-(2n ** BigInt(bits - 1))))
+        .toI64()
+        .shl(i64(63)),
+    );
     this.set('aux', sr.and(i64(15)).eqz().toI64().shl(i64(4)));
   }
 
@@ -103,7 +127,13 @@ export class Flags {
     const sr = this.x.forFlags(wide(result, bits));
     this.last = undefined;
     this.set('res', sr);
-    this.set('ov', sr.eq(i64(2n ** BigInt(bits - 1) - 1n)).toI64().shl(i64(63)));
+    this.set(
+      'ov',
+      sr
+        .eq(i64(2n ** BigInt(bits - 1) - 1n))
+        .toI64()
+        .shl(i64(63)),
+    );
     this.set('aux', sr.and(i64(15)).eq(i64(15)).toI64().shl(i64(4)));
   }
 
@@ -111,13 +141,25 @@ export class Flags {
    * Sets what is given and leaves the rest: `result` decides ZF SF PF; `cf`, `of`, `af` are i32 truths of 0 or 1; `ov` is OF
    * as the sign of an i64. When `result` is given without `af`, AF becomes 0.
    */
-  put(parts: { bits?: number; result?: Int; cf?: Expr<'i32'>; of?: Expr<'i32'>; ov?: Expr<'i64'>; af?: Expr<'i32'> }): void {
+  put(parts: {
+    bits?: number;
+    result?: Int;
+    cf?: Expr<'i32'>;
+    of?: Expr<'i32'>;
+    ov?: Expr<'i64'>;
+    af?: Expr<'i32'>;
+  }): void {
     this.last = undefined;
     if (parts.result !== undefined) {
       this.set('res', wide(parts.result, parts.bits ?? 64));
       this.set('aux', parts.af === undefined ? i64(0) : parts.af.toI64().shl(i64(4)));
     } else if (parts.af !== undefined) {
-      this.set('aux', this.part('aux').and(i64(~AF)).or(parts.af.toI64().shl(i64(4))));
+      this.set(
+        'aux',
+        this.part('aux')
+          .and(i64(~AF))
+          .or(parts.af.toI64().shl(i64(4))),
+      );
     }
     if (parts.cf !== undefined) this.set('cf', parts.cf.toI64());
     if (parts.of !== undefined) this.set('ov', parts.of.toI64().shl(i64(63)));
@@ -158,7 +200,10 @@ export class Flags {
     return this.part('aux').toI32().shr_u(i32(4)).and(i32(1));
   }
   pf(): Expr<'i32'> {
-    const byte = this.part('res').xor(this.part('aux').shr_u(i64(8))).toI32().and(i32(0xff));
+    const byte = this.part('res')
+      .xor(this.part('aux').shr_u(i64(8)))
+      .toI32()
+      .and(i32(0xff));
     return byte.popcnt().and(i32(1)).xor(i32(1));
   }
 

@@ -7,7 +7,8 @@
 import * as L from '../../layout.ts';
 import { atomic, type Expr, type FloatType, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import type { Local } from '../../../wasm/function-builder.ts';
-import { type Int, intType, type X86 } from './context.ts';
+import type { X86 } from './context.ts';
+import { type Int, intType } from './int.ts';
 
 const INDEX_SHIFT = 7; // (va >> 12) * TLB_ENTRY_SIZE
 const INDEX_MASK = (L.TLB_ENTRIES - 1) * L.TLB_ENTRY_SIZE;

@@ -77,7 +77,14 @@ const arpl: Semantics = (x) => {
   const raised = x.let(have.and(i32(3)).lt_u(rpl));
   // Only a selector that changes is written: the operand may be read only.
   x.if(raised, () => x.write(0, have.and(i32(~3)).or(rpl)));
-  x.flags.fromBits(x.let(x.flags.toBits().and(i32(~ZF)).or(raised.shl(i32(6)))));
+  x.flags.fromBits(
+    x.let(
+      x.flags
+        .toBits()
+        .and(i32(~ZF))
+        .or(raised.shl(i32(6))),
+    ),
+  );
 };
 
 function storeSelector(segment: number): Semantics {

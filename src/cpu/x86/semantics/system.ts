@@ -7,7 +7,13 @@ import { CR4_OSXSAVE, CR4_PKE, CR4_UMIP, requireCpl0, requireCr4 } from './privi
 const CR0_TS = 8;
 const RFLAGS_IF = 0x200;
 /** State offsets of the control registers that exist. */
-const CONTROL: Readonly<Record<number, number>> = { 0: L.CPU_CR0, 2: L.CPU_CR2, 3: L.CPU_CR3, 4: L.CPU_CR4, 8: L.CPU_CR8 };
+const CONTROL: Readonly<Record<number, number>> = {
+  0: L.CPU_CR0,
+  2: L.CPU_CR2,
+  3: L.CPU_CR3,
+  4: L.CPU_CR4,
+  8: L.CPU_CR8,
+};
 
 const undefinedInstruction: Semantics = (x) => x.raise(L.EXC_UD);
 
@@ -259,4 +265,3 @@ export const system: SemanticsTable = {
   SKINIT: undefinedInstruction,
   INVLPGA: undefinedInstruction,
 };
-
