@@ -5,7 +5,7 @@ import { hasNativeOracle, nativeOracle } from '../support/oracle/native.ts';
 import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
 
 const isFull = process.env['ORRERY_CONFORMANCE'] === 'full';
-const AMOUNT = { interp: { encodings: isFull ? 20 : 2, states: 5 }, jit: { encodings: isFull ? 10 : 1, states: 4 } };
+const AMOUNT = { interp: { encodings: isFull ? 20 : 1, states: 6 }, jit: { encodings: isFull ? 10 : 1, states: 3 } };
 
 // 32-bit code in flat segments, and 16-bit code in segments with a base and a limit, as firmware and boot loaders run it.
 const CASES = TIERS.flatMap((tier) => ([32, 16] as const).map((codeSize: CodeSize) => ({ tier, codeSize })));

@@ -3,7 +3,7 @@ import { hasNativeOracle, nativeOracle } from '../support/oracle/native.ts';
 import { SequenceRunner } from '../support/oracle/sequences.ts';
 import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
 
-const PROGRAMS = process.env['ORRERY_CONFORMANCE'] === 'full' ? 20_000 : 600;
+const PROGRAMS = process.env['ORRERY_CONFORMANCE'] === 'full' ? 20_000 : 400;
 const PRINTED = 3;
 
 describe.runIf(hasNativeOracle).each(TIERS)('random programs, %s', (tier) => {
