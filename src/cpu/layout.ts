@@ -157,6 +157,8 @@ export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (m
 export const CPU_GENERATION_USER = 0x1290; // u32: like CPU_GENERATION, for CPL 3
 export const CPU_LOCAL_CODE = 0x1294; // u32: 1 = the jump cache holds supervisor code from pages that are not global
 export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is stepping over does not trap after all (INT n, SYSCALL)
+export const CPU_STEP_TF = 0x129c; // u32: RFLAGS.TF when the instruction under way began, while stepping (MODE_TF)
+export const CPU_STEP_HITS = 0x12a0; // u32: data breakpoints that it hit, bits 0..3
 export const CPU_EXEC_PAGES = 0x1300; // 512 bytes: bit (rip >> 12) & 4095 = the jump cache holds code of such a page
 
 export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images, 80-bit values, on their way to or from memory
@@ -188,6 +190,7 @@ export const TLB_PPN_LARGE = 0x40000000; // part of a page larger than 4 KiB
 export const TLB_PPN_LOGGED = 0x20000000; // listed in CPU_TLB_LOG
 export const TLB_TAG_INVALID = 0x1; // nothing here
 export const TLB_TAG_MMIO = 0x2; // a device, or RAM that is read only
+export const TLB_TAG_WATCH = 0x8; // a data breakpoint lies in the page
 export const TLB_TAG_CODE = 0x4; // RAM, but this page holds decoded code or is watched for dirtiness: stores take the slow path
 
 // ---- ACCESS_*: how memory is touched (microcode). slowLoad and others take ACCESS_STACK << 8 in their `bytes` argument ----
@@ -219,7 +222,7 @@ export const MODE_FLAT = 0x8; // CS DS ES SS have base 0 and limit 4 GiB, writab
 export const MODE_CPL_SHIFT = 4; // bits 4..5
 export const MODE_VM86 = 0x40;
 export const MODE_PROTECTED = 0x80; // CR0.PE
-export const MODE_TF = 0x100; // RFLAGS.TF: blocks are one instruction long
+export const MODE_TF = 0x100; // RFLAGS.TF, or breakpoints enabled in DR7: blocks are one instruction long
 export const MODE_BITS = 9;
 
 // ---- EXIT_*: why control returned to the accelerator; also indices of CPU_EXIT_COUNTS ----

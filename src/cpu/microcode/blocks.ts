@@ -1,9 +1,10 @@
 /** From CPU_RIP to a decoded block: CS limit, fetch permission, block hash, jump cache (formats: layout.ts). */
 import {
   ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
-  CPU_SCRATCH, CPU_SEG, CPU_SINGLE, CS, JUMP_CACHE_ENTRIES, MACHINE_BLOCK_HASH, MODE_64, MODE_SIZE_MASK, SEG_BASE, SEG_LIMIT,
+  CPU_SCRATCH, CPU_SEG, CPU_SINGLE, CS, JUMP_CACHE_ENTRIES, MACHINE_BLOCK_HASH, MODE_64, MODE_SIZE_MASK, MODE_TF, SEG_BASE, SEG_LIMIT,
   SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_TAG_MMIO,
 } from "../layout";
+import { fetchBreakpoint } from "./debug";
 import { count, raiseGp } from "./state";
 import { entryGpa, noteCodePage, translate } from "./tlb";
 
@@ -31,6 +32,7 @@ export function findBlock(cpu: u32): u32 {
     }
     va = (load<u64>(cpu, CPU_SEG + CS * SEG_SIZE + SEG_BASE) + rip) & 0xffffffff;
   }
+  if ((mode & MODE_TF) && fetchBreakpoint(cpu, va)) return 1;
   if (translateCode(cpu, va)) return 1;
   store<u64>(cpu, rip - (va & 0xfff), CPU_RIP_PAGE);
   if (load<u32>(cpu, CPU_SINGLE)) return 0;

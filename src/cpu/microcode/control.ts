@@ -163,6 +163,10 @@ export function writeDr(cpu: u32, n: u32, value: u64): i32 {
   if (n < 4) store<u64>(cpu + CPU_DR0 + (n << 3), value);
   else if (n == 6) store<u64>(cpu, (value & 0xe00f) | DR6_FIXED, CPU_DR6);
   else store<u64>(cpu, (value & 0xffff23ff) | 0x400, CPU_DR7);
+  if (n != 6) {
+    flushTlb(cpu, 0);
+    updateMode(cpu);
+  }
   return 0;
 }
 

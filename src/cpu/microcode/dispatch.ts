@@ -3,13 +3,12 @@
  * WebAssembly; all else sets CPU_EXIT (layout.ts) and returns.
  */
 import {
-  CPU_BUDGET, CPU_DR6, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_WATCH, EXC_DB, EXIT_BUDGET,
-  EXIT_DECODE, EXIT_EXCEPTION, CPU_INT_SHADOW, CPU_NO_STEP, SHADOW_MOV_SS, SHADOW_STI, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
+  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_WATCH, EXIT_BUDGET,
+  EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
 } from "../layout";
 import { findBlock } from "./blocks";
+import { instructionDone } from "./debug";
 import { deliverException } from "./exceptions";
-
-const DR6_BS: u64 = 1 << 14;
 
 /** Runs from CPU_RIP until CPU_EXIT is set. */
 export function run(cpu: u32): void {
@@ -58,18 +57,7 @@ export function leaveAt(cpu: u32, record: u32): void {
   store<i32>(cpu, load<i32>(cpu, CPU_BUDGET) - load<u8>(record, REC_INDEX), CPU_BUDGET);
 }
 
-/** After an instruction that began with RFLAGS.TF set: #DB with DR6.BS. */
+/** After an instruction in MODE_TF. */
 export function singleStepTrap(cpu: u32): void {
-  if (load<i32>(cpu, CPU_EXC) >= 0) return;
-  if (load<u32>(cpu, CPU_NO_STEP)) {
-    store<u32>(cpu, 0, CPU_NO_STEP);
-    return;
-  }
-  // After MOV SS the trap waits for the next instruction.
-  if (load<u32>(cpu, CPU_INT_SHADOW) == SHADOW_MOV_SS) {
-    store<u32>(cpu, SHADOW_STI, CPU_INT_SHADOW);
-    return;
-  }
-  store<u64>(cpu, load<u64>(cpu, CPU_DR6) | DR6_BS, CPU_DR6);
-  store<i32>(cpu, EXC_DB, CPU_EXC);
+  instructionDone(cpu);
 }

@@ -13,6 +13,7 @@ import {
   TYPE_INTERRUPT_GATE16, TYPE_INTERRUPT_GATE32, TYPE_TASK_GATE, TYPE_TRAP_GATE16, TYPE_TRAP_GATE32,
 } from "./bits";
 import { checkTarget, codeConforming, commitCode, fetchCode, takeCode } from "./code-segment";
+import { takeFault } from "./debug";
 import { attrDpl, descAttr, eventExt, raiseSelector, setEventExt, systemAddress } from "./descriptors";
 import { readSystem, writeVirtual } from "./memory";
 import { updateMode } from "./mode";
@@ -173,7 +174,8 @@ function deliver(cpu: u32, vector: u32, kind: u32, withError: bool, error: u32):
   const software = kind == INT_SOFTWARE || kind == INT_SOFTWARE_EXCEPTION;
   setEventExt(software ? 0 : 1);
   let flags = getFlags(cpu);
-  if (kind == INT_EXCEPTION && isFault(vector)) flags |= RFLAGS_RF;
+  const breakpoint = takeFault() && vector == EXC_DB;
+  if (kind == INT_EXCEPTION && (isFault(vector) || breakpoint)) flags |= RFLAGS_RF;
   let status: i32;
   // A store into a page with decoded code asks for a retry (CPU_EXC = -1): the code has been dropped by then.
   let tries = 0;

@@ -1,10 +1,11 @@
 /** IRET in all its forms: real and virtual-8086 mode, protected mode, nested tasks, IA-32e mode (Intel SDM volume 2, IRET). */
-import { CPU_DR7, CPU_NMI_BLOCKED, CPU_RIP, CS, DS, ES, EXC_GP, FS, GS, SEG_ATTR_UNUSABLE, SS } from "../layout";
+import { CPU_NMI_BLOCKED, CPU_RIP, CS, DS, ES, EXC_GP, FS, GS, SEG_ATTR_UNUSABLE, SS } from "../layout";
 import {
   RFLAGS_AC, RFLAGS_ARITHMETIC, RFLAGS_DF, RFLAGS_ID, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF, RFLAGS_VIF, RFLAGS_VIP,
   RFLAGS_VM,
 } from "./bits";
 import { checkTarget, codeConforming, commitCode, fetchCode, takeCode } from "./code-segment";
+import { breakpointsEnabled, keepResumeFlag } from "./debug";
 import { attrDpl, descAttr, raiseSelector } from "./descriptors";
 import { commitOuterStack, returnOutward } from "./far";
 import { updateMode } from "./mode";
@@ -21,7 +22,8 @@ const UPPER: u32 = RFLAGS_RF | RFLAGS_AC | RFLAGS_ID;
 
 /** Replaces the flags that `mask` names; RF is kept only where an instruction breakpoint could look at it. */
 function mergeFlags(cpu: u32, image: u32, mask: u32): void {
-  if (!(load<u32>(cpu, CPU_DR7) & 0xff)) image &= ~RFLAGS_RF;
+  if (!breakpointsEnabled(cpu)) image &= ~RFLAGS_RF;
+  else if (image & mask & RFLAGS_RF) keepResumeFlag();
   setFlags(cpu, (getFlags(cpu) & ~mask) | (image & mask));
 }
 

@@ -7,8 +7,9 @@
  */
 import {
   ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_EXC, CPU_RMW_BYTES, CPU_RMW_VA, CPU_SCRATCH, EXC_GP, EXC_SS, TLB_ADDEND,
-  TLB_TAG_CODE, TLB_TAG_MMIO, TLB_READ_TAG, TLB_WRITE_TAG,
+  TLB_TAG_CODE, TLB_TAG_MMIO, TLB_TAG_WATCH, TLB_READ_TAG, TLB_WRITE_TAG,
 } from "../layout";
+import { watchData } from "./debug";
 import { codeWritten } from "./host";
 import { codePage, deviceReadBytes, deviceWriteBytes, findSlot, markDirty } from "./physical";
 import { canonical, code64, longMode, raise } from "./state";
@@ -31,6 +32,7 @@ function intoHole(cpu: u32, va: u64, bytes: u32, access: u32): bool {
 
 /** Copies out of one page whose entry allows reading. */
 function readPart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
+  if (load<u64>(entry, TLB_READ_TAG) & TLB_TAG_WATCH) watchData(cpu, va, bytes, false);
   if (load<u64>(entry, TLB_READ_TAG) & TLB_TAG_MMIO) deviceReadBytes(cpu, entryGpa(entry, va), host, bytes);
   else memory.copy(host, hostOf(entry, va), bytes);
 }
@@ -51,6 +53,7 @@ export function beforeStore(cpu: u32, entry: u32, va: u64, bytes: u32): i32 {
 }
 
 function writePart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
+  if (load<u64>(entry, TLB_WRITE_TAG) & TLB_TAG_WATCH) watchData(cpu, va, bytes, true);
   if (load<u64>(entry, TLB_WRITE_TAG) & TLB_TAG_MMIO) deviceWriteBytes(cpu, entryGpa(entry, va), host, bytes);
   else memory.copy(hostOf(entry, va), host, bytes);
 }
@@ -122,7 +125,9 @@ export function slowRmw(cpu: u32, va: u64, bytes: u32): u32 {
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
   if (n <= first) {
     if (beforeStore(cpu, entry, va, n)) return 0;
-    if (!(load<u64>(entry, TLB_WRITE_TAG) & TLB_TAG_MMIO)) return hostOf(entry, va);
+    const tag = load<u64>(entry, TLB_WRITE_TAG);
+    if (tag & TLB_TAG_WATCH) watchData(cpu, va, n, true);
+    if (!(tag & TLB_TAG_MMIO)) return hostOf(entry, va);
   } else {
     const vb = nextPage(cpu, va);
     const second = translate(cpu, vb, access);

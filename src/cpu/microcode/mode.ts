@@ -9,6 +9,7 @@ import {
   ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_SMAP,
   RFLAGS_AC, RFLAGS_TF, RFLAGS_VM,
 } from "./bits";
+import { breakpointsEnabled } from "./debug";
 import { cpl, longMode, segAttr, segBase, segLimit } from "./state";
 import { bumpGeneration, updateJumpGeneration } from "./tlb";
 
@@ -33,7 +34,7 @@ function sseExceptionBy(cr0: u32, cr4: u32): u32 {
 /** Recomputes CPU_MODE, CPU_TLB_SET, CPU_SSE_FAULT and CPU_JUMP_GEN from CR0, CR4, EFER, the segments and RFLAGS. */
 export function updateMode(cpu: u32): void {
   const rflags = load<u32>(cpu, CPU_RFLAGS), csAttr = segAttr(cpu, CS);
-  let mode: u32 = rflags & RFLAGS_TF ? MODE_TF : 0;
+  let mode: u32 = (rflags & RFLAGS_TF) || breakpointsEnabled(cpu) ? MODE_TF : 0;
   let set: u32 = TLB_SET_SUPERVISOR;
   let privilege: u32 = 0;
   if (load<u32>(cpu, CPU_CR0) & CR0_PE) {

@@ -7,7 +7,7 @@
  */
 import {
   ACCESS_WRITE, CPU_BUDGET, CPU_EXC, CPU_FLAG_AUX, CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_MODE, CPU_RFLAGS, CPU_SCRATCH, ES, FS,
-  MODE_64, MODE_FLAT, MODE_SIZE_MASK, TLB_ADDEND, TLB_READ_TAG, TLB_TAG_MMIO, TLB_WRITE_TAG,
+  MODE_64, MODE_FLAT, MODE_SIZE_MASK, TLB_ADDEND, TLB_READ_TAG, TLB_TAG_MMIO, TLB_TAG_WATCH, TLB_WRITE_TAG,
 } from "../layout";
 import { RFLAGS_DF } from "./bits";
 import { ioCheck, portIn, portOut } from "./io";
@@ -19,6 +19,8 @@ import { translate } from "./tlb";
 /** Elements a call may handle one by one, and pages it may touch, before interrupts are looked at. */
 const MAX_ELEMENTS: u32 = 2048;
 const MAX_PAGES: u32 = 32;
+/** Pages that need the general way: devices, data breakpoints. */
+const SLOW: u64 = TLB_TAG_MMIO | TLB_TAG_WATCH;
 
 @inline function maskOf(addressBits: u32): u64 {
   return addressBits == 64 ? ~(<u64>0) : addressBits == 32 ? 0xffffffff : 0xffff;
@@ -106,12 +108,12 @@ export function repMovs(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
     if (((<u32>source & 0xfff) + bytes <= 0x1000) && ((<u32>target & 0xfff) + bytes <= 0x1000)) {
       const se = translate(cpu, source, 0);
       if (!se) return 1;
-      const device = (load<u64>(se, TLB_READ_TAG) & TLB_TAG_MMIO) != 0;
+      const device = (load<u64>(se, TLB_READ_TAG) & SLOW) != 0;
       // Taken before the destination's translation, which may use the same TLB entry.
       const host = <u32>source + load<u32>(se, TLB_ADDEND);
       const de = translate(cpu, target, ACCESS_WRITE);
       if (!de) return 1;
-      if (!device && !(load<u64>(de, TLB_WRITE_TAG) & TLB_TAG_MMIO)) {
+      if (!device && !(load<u64>(de, TLB_WRITE_TAG) & SLOW)) {
         if (beforeStore(cpu, de, target, bytes)) return 1;
         copyRun(<u32>target + load<u32>(de, TLB_ADDEND), host, bytes, width);
         advance(cpu, addressBits, width, n, down, true, true);
@@ -160,7 +162,7 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
     if ((<u32>target & 0xfff) + bytes <= 0x1000) {
       const entry = translate(cpu, target, ACCESS_WRITE);
       if (!entry) return 1;
-      if (!(load<u64>(entry, TLB_WRITE_TAG) & TLB_TAG_MMIO)) {
+      if (!(load<u64>(entry, TLB_WRITE_TAG) & SLOW)) {
         if (beforeStore(cpu, entry, target, bytes)) return 1;
         const host = <u32>target + load<u32>(entry, TLB_ADDEND);
         if (uniform) memory.fill(host, low, bytes);
@@ -216,7 +218,7 @@ function readable(cpu: u32, va: u64, width: u32): u32 {
     failed = true;
     return 0;
   }
-  return load<u64>(entry, TLB_READ_TAG) & TLB_TAG_MMIO ? 0 : <u32>va + load<u32>(entry, TLB_ADDEND);
+  return load<u64>(entry, TLB_READ_TAG) & SLOW ? 0 : <u32>va + load<u32>(entry, TLB_ADDEND);
 }
 
 /** Reads one element wherever it lies; `failed` tells of a fault. */

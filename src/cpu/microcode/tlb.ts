@@ -10,8 +10,9 @@ import {
   CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, CPU_TLB_VICTIMS, CPU_TLB_VICTIM_NEXT, EXC_GP, EXC_SS, JUMP_CACHE_ENTRIES, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_SIZE_MASK,
   SLOT_FLAGS, SLOT_LOG_DIRTY, SLOT_READONLY, STAT_TLB_FILL, STAT_TLB_FLUSH, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE,
   TLB_EXEC_TAG, TLB_PPN, TLB_PPN_GLOBAL, TLB_PPN_LARGE, TLB_PPN_LOGGED, TLB_READ_TAG, TLB_SETS, TLB_SET_SIZE, TLB_TAG_CODE,
-  TLB_TAG_INVALID, TLB_TAG_MMIO, TLB_VICTIMS, TLB_VICTIM_SIZE, TLB_WRITE_TAG,
+  TLB_TAG_INVALID, TLB_TAG_MMIO, TLB_VICTIMS, TLB_TAG_WATCH, TLB_VICTIM_SIZE, TLB_WRITE_TAG,
 } from "../layout";
+import { watchedPage } from "./debug";
 import {
   RIGHT_EXEC, RIGHT_GIANT, RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_READ, RIGHT_WRITE, walk, walkFrame, walkRights,
 } from "./paging";
@@ -20,7 +21,7 @@ import { canonical, count, longMode, raise } from "./state";
 
 const PAGE: u64 = ~(<u64>0xfff);
 /** Low bits of a tag that do not make it invalid. */
-const TAG_MARKS: u64 = TLB_TAG_MMIO | TLB_TAG_CODE;
+const TAG_MARKS: u64 = TLB_TAG_MMIO | TLB_TAG_CODE | TLB_TAG_WATCH;
 export const PPN_MASK: u32 = 0x0fffffff;
 
 /** The set that an access goes through. */
@@ -44,6 +45,10 @@ export function tlbFill(cpu: u32, va: u64, access: u32): i32 {
   const entry = tlbEntry(cpu, va, access);
   evict(cpu, entry, page);
   let readTag = page, writeTag = page, execTag = page;
+  if (watchedPage(cpu, page)) {
+    readTag |= TLB_TAG_WATCH;
+    writeTag |= TLB_TAG_WATCH;
+  }
   if (!slot) {
     readTag |= TLB_TAG_MMIO;
     writeTag |= TLB_TAG_MMIO;

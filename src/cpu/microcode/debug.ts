@@ -1,0 +1,101 @@
+/**
+ * Hardware breakpoints (Intel SDM volume 3, 17.2): DR0..DR3 by DR7 for fetches, and for reads and writes of data.
+ *
+ * While any is enabled, code runs in MODE_TF, one instruction at a time: breakpoints on fetches are looked at when an instruction
+ * is about to run (`fetchBreakpoint`), hits on data, found in the slow path that TLB_TAG_WATCH leads to, when it is done
+ * (`instructionDone`). Breakpoints on ports are left out.
+ */
+import {
+  CPU_DR0, CPU_DR6, CPU_DR7, CPU_EXC, CPU_INT_SHADOW, CPU_NO_STEP, CPU_RFLAGS, CPU_STEP_HITS, CPU_STEP_TF, EXC_DB, SHADOW_MOV_SS,
+  SHADOW_STI,
+} from "../layout";
+import { RFLAGS_RF, RFLAGS_TF } from "./bits";
+import { raise } from "./state";
+
+const DR6_BS: u64 = 0x4000;
+const ENABLED: u32 = 0xff;
+const TYPE_FETCH: u32 = 0;
+const TYPE_WRITE: u32 = 1;
+const TYPE_ACCESS: u32 = 3;
+
+/** RF is to survive the end of this instruction: IRET loaded it. */
+let keepResume: bool = false;
+/** The #DB just raised is a fault, which pushes RF set. */
+let faulting: bool = false;
+
+@inline export function breakpointsEnabled(cpu: u32): bool { return (load<u32>(cpu, CPU_DR7) & ENABLED) != 0; }
+@inline function enabled(dr7: u32, n: u32): bool { return ((dr7 >> (n << 1)) & 3) != 0; }
+@inline function typeOf(dr7: u32, n: u32): u32 { return (dr7 >> (16 + (n << 2))) & 3; }
+/** Length in bytes; the code 2 is eight. */
+@inline function lengthOf(dr7: u32, n: u32): u32 {
+  const code = (dr7 >> (18 + (n << 2))) & 3;
+  return code == 2 ? 8 : code + 1;
+}
+
+export function keepResumeFlag(): void { keepResume = true; }
+
+/** Was the pending #DB a fault? Asked once. */
+export function takeFault(): bool {
+  const was = faulting;
+  faulting = false;
+  return was;
+}
+
+/** An instruction at linear address `va` is about to run in MODE_TF. Nonzero = #DB pending. */
+export function fetchBreakpoint(cpu: u32, va: u64): i32 {
+  const rflags = load<u32>(cpu, CPU_RFLAGS), dr7 = load<u32>(cpu, CPU_DR7);
+  store<u32>(cpu, rflags & RFLAGS_TF, CPU_STEP_TF);
+  if (!(dr7 & ENABLED) || (rflags & RFLAGS_RF)) return 0;
+  let hits: u64 = 0;
+  for (let n: u32 = 0; n < 4; n++) {
+    if (typeOf(dr7, n) != TYPE_FETCH || load<u64>(cpu + CPU_DR0 + (n << 3)) != va) continue;
+    if (enabled(dr7, n)) hits |= <u64>(1 << n);
+  }
+  if (!hits) return 0;
+  store<u64>(cpu, (load<u64>(cpu, CPU_DR6) & ~(<u64>15)) | hits, CPU_DR6);
+  faulting = true;
+  return raise(cpu, EXC_DB, 0);
+}
+
+/** Does a data breakpoint lie in the page at `page`? */
+export function watchedPage(cpu: u32, page: u64): bool {
+  const dr7 = load<u32>(cpu, CPU_DR7);
+  if (!(dr7 & ENABLED)) return false;
+  for (let n: u32 = 0; n < 4; n++) {
+    if (enabled(dr7, n) && (typeOf(dr7, n) & 1) && (load<u64>(cpu + CPU_DR0 + (n << 3)) & ~(<u64>0xfff)) == page) return true;
+  }
+  return false;
+}
+
+/** Data was accessed in a watched page: remembers the breakpoints that it hit. */
+export function watchData(cpu: u32, va: u64, bytes: u32, write: bool): void {
+  const dr7 = load<u32>(cpu, CPU_DR7);
+  for (let n: u32 = 0; n < 4; n++) {
+    const type = typeOf(dr7, n);
+    if (!enabled(dr7, n) || (type != TYPE_ACCESS && !(type == TYPE_WRITE && write))) continue;
+    const length = lengthOf(dr7, n), at = load<u64>(cpu + CPU_DR0 + (n << 3)) & ~(<u64>(length - 1));
+    if (va < at + length && at < va + bytes) store<u32>(cpu, load<u32>(cpu, CPU_STEP_HITS) | ((<u32>1) << n), CPU_STEP_HITS);
+  }
+}
+
+/** An instruction in MODE_TF is done: traps for TF and for data breakpoints. */
+export function instructionDone(cpu: u32): void {
+  if (!keepResume) store<u32>(cpu, load<u32>(cpu, CPU_RFLAGS) & ~RFLAGS_RF, CPU_RFLAGS);
+  keepResume = false;
+  const noStep = load<u32>(cpu, CPU_NO_STEP);
+  store<u32>(cpu, 0, CPU_NO_STEP);
+  if (load<i32>(cpu, CPU_EXC) >= 0) return;
+  // After MOV SS the traps wait for the next instruction.
+  if (load<u32>(cpu, CPU_INT_SHADOW) == SHADOW_MOV_SS) {
+    store<u32>(cpu, SHADOW_STI, CPU_INT_SHADOW);
+    return;
+  }
+  let dr6 = load<u64>(cpu, CPU_DR6) & ~(<u64>15);
+  const hits = load<u32>(cpu, CPU_STEP_HITS);
+  const step = load<u32>(cpu, CPU_STEP_TF) != 0 && !noStep;
+  if (!hits && !step) return;
+  store<u32>(cpu, 0, CPU_STEP_HITS);
+  if (step) dr6 |= DR6_BS;
+  store<u64>(cpu, dr6 | hits, CPU_DR6);
+  raise(cpu, EXC_DB, 0);
+}
