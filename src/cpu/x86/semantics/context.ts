@@ -28,7 +28,6 @@ import {
   i32,
   i64,
   int,
-  type IntType,
   load,
   op,
   SIMD,
