@@ -177,7 +177,7 @@ export class WasmVcpu implements Vcpu {
           case L.EXIT_MWAIT:
             // The instruction that ends an interrupt shadow has been executed: it is the one that halts.
             this.set(L.CPU_INT_SHADOW, 0);
-            this.halted = true;
+            this.halted = this.get(L.CPU_EXC) < 0; // a single-step trap wakes it at once
             break;
           case L.EXIT_SHUTDOWN:
             return { reason: 'shutdown' };

@@ -78,6 +78,14 @@ export function watchData(cpu: u32, va: u64, bytes: u32, write: bool): void {
   }
 }
 
+/** A #DB by INT1 tells of data breakpoints that MOV SS held back. */
+export function takeHits(cpu: u32): void {
+  const hits = load<u32>(cpu, CPU_STEP_HITS);
+  if (!hits) return;
+  store<u32>(cpu, 0, CPU_STEP_HITS);
+  store<u64>(cpu, (load<u64>(cpu, CPU_DR6) & ~(<u64>15)) | hits, CPU_DR6);
+}
+
 /** An instruction in MODE_TF is done: traps for TF and for data breakpoints. */
 export function instructionDone(cpu: u32): void {
   if (!keepResume) store<u32>(cpu, load<u32>(cpu, CPU_RFLAGS) & ~RFLAGS_RF, CPU_RFLAGS);

@@ -13,7 +13,7 @@ import {
   TYPE_INTERRUPT_GATE16, TYPE_INTERRUPT_GATE32, TYPE_TASK_GATE, TYPE_TRAP_GATE16, TYPE_TRAP_GATE32,
 } from "./bits";
 import { checkTarget, codeConforming, commitCode, fetchCode, takeCode } from "./code-segment";
-import { takeFault } from "./debug";
+import { takeFault, takeHits } from "./debug";
 import { attrDpl, descAttr, eventExt, raiseSelector, setEventExt, systemAddress } from "./descriptors";
 import { readSystem, writeVirtual } from "./memory";
 import { updateMode } from "./mode";
@@ -188,6 +188,7 @@ function deliver(cpu: u32, vector: u32, kind: u32, withError: bool, error: u32):
   } while (status && load<i32>(cpu, CPU_EXC) < 0 && tries < 4);
   setEventExt(0);
   if (!status) {
+    if (kind == INT_PRIVILEGED_SOFTWARE) takeHits(cpu);
     store<u32>(cpu, 0, CPU_INT_SHADOW);
     // INT n clears TF before the trap after it would be taken.
     if (kind != INT_EXCEPTION && kind != INT_EXTERNAL && kind != INT_NMI && (flags & RFLAGS_TF)) store<u32>(cpu, 1, CPU_NO_STEP);
