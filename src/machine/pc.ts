@@ -20,7 +20,7 @@ import { Port92 } from '../devices/input/port92.ts';
 import { Ps2Keyboard } from '../devices/input/ps2-keyboard.ts';
 import type { GuestTsc } from '../devices/irq/apic-timer.ts';
 import { IOAPIC_DEFAULT_BASE, IOAPIC_SIZE } from '../devices/irq/ioapic.ts';
-import { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_FIRST, MSR_X2APIC_LAST } from '../devices/irq/lapic.ts';
+import { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_FIRST, MSR_X2APIC_LAST } from '../devices/irq/lapic-registers.ts';
 import { PciConfigMechanism } from '../devices/pci/config-mechanism.ts';
 import { I440fx } from '../devices/pci/i440fx.ts';
 import { PciBus } from '../devices/pci/pci-bus.ts';

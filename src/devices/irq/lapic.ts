@@ -22,6 +22,57 @@ import {
   DELIVERY_STARTUP,
 } from './apic-bus.ts';
 import { ApicTimer, type GuestTsc } from './apic-timer.ts';
+import {
+  APIC_DEFAULT_BASE,
+  APR,
+  BASE_BSP,
+  BASE_EN,
+  BASE_EXTD,
+  BASE_RESERVED_HIGH,
+  BASE_RESERVED_LOW,
+  DFR,
+  EOI,
+  ESR,
+  ESR_ILLEGAL_REGISTER,
+  ESR_RECEIVED_ILLEGAL_VECTOR,
+  ESR_SEND_ILLEGAL_VECTOR,
+  FIRST_LEGAL_VECTOR,
+  ICR_ASSERT,
+  ICR_HIGH,
+  ICR_LEVEL,
+  ICR_LOGICAL,
+  ICR_LOW,
+  ICR_WRITABLE,
+  ID,
+  IRR0,
+  ISR0,
+  LDR,
+  LVT_ERROR,
+  LVT_LINT0,
+  LVT_LINT1,
+  LVT_MASKED,
+  LVT_TIMER,
+  LVT_WRITABLE,
+  MSR_APIC_BASE,
+  MSR_TSC_DEADLINE,
+  MSR_X2APIC_FIRST,
+  PPR,
+  RRD,
+  SELF_IPI,
+  SVR,
+  SVR_ENABLE,
+  SVR_WRITABLE,
+  TIMER_CURRENT,
+  TIMER_DIVIDE,
+  TIMER_INITIAL,
+  TMR0,
+  TPR,
+  VERSION,
+  VERSION_VALUE,
+  X2APIC_ALLOWED,
+  X2APIC_READABLE,
+  X2APIC_WRITABLE,
+} from './lapic-registers.ts';
 import { VectorSet } from './vector-set.ts';
 
 const EVENTS = defineEvents({
@@ -53,63 +104,6 @@ export interface LapicOptions extends Pick<DeviceContext, 'clock' | 'tracer'> {
   /** IA32_APIC_BASE or LINT0's entry changed: where the registers are, and whether the 8259 reaches the CPU. */
   readonly onWiringChange: () => void;
 }
-
-export const APIC_DEFAULT_BASE = 0xfee00000;
-const BASE_BSP = 0x100;
-const BASE_EXTD = 0x400; // x2APIC mode
-const BASE_EN = 0x800;
-const BASE_RESERVED_LOW = 0x2ff;
-/** Bits 8 and up of the upper half lie above a 40-bit physical address. */
-const BASE_RESERVED_HIGH = 0xffffff00;
-
-// Register numbers: offset / 16, and MSR number - 0x800.
-const ID = 0x02;
-const VERSION = 0x03;
-const TPR = 0x08;
-const APR = 0x09;
-const PPR = 0x0a;
-const EOI = 0x0b;
-const RRD = 0x0c;
-const LDR = 0x0d;
-const DFR = 0x0e;
-const SVR = 0x0f;
-const ISR0 = 0x10;
-const TMR0 = 0x18;
-const IRR0 = 0x20;
-const ESR = 0x28;
-const ICR_LOW = 0x30;
-const ICR_HIGH = 0x31;
-const LVT_TIMER = 0x32;
-const LVT_THERMAL = 0x33;
-const LVT_PERFORMANCE = 0x34;
-const LVT_LINT0 = 0x35;
-const LVT_LINT1 = 0x36;
-const LVT_ERROR = 0x37;
-const TIMER_INITIAL = 0x38;
-const TIMER_CURRENT = 0x39;
-const TIMER_DIVIDE = 0x3e;
-const SELF_IPI = 0x3f; // x2APIC only
-
-const VERSION_VALUE = 0x00050014; // integrated APIC, 6 LVT entries
-const SVR_ENABLE = 0x100;
-const SVR_WRITABLE = 0x1ff | 0x200;
-const LVT_MASKED = 0x10000;
-/** Writable bits of the six LVT entries. */
-const LVT_WRITABLE = [0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff] as const;
-const ESR_SEND_ILLEGAL_VECTOR = 0x20;
-const ESR_RECEIVED_ILLEGAL_VECTOR = 0x40;
-const ESR_ILLEGAL_REGISTER = 0x80;
-const ICR_LOGICAL = 0x800;
-const ICR_ASSERT = 0x4000;
-const ICR_LEVEL = 0x8000;
-const ICR_WRITABLE = 0x000ccfff;
-
-export const MSR_APIC_BASE = 0x1b;
-export const MSR_TSC_DEADLINE = 0x6e0;
-export const MSR_X2APIC_FIRST = 0x800;
-export const MSR_X2APIC_LAST = 0x8ff;
-
-const FIRST_LEGAL_VECTOR = 16;
 
 export class Lapic implements Device, ApicBusAgent {
   readonly kind: string = 'lapic';
@@ -647,40 +641,3 @@ export class Lapic implements Device, ApicBusAgent {
 function deliveryOf(value: number): number {
   return (value >> 8) & 7;
 }
-
-const VECTOR_REGISTERS: readonly number[] = Array.from({ length: ESR - ISR0 }, (_, i) => ISR0 + i);
-const LVT_REGISTERS: readonly number[] = [LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR];
-const X2APIC_READABLE: ReadonlySet<number> = new Set([
-  ID,
-  VERSION,
-  TPR,
-  PPR,
-  LDR,
-  SVR,
-  ...VECTOR_REGISTERS,
-  ESR,
-  ICR_LOW,
-  ...LVT_REGISTERS,
-  TIMER_INITIAL,
-  TIMER_CURRENT,
-  TIMER_DIVIDE,
-]);
-const X2APIC_WRITABLE: ReadonlySet<number> = new Set([
-  TPR,
-  EOI,
-  SVR,
-  ESR,
-  ICR_LOW,
-  ...LVT_REGISTERS,
-  TIMER_INITIAL,
-  TIMER_DIVIDE,
-  SELF_IPI,
-]);
-const X2APIC_ALLOWED: ReadonlyMap<number, number> = new Map([
-  [TPR, 0xff],
-  [EOI, 0],
-  [SVR, 0x1ff],
-  [ESR, 0],
-  [TIMER_DIVIDE, 0x0b],
-  [SELF_IPI, 0xff],
-]);

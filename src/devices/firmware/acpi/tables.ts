@@ -4,7 +4,7 @@
  */
 import { asciiBytes, ByteBuilder } from '../../../base/bytes.ts';
 import { IOAPIC_DEFAULT_BASE } from '../../irq/ioapic.ts';
-import { APIC_DEFAULT_BASE } from '../../irq/lapic.ts';
+import { APIC_DEFAULT_BASE } from '../../irq/lapic-registers.ts';
 import { GPE0_STATUS, PM1_CONTROL, PM1_STATUS, PM_TIMER } from '../../power/acpi-pm.ts';
 import { ACPI_DISABLE, ACPI_ENABLE, SMI_COMMAND_PORT } from '../../power/piix4-pm.ts';
 import { type DsdtOptions, dsdtTerms } from './dsdt.ts';
