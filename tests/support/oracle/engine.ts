@@ -57,7 +57,7 @@ export class EngineOracle implements Oracle {
   #data!: Uint8Array;
   #readOnly!: Uint8Array;
   #code!: Uint8Array;
-  #lastCode = '';
+  #lastLength = -1;
 
   constructor(name: string, create: () => Testbench) {
     this.name = name;
@@ -74,7 +74,7 @@ export class EngineOracle implements Oracle {
     this.#data = new Uint8Array(buffer, bench.host(DATA_BASE), DATA_WRITABLE);
     this.#readOnly = new Uint8Array(buffer, bench.host(DATA_BASE + DATA_WRITABLE), DATA_SIZE - DATA_WRITABLE);
     this.#code = new Uint8Array(buffer, bench.host(CODE_PAGE), 4096);
-    this.#lastCode = '';
+    this.#lastLength = -1;
   }
 
   run(code: Uint8Array, state: MachineState, out: Outcome, step: boolean = false): void {
@@ -95,7 +95,7 @@ export class EngineOracle implements Oracle {
       bench.run(instructions);
       out.rip = this.#rip();
     });
-    this.#lastCode = ''; // it may have changed itself
+    this.#lastLength = -1; // it may have changed itself
   }
 
   /** Loads code and state and lets `drive` do as it likes. */
@@ -105,15 +105,16 @@ export class EngineOracle implements Oracle {
       out.rip = this.#rip();
       bench.resetFlags();
     });
-    this.#lastCode = '';
+    this.#lastLength = -1; // it may have changed itself
   }
 
   #guarded(code: Uint8Array, state: MachineState, out: Outcome, body: (bench: Testbench) => void): void {
-    const text = String.fromCharCode(...code);
-    if (text !== this.#lastCode) {
-      this.#lastCode = text;
+    // The last run may have written to its own code: its stack or operand may lie there.
+    const at = CODE_BASE - CODE_PAGE;
+    if (code.length !== this.#lastLength || code.some((byte, i) => byte !== this.#code[at + i])) {
+      this.#lastLength = code.length;
       this.#code.fill(0xcc);
-      this.#code.set(code, CODE_BASE - CODE_PAGE);
+      this.#code.set(code, at);
       this.#bench.codeChanged();
     }
     this.#load(state);

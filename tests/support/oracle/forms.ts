@@ -43,7 +43,7 @@ export interface Form {
 }
 
 /** What the host cannot show at CPL 3 as the engine does: its own descriptor tables, time, identity, kernel and interrupt entries, random numbers. */
-const EXCLUDED: ReadonlySet<string> = new Set(
+export const EXCLUDED: ReadonlySet<string> = new Set(
   [
     'SYSCALL SYSRET SYSENTER SYSEXIT INT INT1 INT3 INTO CALL_far JMP_far RET_far IRET CPUID RDTSC RDTSCP RDPMC RDRAND RDSEED RDPID',
     'SGDT SIDT SLDT STR SMSW LAR LSL VERR VERW MOV_from_SEG MOV_to_SEG PUSH_SEG POP_SEG LFS LGS LSS LES LDS',

@@ -5,7 +5,8 @@
  *     node tests/support/oracle/try.ts --family x87
  *     node tests/support/oracle/try.ts --key 'SHL .*64'        forms whose key matches
  *
- * `--name` is a row name of the decode tables (or several, with commas); `--n` the cases a form; `--list` only lists forms.
+ * `--name` is a row name of the decode tables (or several, with commas); `--n` the cases a form; `--code 32` or `16` the width of
+ * the code; `--list` only lists forms.
  */
 import { parseArgs } from 'node:util';
 import { runForms, summary } from './conformance.ts';
@@ -22,12 +23,14 @@ const { values } = parseArgs({
     tier: { type: 'string', default: 'interp' },
     failures: { type: 'string', default: '3' },
     seed: { type: 'string', default: '0' },
+    code: { type: 'string', default: '64' },
     list: { type: 'boolean', default: false },
   },
 });
 const names = values.name?.split(',');
 const key = values.key === undefined ? undefined : new RegExp(values.key);
-const forms = allForms().filter((form) => {
+const codeSize = values.code === '16' ? 16 : values.code === '32' ? 32 : 64;
+const forms = allForms(codeSize).filter((form) => {
   if (names !== undefined && !names.includes(form.row.name)) return false;
   if (values.family !== undefined && form.family !== values.family) return false;
   return key === undefined || key.test(form.key);
@@ -47,7 +50,7 @@ if (values.list || forms.length === 0) {
   const states = Math.min(10, Number(values.n));
   const amount = { encodings: Math.ceil(Number(values.n) / states), states };
   const started = performance.now();
-  const result = runForms(forms, host, engineOracle(tier), amount, Number(values.seed));
+  const result = runForms(forms, host, engineOracle(tier, codeSize), amount, Number(values.seed));
   for (const text of result.failures.slice(0, Number(values.failures))) console.log(`${text}\n`);
   const failed = [...result.failedNames].map(([name, count]) => `${name} ${count}`);
   if (failed.length > 0) console.log(`failing: ${failed.join(', ')}`);
