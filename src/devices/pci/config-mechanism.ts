@@ -1,4 +1,8 @@
-/** PCI configuration mechanism #1 (PCI 3.0, 3.2.2.3.2): the address register at 0xCF8 and the data window at 0xCFC. */
+/**
+ * PCI configuration mechanism #1 (PCI 3.0, 3.2.2.3.2): the address register at 0xCF8 and the data window at 0xCFC.
+ *
+ * The lowest two bits of the address register select bytes too, as in QEMU; the bridge's data sheet calls them reserved.
+ */
 import { type Disposable, DisposableStore } from '../../base/events.ts';
 import { allOnes } from '../../base/bits.ts';
 import type { PortSpace } from '../../memory/port-space.ts';
@@ -71,7 +75,7 @@ export class PciConfigMechanism implements Device {
   }
 
   private target(port: number): { slot: number; func: number; offset: number } {
-    return { slot: (this.address >>> 11) & 0x1f, func: (this.address >>> 8) & 7, offset: (this.address & 0xfc) + port };
+    return { slot: (this.address >>> 11) & 0x1f, func: (this.address >>> 8) & 7, offset: (this.address & 0xff) | port };
   }
 
   private selected(): ReturnType<PciBus['at']> {

@@ -81,6 +81,10 @@ describe('PCI configuration space', () => {
     expect(rig.config(3, 0, 0)).toBe(0x56781234);
     expect(rig.config(3, 0, 8)).toBe(0x01080200);
     expect(rig.config(4, 0, 0)).toBe(0xffffffff);
+    rig.ports.write(0xcf8, 4, 0x80001802);
+    expect(rig.ports.read(0xcfc, 2)).toBe(0x5678);
+    rig.ports.write(0xcf8, 4, 0x80001800);
+    expect([rig.ports.read(0xcfe, 2), rig.ports.read(0xcff, 1)]).toEqual([0x5678, 0x56]);
     rig.ports.write(0xcf8, 4, 0);
     expect(rig.ports.read(0xcfc, 4)).toBe(0xffffffff);
   });
