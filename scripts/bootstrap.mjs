@@ -16,6 +16,7 @@ const COMMANDS = {
   build: { build: true, run: null },
   start: { build: true, run: ['bin/orrery.js'], defaultArguments: ['run'] },
   test: { build: true, run: ['scripts/test.ts'] },
+  bench: { build: true, run: ['bench/bench.ts'] },
 };
 
 function fail(message) {
