@@ -79,6 +79,16 @@ export interface InitialState {
 }
 
 /** Who watches a vCPU. Each one given slows the guest down. */
+/** What the TLB did. */
+export interface MmuEvent {
+  readonly what: 'fill' | 'fault' | 'flush' | 'drop-page';
+  readonly linear: bigint;
+  /** Of a fill: where the page lies. */
+  readonly physical: bigint;
+  /** Fill: bits read, write, execute, global, 2 or 4 MiB, 1 GiB. Fault: the error code. Flush: 1 = global pages stay. */
+  readonly rights: number;
+}
+
 export interface VcpuObserver {
   /** An exception is about to be delivered; the registers are those of the instruction that raised it. */
   exception?(vector: number, errorCode: number): void;
@@ -87,6 +97,8 @@ export interface VcpuObserver {
   block?(rip: bigint): void;
   /** Instructions were decoded at the present rip. The array is the caller's. */
   decoded?(insns: readonly Insn[]): void;
+  /** The TLB was filled or flushed, or a page fault found. Must not touch the vCPU. */
+  mmu?(event: MmuEvent): void;
 }
 
 export interface Vcpu {

@@ -109,7 +109,8 @@ export class WasmVcpu implements Vcpu {
 
   observe(observer: VcpuObserver): void {
     this.observer = observer;
-    this.set(L.CPU_WATCH, observer.exception === undefined ? 0 : 1);
+    const exceptions = observer.exception === undefined ? 0 : L.WATCH_EXCEPTIONS;
+    this.set(L.CPU_WATCH, exceptions | (observer.mmu === undefined ? 0 : L.WATCH_MMU));
   }
 
   faultAddress(): bigint {

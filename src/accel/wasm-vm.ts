@@ -8,6 +8,8 @@ import { WasmVcpu } from './wasm-vcpu.ts';
 const PAGE = 4096;
 const CR4_OSXSAVE = 0x40000;
 const CR4_PKE = 0x400000;
+/** By MMU_* (layout.ts). */
+const MMU_EVENTS = ['fill', 'fault', 'flush', 'drop-page'] as const;
 
 export interface WasmAcceleratorOptions {
   readonly tier: 'interp' | 'jit';
@@ -145,6 +147,11 @@ export class WasmVm implements Vm {
         put(cpu, L.CPU_SCRATCH + 4, Math.floor(ticks / 4294967296));
       },
       tprWritten: (cpu) => this.at(cpu).bus.writeTpr?.(take(cpu, L.CPU_CR8)),
+      mmuEvent: (cpu, what, va, pa, rights) => {
+        const name = MMU_EVENTS[what];
+        const linear = BigInt.asUintN(64, va);
+        if (name !== undefined) this.at(cpu).observer.mmu?.({ what: name, linear, physical: pa, rights });
+      },
       hostRandom: (cpu) => {
         const { bus } = this.at(cpu);
         put(cpu, L.CPU_SCRATCH, bus.random32());

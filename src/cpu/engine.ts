@@ -33,6 +33,7 @@ export interface HostImports {
   hostTsc(cpu: number): void;
   hostRandom(cpu: number): void;
   tprWritten(cpu: number): void;
+  mmuEvent(cpu: number, what: number, va: bigint, pa: bigint, rights: number): void;
 }
 
 export interface EngineOptions {

@@ -65,7 +65,7 @@ export const CPU_INT_SHADOW = 0x0ec; // u32: SHADOW_*, nonzero = no interrupt be
 export const CPU_MODE = 0x0f0; // u32: MODE_* of the current translation mode, kept by microcode
 export const CPU_TLB_SET = 0x0f4; // u32: absolute address of the TLB set for data accesses at the current CPL/AC
 export const CPU_JUMP_GEN = 0x0f8; // u32: generation + mode; a jump cache entry with another value is stale
-export const CPU_WATCH = 0x41c; // u32: 1 = exceptions are exits, for somebody who watches
+export const CPU_WATCH = 0x41c; // u32: WATCH_*, what somebody watches
 export const CPU_LINK_FROM = 0x418; // u32: record whose link is to be filled with the block found next, 0 = none
 export const CPU_SINGLE = 0x0fc; // u32: 1 = the next block is one instruction long and not cached
 
@@ -199,6 +199,16 @@ export const ACCESS_WRITE = 1;
 export const ACCESS_EXEC = 2;
 export const ACCESS_IMPLICIT = 4; // supervisor access whatever the CPL: descriptor tables, TSS, inner stacks
 export const ACCESS_STACK = 8; // a non-canonical address is #SS, not #GP
+
+// ---- WATCH_*: bits of CPU_WATCH ----
+export const WATCH_EXCEPTIONS = 1; // exceptions are exits
+export const WATCH_MMU = 2; // the host is told of what the TLB does
+
+// ---- MMU_*: what the host is told ----
+export const MMU_FILL = 0; // a page was translated; rights are RIGHT_* of microcode/paging.ts
+export const MMU_FAULT = 1; // a page fault; rights are its error code
+export const MMU_FLUSH = 2; // all translations dropped; rights 1 = but those of global pages
+export const MMU_DROP_PAGE = 3; // the translation of one page dropped
 
 // ---- SHADOW_*: what holds off interrupts for an instruction ----
 export const SHADOW_STI = 1;

@@ -1,5 +1,5 @@
-/** The log categories that look into a vCPU: -d int, exec, in_asm. */
-import type { Vcpu } from '../accel/contract.ts';
+/** The log categories that look into a vCPU: -d int, exec, in_asm, mmu. */
+import type { MmuEvent, Vcpu } from '../accel/contract.ts';
 import type { Log } from '../base/log.ts';
 import { formatInsn } from '../cpu/x86/decode/format.ts';
 
@@ -9,6 +9,24 @@ const EXCEPTION_NAMES: readonly string[] = [
 
 function hex(value: bigint | number): string {
   return `0x${value.toString(16)}`;
+}
+
+/** The bits of a fill's rights, lowest first; L and H are 2 or 4 MiB and 1 GiB pages. */
+const RIGHT_LETTERS = 'rwxgLH';
+
+export function formatMmuEvent({ what, linear, physical, rights }: MmuEvent): string {
+  switch (what) {
+    case 'fill': {
+      const letters = [...RIGHT_LETTERS].map((letter, i) => ((rights >> i) & 1 ? letter : '-')).join('');
+      return `fill ${hex(linear)} -> ${hex(physical)} ${letters}`;
+    }
+    case 'fault':
+      return `page fault ${hex(linear)} error ${hex(rights)}`;
+    case 'flush':
+      return rights === 0 ? 'flush all' : 'flush all but global pages';
+    case 'drop-page':
+      return `drop page ${hex(linear)}`;
+  }
 }
 
 /** Connects the categories that are on; a vCPU that nobody watches runs at full speed. */
@@ -27,6 +45,7 @@ export function observeVcpu(vcpu: Vcpu, log: Log): void {
       },
       interrupt: (vector) => log.write('int', `interrupt ${hex(vector)} at ${hex(vcpu.registers.get('rip'))}`),
     }),
+    ...(log.on.mmu && { mmu: (event) => log.write('mmu', formatMmuEvent(event)) }),
     ...(log.on.exec && { block: (rip) => log.write('exec', `block ${hex(rip)}`) }),
     ...(log.on.in_asm && {
       decoded: (insns) => {

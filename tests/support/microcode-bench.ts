@@ -34,6 +34,7 @@ export class MicrocodeBench {
   readonly mmio: string[] = [];
   readonly ports: string[] = [];
   readonly codeWrites: number[] = [];
+  readonly mmu: string[] = [];
   codeWrittenAnswer = 0;
   portValue = 0;
   mmioValue = 0n;
@@ -71,6 +72,9 @@ export class MicrocodeBench {
         hostTsc: () => view.setBigUint64(CPU + L.CPU_SCRATCH, 1000n, true),
         hostRandom: () => undefined,
         tprWritten: () => undefined,
+        mmuEvent: (_cpu: number, what: number, va: bigint, pa: bigint, rights: number) => {
+          this.mmu.push(`${what} ${BigInt.asUintN(64, va).toString(16)} ${pa.toString(16)} ${rights}`);
+        },
       },
     });
     // INVARIANT: the microcode exports functions.

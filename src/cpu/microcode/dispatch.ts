@@ -4,7 +4,7 @@
  */
 import {
   CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_WATCH, EXIT_BUDGET,
-  EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
+  EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET, WATCH_EXCEPTIONS,
 } from "../layout";
 import { findBlock } from "./blocks";
 import { instructionDone } from "./debug";
@@ -16,7 +16,7 @@ export function run(cpu: u32): void {
     if (load<i32>(cpu, CPU_EXC) >= 0) {
       store<u32>(cpu, 0, CPU_LINK_FROM);
       store<u64>(cpu, load<u64>(cpu, CPU_EXIT_COUNTS + EXIT_EXCEPTION * 8) + 1, CPU_EXIT_COUNTS + EXIT_EXCEPTION * 8);
-      if (load<u32>(cpu, CPU_WATCH)) {
+      if (load<u32>(cpu, CPU_WATCH) & WATCH_EXCEPTIONS) {
         store<u32>(cpu, EXIT_EXCEPTION, CPU_EXIT);
         return;
       }

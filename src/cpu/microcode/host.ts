@@ -46,3 +46,7 @@ export declare function hostRandom(cpu: u32): void;
 /** CPU_CR8, the task priority, was changed by MOV CR8. */
 @external("host", "tprWritten")
 export declare function tprWritten(cpu: u32): void;
+
+/** What the TLB did (MMU_*), while CPU_WATCH has WATCH_MMU. Must leave the vCPU's state alone. */
+@external("host", "mmuEvent")
+export declare function mmuEvent(cpu: u32, what: u32, va: u64, pa: u64, rights: u32): void;

@@ -7,12 +7,15 @@
  */
 import {
   ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_EXEC_PAGES, CPU_GENERATION, CPU_GENERATION_USER, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_LOCAL_CODE, CPU_MODE, CPU_TLB,
-  CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, CPU_TLB_VICTIMS, CPU_TLB_VICTIM_NEXT, EXC_GP, EXC_SS, JUMP_CACHE_ENTRIES, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_SIZE_MASK,
+  CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, CPU_TLB_VICTIMS, CPU_TLB_VICTIM_NEXT, CPU_WATCH, CPU_EXC, CPU_EXC_ERROR, EXC_GP, EXC_PF, EXC_SS, JUMP_CACHE_ENTRIES, MMU_DROP_PAGE, MMU_FAULT,
+  MMU_FILL, MMU_FLUSH, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_SIZE_MASK,
   SLOT_FLAGS, SLOT_LOG_DIRTY, SLOT_READONLY, STAT_TLB_FILL, STAT_TLB_FLUSH, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE,
   TLB_EXEC_TAG, TLB_PPN, TLB_PPN_GLOBAL, TLB_PPN_LARGE, TLB_PPN_LOGGED, TLB_READ_TAG, TLB_SETS, TLB_SET_SIZE, TLB_TAG_CODE,
   TLB_TAG_INVALID, TLB_TAG_MMIO, TLB_VICTIMS, TLB_TAG_WATCH, TLB_VICTIM_SIZE, TLB_WRITE_TAG,
+  WATCH_MMU,
 } from "../layout";
 import { watchedPage } from "./debug";
+import { mmuEvent } from "./host";
 import {
   RIGHT_EXEC, RIGHT_GIANT, RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_READ, RIGHT_WRITE, walk, walkFrame, walkRights,
 } from "./paging";
@@ -33,12 +36,17 @@ export const PPN_MASK: u32 = 0x0fffffff;
   return tlbSet(cpu, access) + ((<u32>(va >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE);
 }
 
+@inline function watched(cpu: u32): bool { return (load<u32>(cpu, CPU_WATCH) & WATCH_MMU) != 0; }
+
 /** Translates `va` for an access and puts it into the TLB. Nonzero = an exception is pending. */
 export function tlbFill(cpu: u32, va: u64, access: u32): i32 {
   if (longMode(cpu)) {
     if (!canonical(va)) return raise(cpu, access & ACCESS_STACK ? EXC_SS : EXC_GP, 0);
   } else va &= 0xffffffff;
-  if (walk(cpu, va, access)) return 1;
+  if (walk(cpu, va, access)) {
+    if (watched(cpu) && load<i32>(cpu, CPU_EXC) == EXC_PF) mmuEvent(cpu, MMU_FAULT, va, 0, load<u32>(cpu, CPU_EXC_ERROR));
+    return 1;
+  }
   count(cpu, STAT_TLB_FILL);
   const rights = walkRights, frame = walkFrame, ppn = frame >> 12, page = va & PAGE;
   const slot = findSlot(ppn);
@@ -82,6 +90,7 @@ export function tlbFill(cpu: u32, va: u64, access: u32): i32 {
     store<u32>(cpu, logged + 1, CPU_TLB_LOG_COUNT);
   }
   store<u32>(entry, word | TLB_PPN_LOGGED, TLB_PPN);
+  if (watched(cpu)) mmuEvent(cpu, MMU_FILL, page, frame, rights);
   return 0;
 }
 
@@ -180,6 +189,7 @@ export function noteCodePage(cpu: u32, rip: u64, entry: u32): void {
 /** Drops all translations, or all but those of global pages. */
 export function flushTlb(cpu: u32, keepGlobal: i32): void {
   count(cpu, STAT_TLB_FLUSH);
+  if (watched(cpu)) mmuEvent(cpu, MMU_FLUSH, 0, 0, keepGlobal);
   dropVictims(cpu);
   const logged = load<u32>(cpu, CPU_TLB_LOG_COUNT);
   let kept: u32 = 0;
@@ -234,6 +244,7 @@ function dropLarge(cpu: u32, va: u64, shift: u64): void {
 export function invlpg(cpu: u32, va: u64): void {
   if (!longMode(cpu)) va &= 0xffffffff;
   const page = va & PAGE;
+  if (watched(cpu)) mmuEvent(cpu, MMU_DROP_PAGE, va, 0, 0);
   dropVictims(cpu);
   for (let set: u32 = 0; set < <u32>TLB_SETS; set++) {
     const entry = cpu + CPU_TLB + set * TLB_SET_SIZE + ((<u32>(va >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE);
