@@ -87,6 +87,8 @@ function extraPrefixes(form: Form, random: Random): number[] {
   if (random.oneIn(form.codeSize === 32 ? 50 : usesAddress ? 8 : 64)) prefixes.push(0x67);
   // ES, CS, SS, DS: ignored in 64-bit code; the 16-bit code segment lies elsewhere.
   const overrides = form.codeSize === 16 ? [0x26, 0x36, 0x3e] : [0x26, 0x2e, 0x36, 0x3e];
+  // GS has base 0 in 64-bit code on both sides.
+  if (form.codeSize === 64) overrides.push(0x65);
   if (random.oneIn(24)) prefixes.push(random.pick(overrides));
   return prefixes;
 }
