@@ -7,7 +7,8 @@ export type { DeviceConfig, MachineConfig, MachineExit } from './machine/config.
 export type { HostServices } from './machine/host-services.ts';
 export { UserError } from './base/errors.ts';
 export { StreamChardev } from './chardev/stream-chardev.ts';
-export { Cpuid, CPU_MODELS, type CpuModel, FEATURES } from './cpu/x86/cpuid.ts';
+export { CPU_MODELS, type CpuModel } from './cpu/x86/cpu-models.ts';
+export { Cpuid, FEATURES } from './cpu/x86/cpuid.ts';
 export { createInsn, decode } from './cpu/x86/decode/decoder.ts';
 export { formatInsn } from './cpu/x86/decode/format.ts';
 export type { Insn } from './cpu/x86/decode/insn.ts';

@@ -2,7 +2,8 @@
 import { UserError } from '../../base/errors.ts';
 import { LOG_CATEGORIES } from '../../base/log.ts';
 import { didYouMean } from '../../base/nearest.ts';
-import { CPU_MODELS, FEATURES } from '../../cpu/x86/cpuid.ts';
+import { CPU_MODELS } from '../../cpu/x86/cpu-models.ts';
+import { FEATURES } from '../../cpu/x86/cpuid.ts';
 import { DEVICE_CATALOGUE } from '../../devices/catalogue.ts';
 import type { DeviceKind } from '../../devices/device-kind.ts';
 import { describeProperties } from '../../devices/properties.ts';

@@ -10,6 +10,7 @@ import { MuxChardev } from '../../chardev/mux.ts';
 import { StdioChardev } from '../../host/node/chardev/stdio.ts';
 import { onEndingSignal } from '../../host/node/terminal.ts';
 import type { MachineConfig } from '../../machine/config.ts';
+import { missingFeatures } from '../../machine/cpu-option.ts';
 import { expandCharText, openChardev } from './chardev-spec.ts';
 import type { OpenedChardev } from './chardev-spec.ts';
 import { checkDevice } from './listing.ts';
@@ -55,6 +56,9 @@ export async function machineConfig(
   }
   if (request.append !== undefined && request.kernel === undefined) {
     throw new UserError('-append: a command line is for a kernel, and -kernel names none');
+  }
+  for (const feature of missingFeatures(request.cpu ?? '')) {
+    process.stderr.write(`orrery: warning: -cpu: this engine does not have the feature ${feature}\n`);
   }
   const { kernel, initrd } = request;
   return {

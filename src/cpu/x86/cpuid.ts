@@ -5,6 +5,11 @@
  * AMD APM volume 3 appendix E; hypervisor leaves: Linux Documentation/virt/kvm/x86/cpuid.rst.
  */
 
+import { type CpuModel, VENDOR_AMD } from './cpu-models.ts';
+import { FEATURES, type Register } from './feature-places.ts';
+
+export { FEATURES } from './feature-places.ts';
+
 /** Answer of one leaf. */
 export interface CpuidResult {
   readonly eax: number;
@@ -12,134 +17,6 @@ export interface CpuidResult {
   readonly ecx: number;
   readonly edx: number;
 }
-
-type Register = 'eax' | 'ebx' | 'ecx' | 'edx';
-/** Leaf (and subleaf), register and bit of a feature. */
-type Place = readonly [leaf: number, register: Register, bit: number];
-
-/** Features by the names that QEMU's `-cpu` uses. */
-export const FEATURES: Readonly<Record<string, Place>> = {
-  fpu: [1, 'edx', 0],
-  de: [1, 'edx', 2],
-  pse: [1, 'edx', 3],
-  tsc: [1, 'edx', 4],
-  msr: [1, 'edx', 5],
-  pae: [1, 'edx', 6],
-  mce: [1, 'edx', 7],
-  cx8: [1, 'edx', 8],
-  apic: [1, 'edx', 9],
-  sep: [1, 'edx', 11],
-  mtrr: [1, 'edx', 12],
-  pge: [1, 'edx', 13],
-  mca: [1, 'edx', 14],
-  cmov: [1, 'edx', 15],
-  pat: [1, 'edx', 16],
-  pse36: [1, 'edx', 17],
-  clflush: [1, 'edx', 19],
-  mmx: [1, 'edx', 23],
-  fxsr: [1, 'edx', 24],
-  sse: [1, 'edx', 25],
-  sse2: [1, 'edx', 26],
-  pni: [1, 'ecx', 0],
-  pclmulqdq: [1, 'ecx', 1],
-  monitor: [1, 'ecx', 3],
-  ssse3: [1, 'ecx', 9],
-  cx16: [1, 'ecx', 13],
-  pcid: [1, 'ecx', 17],
-  'sse4.1': [1, 'ecx', 19],
-  'sse4.2': [1, 'ecx', 20],
-  x2apic: [1, 'ecx', 21],
-  movbe: [1, 'ecx', 22],
-  popcnt: [1, 'ecx', 23],
-  'tsc-deadline': [1, 'ecx', 24],
-  aes: [1, 'ecx', 25],
-  xsave: [1, 'ecx', 26],
-  rdrand: [1, 'ecx', 30],
-  hypervisor: [1, 'ecx', 31],
-  arat: [6, 'eax', 2],
-  fsgsbase: [7, 'ebx', 0],
-  bmi1: [7, 'ebx', 3],
-  smep: [7, 'ebx', 7],
-  bmi2: [7, 'ebx', 8],
-  erms: [7, 'ebx', 9],
-  invpcid: [7, 'ebx', 10],
-  rdseed: [7, 'ebx', 18],
-  adx: [7, 'ebx', 19],
-  smap: [7, 'ebx', 20],
-  clflushopt: [7, 'ebx', 23],
-  clwb: [7, 'ebx', 24],
-  'sha-ni': [7, 'ebx', 29],
-  umip: [7, 'ecx', 2],
-  pku: [7, 'ecx', 3],
-  rdpid: [7, 'ecx', 22],
-  fsrm: [7, 'edx', 4],
-  xsaveopt: [0xd, 'eax', 0],
-  xsavec: [0xd, 'eax', 1],
-  xgetbv1: [0xd, 'eax', 2],
-  xsaves: [0xd, 'eax', 3],
-  syscall: [0x80000001, 'edx', 11],
-  nx: [0x80000001, 'edx', 20],
-  pdpe1gb: [0x80000001, 'edx', 26],
-  rdtscp: [0x80000001, 'edx', 27],
-  lm: [0x80000001, 'edx', 29],
-  lahf_lm: [0x80000001, 'ecx', 0],
-  cr8legacy: [0x80000001, 'ecx', 4],
-  abm: [0x80000001, 'ecx', 5],
-  '3dnowprefetch': [0x80000001, 'ecx', 8],
-  invtsc: [0x80000007, 'edx', 8],
-  // Generated code speculates on nothing a guest could observe, so the guest needs no retpolines and no fences.
-  'lfence-always-serializing': [0x80000021, 'eax', 2],
-  'null-sel-clr-base': [0x80000021, 'eax', 6],
-  'auto-ibrs': [0x80000021, 'eax', 8],
-  kvmclock: [0x40000001, 'eax', 3],
-  'kvm-nopiodelay': [0x40000001, 'eax', 1],
-  'kvmclock-stable-bit': [0x40000001, 'eax', 24],
-};
-
-export interface CpuModel {
-  readonly name: string;
-  readonly description: string;
-  /** 12 characters. */
-  readonly vendor: string;
-  /** CPUID leaf 1 EAX: family, model, stepping. */
-  readonly signature: number;
-  /** At most 47 characters. */
-  readonly brand: string;
-  readonly features: ReadonlySet<string>;
-}
-
-const ALL = Object.keys(FEATURES);
-/** What the first AMD64 processors had. */
-const BASE64 =
-  'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm hypervisor'.split(
-    ' ',
-  );
-const V2 = 'pni ssse3 cx16 sse4.1 sse4.2 popcnt lahf_lm'.split(' ');
-const GUEST = 'x2apic tsc-deadline kvmclock kvm-nopiodelay kvmclock-stable-bit arat invtsc rdtscp cr8legacy'.split(' ');
-
-function model(name: string, description: string, features: readonly string[]): CpuModel {
-  // Family 15: none of the speculation defects that kernels work around on later families.
-  return {
-    name,
-    description,
-    vendor: 'AuthenticAMD',
-    signature: 0x00060fb1,
-    brand: `Orrery virtual CPU (${name})`,
-    features: new Set(features),
-  };
-}
-
-export const CPU_MODELS: readonly CpuModel[] = [
-  model('max', 'everything the engine does (the default)', ALL),
-  model('qemu64', 'the baseline of x86-64 with what guests need of a hypervisor', [
-    ...BASE64,
-    'pni',
-    'cx16',
-    'lahf_lm',
-    ...GUEST,
-  ]),
-  model('x86-64-v2', 'the x86-64-v2 level', [...BASE64, ...V2, ...GUEST]),
-];
 
 /** What a vCPU tells beside its model. */
 export interface CpuidContext {
@@ -159,7 +36,7 @@ export interface CpuidContext {
 const XSAVE_AREA_BYTES = 576;
 const XSAVE_PKRU_BYTES = 8;
 const XCR0_PKRU = 0x200;
-const PHYSICAL_BITS = 40;
+export const PHYSICAL_BITS = 40;
 const LINEAR_BITS = 48;
 
 /** All answers of one model. Immutable; shared by the machine's vCPUs. */
@@ -253,7 +130,9 @@ export class Cpuid {
           eax: this.model.signature,
           ebx: 0,
           ecx: this.word(0x80000001, 'ecx'),
-          edx: this.word(0x80000001, 'edx') | (this.word(1, 'edx') & 0x0183f3ff & ~hidden),
+          edx:
+            this.word(0x80000001, 'edx') |
+            (this.model.vendor === VENDOR_AMD ? this.word(1, 'edx') & 0x0183f3ff & ~hidden : 0),
         };
       case 0x80000002:
       case 0x80000003:
