@@ -7,6 +7,7 @@ import { UserError } from '../base/errors.ts';
 import { acpiFirmwareFiles } from '../devices/firmware/acpi/table-loader.ts';
 import { type AcpiOptions, buildAcpiTables } from '../devices/firmware/acpi/tables.ts';
 import { FW_CFG_CPU_COUNT, FW_CFG_MAX_CPUS, FW_CFG_RAM_SIZE } from '../devices/firmware/fw-cfg.ts';
+import { buildSmbios, type SmbiosOptions } from '../devices/firmware/smbios.ts';
 import { pirqOf } from '../devices/pci/pci-bus.ts';
 import {
   COMMAND_IO,
@@ -58,6 +59,8 @@ const PIRQ_ROUTES = [10, 10, 11, 11] as const;
 /** ELCR bits of the interrupts that PCI and the SCI use. */
 const LEVEL_IRQS_HIGH = (1 << (9 - 8)) | (1 << (10 - 8)) | (1 << (11 - 8));
 const RSDP_ADDRESS = 0xf5a00;
+const SMBIOS_ENTRY = 0xf5b00;
+const SMBIOS_STRUCTURES = 0xf5b20;
 const ACPI_ROOM = 0x10000;
 const PCI_IO_START = 0xc000;
 
@@ -71,6 +74,7 @@ export function startAsFirmware(pc: FirmwareBoard, boot: KernelBoot): BootImage 
   initialiseInterrupts(pc);
   assignPciResources(pc);
   const acpiStart = placeAcpiTables(pc);
+  placeSmbios(pc);
   const image = prepareKernel({
     kernel: boot.kernel,
     ...(boot.initrd ? { initrd: boot.initrd } : {}),
@@ -160,9 +164,28 @@ function assignPciResources(pc: FirmwareBoard): void {
   }
 }
 
-/** Offers the tables to a BIOS, which places them itself. */
-export function offerAcpiTables(pc: FirmwareBoard): void {
+/** Offers ACPI and SMBIOS tables to a BIOS, which places them itself. */
+export function offerFirmwareTables(pc: FirmwareBoard): void {
   for (const { name, bytes } of acpiFirmwareFiles(acpiOptions(pc))) pc.fwCfg.addFile(name, bytes);
+  const { entryPoint, structures } = buildSmbios(0, smbiosOptions(pc));
+  pc.fwCfg.addFile('etc/smbios/smbios-anchor', entryPoint);
+  pc.fwCfg.addFile('etc/smbios/smbios-tables', structures);
+}
+
+/** Puts the SMBIOS tables where operating systems search. */
+function placeSmbios(pc: FirmwareBoard): void {
+  const { entryPoint, structures } = buildSmbios(SMBIOS_STRUCTURES, smbiosOptions(pc));
+  pc.space.writeBytes(SMBIOS_ENTRY, entryPoint);
+  pc.space.writeBytes(SMBIOS_STRUCTURES, structures);
+}
+
+function smbiosOptions(pc: FirmwareBoard): SmbiosOptions {
+  return {
+    cpuCount: pc.interrupts.lapics.length,
+    memoryBytes: pc.memoryBytes,
+    product: 'Standard PC (i440FX + PIIX)',
+    version: '1.0',
+  };
 }
 
 function acpiOptions(pc: FirmwareBoard): AcpiOptions {

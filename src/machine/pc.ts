@@ -36,7 +36,7 @@ import { AddressSpace, type HostMemory } from '../memory/address-space.ts';
 import { PortSpace } from '../memory/port-space.ts';
 import { MemoryRegion } from '../memory/region.ts';
 import type { BootImage } from './boot/boot-image.ts';
-import { type KernelBoot, offerAcpiTables, startAsFirmware, writeCmosMemory } from './pc-firmware.ts';
+import { type KernelBoot, offerFirmwareTables, startAsFirmware, writeCmosMemory } from './pc-firmware.ts';
 import { type PcCpu, PcInterrupts } from './pc-interrupts.ts';
 import { checkRamSize, mapBios, mapRam } from './pc-memory.ts';
 import { ParavirtClock } from './paravirt-clock.ts';
@@ -230,7 +230,7 @@ export class Pc {
       ...added,
     ];
     writeCmosMemory(this);
-    if (options.bios) offerAcpiTables(this);
+    if (options.bios) offerFirmwareTables(this);
   }
 
   /** What a vCPU calls for accesses that are not plain memory. */
