@@ -3,14 +3,16 @@ import { hasNativeOracle, nativeOracle } from '../support/oracle/native.ts';
 import { SequenceRunner } from '../support/oracle/sequences.ts';
 import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
 
-const PROGRAMS = process.env['ORRERY_CONFORMANCE'] === 'full' ? 20_000 : 400;
+const PROGRAMS = process.env['ORRERY_CONFORMANCE'] === 'full' ? 20_000 : 200;
 const PRINTED = 3;
 
-describe.runIf(hasNativeOracle).each(TIERS)('random programs, %s', (tier) => {
+const CASES = TIERS.flatMap((tier) => ([64, 32, 16] as const).map((codeSize) => ({ tier, codeSize })));
+
+describe.runIf(hasNativeOracle).each(CASES)('random $codeSize-bit programs, $tier', ({ tier, codeSize }) => {
   it('end as on the host CPU', () => {
     const host = nativeOracle();
     if (host === undefined) return;
-    const runner = new SequenceRunner(host, engineOracle(tier));
+    const runner = new SequenceRunner(host, engineOracle(tier, codeSize), codeSize);
     const failures: string[] = [];
     let failed = 0;
     for (let seed = 1; seed <= PROGRAMS; seed++) {
