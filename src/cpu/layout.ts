@@ -34,7 +34,7 @@ export const SLOT_DIRTY_BITMAP = 24; // u32: address of the dirty bitmap, one bi
 
 // ---- vCPU state, offsets from its base ----
 export const FIRST_VCPU = 0x10000;
-export const CPU_STRIDE = 0x60000;
+export const CPU_STRIDE = 0x80000;
 
 export const CPU_GPR = 0x000; // 16 x u64: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
 export const CPU_ZERO = 0x080; // u64, always 0: stands in for a missing base or index register
@@ -159,21 +159,29 @@ export const CPU_LOCAL_CODE = 0x1294; // u32: 1 = the jump cache holds superviso
 export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is stepping over does not trap after all (INT n, SYSCALL)
 export const CPU_STEP_TF = 0x129c; // u32: RFLAGS.TF when the instruction under way began, while stepping (MODE_TF)
 export const CPU_STEP_HITS = 0x12a0; // u32: data breakpoints that it hit, bits 0..3
+export const CPU_ABSENT_CR4 = 0x12b0; // u32: bits of CR4 that CPUID says are not there: setting them is #GP
+export const CPU_ABSENT = 0x12b4; // u32: ABSENT_*: instructions that CPUID says are not there
+export const ABSENT_INVPCID = 1;
 export const CPU_EXEC_PAGES = 0x1300; // 512 bytes: bit (rip >> 12) & 4095 = the jump cache holds code of such a page
 
 export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images, 80-bit values, on their way to or from memory
 export const CPU_IMAGE = 0x14000; // 4096 bytes: frame, TSS or XSAVE image that microcode builds or reads
-export const CPU_TLB_LOG = 0x12000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 6 KiB
 
 export const CPU_TLB_VICTIMS = 0x13800; // TLB_VICTIMS entries pushed out of their places lately, each with the address of its place behind it
 export const TLB_VICTIMS = 8;
 export const TLB_VICTIM_SIZE = 40;
 export const CPU_TLB_VICTIM_NEXT = 0x13ff0; // u32: the one to be overwritten next
 
+export const CPU_TLB_LOG = 0x18000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 24 KiB
+export const CPU_WALK_CACHE = 0x12000; // WALK_CACHE_ENTRIES page tables by the 2 MiB they map: u64 va >> 21, u64 table, u64 rights of the levels above, u32 generation
+export const WALK_CACHE_ENTRIES = 64;
+export const WALK_CACHE_ENTRY_SIZE = 32;
+export const CPU_WALK_GENERATION = 0x12a4; // u32: entries of the walk cache with another value are stale
+
 export const CPU_TLB = 0x20000; // TLB_SETS x TLB_ENTRIES x TLB_ENTRY_SIZE
-export const TLB_ENTRIES = 1024; // a set
+export const TLB_ENTRIES = 4096; // a set
 export const TLB_ENTRY_SIZE = 32;
-export const TLB_SET_SIZE = 0x8000;
+export const TLB_SET_SIZE = 0x20000;
 export const TLB_SETS = 3;
 export const TLB_SET_SUPERVISOR = 0; // CPL < 3, AC = 0 or SMAP off decides nothing: SMAP is enforced when CR4.SMAP is set
 export const TLB_SET_USER = 1; // CPL = 3

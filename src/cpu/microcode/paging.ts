@@ -5,8 +5,8 @@
  * Left out: 5-level paging, memory types, shadow stacks. The physical address width is PHYSICAL_BITS.
  */
 import {
-  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_WRITE, CPU_CR0, CPU_CR3, CPU_CR4, CPU_EFER, CPU_PDPTE, CPU_PKRU, CPU_RFLAGS, CPU_WALK, SLOT_FLAGS,
-  SLOT_READONLY,
+  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_WRITE, CPU_CR0, CPU_CR3, CPU_CR4, CPU_EFER, CPU_PDPTE, CPU_PKRU, CPU_RFLAGS, CPU_WALK, CPU_WALK_CACHE, CPU_WALK_GENERATION, SLOT_FLAGS,
+  SLOT_READONLY, WALK_CACHE_ENTRIES, WALK_CACHE_ENTRY_SIZE,
 } from "../layout";
 import {
   CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE, RFLAGS_AC,
@@ -78,6 +78,36 @@ function setAccessed(cpu: u32, dirty: bool, wide: bool): bool {
   return true;
 }
 
+// What the walk cache knew: a page table, and the rights that the levels above it grant (bits 1, 2, and NX).
+let cacheTable: u64 = 0;
+let cacheRights: u64 = 0;
+
+@inline function cacheSlot(cpu: u32, va: u64): u32 {
+  return cpu + CPU_WALK_CACHE + (<u32>(va >> 21) & (WALK_CACHE_ENTRIES - 1)) * WALK_CACHE_ENTRY_SIZE;
+}
+
+function cachedTable(cpu: u32, va: u64): bool {
+  const slot = cacheSlot(cpu, va);
+  if (load<u64>(slot) != va >> 21 || load<u32>(slot, 24) != load<u32>(cpu, CPU_WALK_GENERATION)) return false;
+  cacheTable = load<u64>(slot, 8);
+  cacheRights = load<u64>(slot, 16);
+  return true;
+}
+
+/** Remembers a page table once the walk has come to it: its upper levels are marked accessed by the time it is used again. */
+function cacheWalk(cpu: u32, va: u64, table: u64, rights: u64): void {
+  const slot = cacheSlot(cpu, va);
+  store<u64>(slot, va >> 21);
+  store<u64>(slot, table, 8);
+  store<u64>(slot, rights, 16);
+  store<u32>(slot, load<u32>(cpu, CPU_WALK_GENERATION), 24);
+}
+
+/** Forgets all of the walk cache. */
+export function flushWalkCache(cpu: u32): void {
+  store<u32>(cpu, load<u32>(cpu, CPU_WALK_GENERATION) + 1, CPU_WALK_GENERATION);
+}
+
 /** Translates `va` for an access (ACCESS_*). 0 = walkFrame and walkRights hold; else a page fault is pending. */
 export function walk(cpu: u32, va: u64, access: u32): i32 {
   const cr0 = load<u32>(cpu, CPU_CR0);
@@ -105,6 +135,12 @@ export function walk(cpu: u32, va: u64, access: u32): i32 {
       if (long) {
         table = load<u64>(cpu, CPU_CR3) & ADDRESS;
         level = 4;
+        if (cachedTable(cpu, va)) {
+          table = cacheTable;
+          rights = cacheRights & 6;
+          no = cacheRights & NX;
+          level = 1;
+        }
       } else {
         const pdpte = load<u64>(cpu + CPU_PDPTE + ((<u32>va >> 30) << 3));
         if (!(pdpte & PTE_P)) return raisePageFault(cpu, va, error);
@@ -119,6 +155,7 @@ export function walk(cpu: u32, va: u64, access: u32): i32 {
         const leaf = level == 1 || (entry & PTE_PS) != 0;
         if (leaf && level > 1) bad |= level == 4 ? PTE_PS : entry & (((<u64>1) << shift) - 1) & ~(<u64>0x1fff);
         if (bad) return raisePageFault(cpu, va, error | PF_P | PF_RSVD);
+        if (long && level == 1) cacheWalk(cpu, va, table, (rights & 6) | no);
         rights &= entry;
         no |= entry & NX;
         if (leaf) break;

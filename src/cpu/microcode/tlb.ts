@@ -17,7 +17,7 @@ import {
 import { watchedPage } from "./debug";
 import { mmuEvent } from "./host";
 import {
-  RIGHT_EXEC, RIGHT_GIANT, RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_READ, RIGHT_WRITE, walk, walkFrame, walkRights,
+  flushWalkCache, RIGHT_EXEC, RIGHT_GIANT, RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_READ, RIGHT_WRITE, walk, walkFrame, walkRights,
 } from "./paging";
 import { codePage, findSlot, markDirty, pageDirty, slotHost } from "./physical";
 import { canonical, count, longMode, raise } from "./state";
@@ -191,6 +191,7 @@ export function flushTlb(cpu: u32, keepGlobal: i32): void {
   count(cpu, STAT_TLB_FLUSH);
   if (watched(cpu)) mmuEvent(cpu, MMU_FLUSH, 0, 0, keepGlobal);
   dropVictims(cpu);
+  flushWalkCache(cpu);
   const logged = load<u32>(cpu, CPU_TLB_LOG_COUNT);
   let kept: u32 = 0;
   for (let i: u32 = 0; i < logged; i++) {
@@ -246,6 +247,7 @@ export function invlpg(cpu: u32, va: u64): void {
   const page = va & PAGE;
   if (watched(cpu)) mmuEvent(cpu, MMU_DROP_PAGE, va, 0, 0);
   dropVictims(cpu);
+  flushWalkCache(cpu);
   for (let set: u32 = 0; set < <u32>TLB_SETS; set++) {
     const entry = cpu + CPU_TLB + set * TLB_SET_SIZE + ((<u32>(va >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE);
     if ((load<u64>(entry, TLB_READ_TAG) & PAGE) == page || (load<u64>(entry, TLB_WRITE_TAG) & PAGE) == page ||
