@@ -13,6 +13,7 @@ import { Cpuid } from '../cpu/x86/cpuid.ts';
 import { LogTraceBackend, Tracer } from '../trace/trace.ts';
 import type { MachineConfig, MachineExit } from './config.ts';
 import { cpuModel } from './cpu-option.ts';
+import { featuredMsrs } from './featured-msrs.ts';
 import type { HostServices } from './host-services.ts';
 import { Pc } from './pc.ts';
 import { RunLoop } from './run-loop.ts';
@@ -119,7 +120,8 @@ export class Machine {
             this.vcpu.raiseNmi();
             this.loop.wake();
           },
-          init: () => this.vcpu.reset(),
+          // The boot processor starts over at the firmware, which boots the kernel again.
+          init: () => this.demand('reset'),
           startup: () => undefined,
         },
       ],
@@ -132,6 +134,7 @@ export class Machine {
     const bus = this.board.vcpuBus(0);
     this.vcpu = this.vm.createVcpu({
       ...bus,
+      ...featuredMsrs(bus, cpuid),
       tsc: () => Math.floor(clock.now()),
       random32: this.time === undefined ? () => host.random32() : repeatableRandom(),
       cpuid: (leaf, subleaf, state) =>
