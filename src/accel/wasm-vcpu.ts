@@ -4,6 +4,7 @@
  */
 import type { Engine, MicrocodeFunction } from '../cpu/engine.ts';
 import * as L from '../cpu/layout.ts';
+import { absentFeatures } from './absent-features.ts';
 import type { InitialState, RegisterFile, Vcpu, VcpuBus, VcpuObserver, VmExit } from './contract.ts';
 import { StateRegisters, applyInitialState } from './registers.ts';
 
@@ -77,6 +78,10 @@ export class WasmVcpu implements Vcpu {
     this.deliverInterrupt = engine.function('deliverInterrupt');
     this.deliverException = engine.function('deliverException');
     this.registers = new StateRegisters(engine, this.cpu);
+    const nothingOn = { osxsave: false, ospke: false, xcr0: 1 };
+    const absent = absentFeatures((leaf, subleaf) => bus.cpuid(leaf, subleaf, nothingOn));
+    this.set(L.CPU_ABSENT_CR4, absent.cr4);
+    this.set(L.CPU_ABSENT, absent.instructions);
     this.reset();
   }
 

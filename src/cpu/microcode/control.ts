@@ -1,6 +1,6 @@
 /** Control registers, XCR0 and debug registers: what may be written, and what follows (Intel SDM volume 3, 2.5, 2.6, 17.2). */
 import {
-  CPU_CR0, CPU_CR2, CPU_CR3, CPU_CR4, CPU_CR8, CPU_DR0, CPU_DR6, CPU_DR7, CPU_EFER, CPU_PDPTE, CPU_SCRATCH, CPU_XCR0, CS, EXC_DB,
+  CPU_ABSENT_CR4, CPU_CR0, CPU_CR2, CPU_CR3, CPU_CR4, CPU_CR8, CPU_DR0, CPU_DR6, CPU_DR7, CPU_EFER, CPU_PDPTE, CPU_SCRATCH, CPU_XCR0, CS, EXC_DB,
   EXC_UD,
 } from "../layout";
 import {
@@ -74,7 +74,7 @@ function writeCr3(cpu: u32, value: u64): i32 {
 }
 
 function writeCr4(cpu: u32, value: u64): i32 {
-  if (value & ~(<u64>CR4_DEFINED)) return raiseGp(cpu, 0);
+  if (value & ~(<u64>(CR4_DEFINED & ~load<u32>(cpu, CPU_ABSENT_CR4)))) return raiseGp(cpu, 0);
   const old = load<u32>(cpu, CPU_CR4), cr4 = <u32>value;
   if (longMode(cpu)) {
     if (!(cr4 & CR4_PAE)) return raiseGp(cpu, 0);

@@ -1,10 +1,10 @@
 /** Instructions about the processor itself: CPUID, time-stamp counter, MSR moves by register, INVPCID, protection keys. */
-import { CPU_CR4, CPU_PKRU, CPU_SCRATCH, CPU_TSC_AUX, CPU_XCR0, EXIT_CPUID } from "../layout";
+import { ABSENT_INVPCID, CPU_ABSENT, CPU_CR4, CPU_PKRU, CPU_SCRATCH, CPU_TSC_AUX, CPU_XCR0, EXC_UD, EXIT_CPUID } from "../layout";
 import { CR4_PCIDE, CR4_TSD } from "./bits";
 import { hostCpuid } from "./host";
 import { readGuest } from "./memory";
 import { readMsr, readTsc, writeMsr } from "./msr";
-import { canonical, count, cpl, gpr, protectedMode, raiseGp, RAX, RBX, RCX, RDX, setGpr } from "./state";
+import { canonical, count, cpl, gpr, protectedMode, raise, raiseGp, RAX, RBX, RCX, RDX, setGpr } from "./state";
 import { xsetbv } from "./control";
 import { flushTlb, invlpg } from "./tlb";
 
@@ -82,6 +82,7 @@ export function wrpkru(cpu: u32): i32 {
 
 /** INVPCID at CPL 0: `va` is the descriptor's linear address. PCIDs are not told apart, so each type drops at least what it must. */
 export function invpcid(cpu: u32, type: u64, va: u64): i32 {
+  if (load<u32>(cpu, CPU_ABSENT) & ABSENT_INVPCID) return raise(cpu, EXC_UD, 0);
   if (type > 3) return raiseGp(cpu, 0);
   if (readGuest(cpu, va, cpu + CPU_SCRATCH, 16)) return 1;
   const pcid = load<u64>(cpu, CPU_SCRATCH), address = load<u64>(cpu, CPU_SCRATCH + 8);
