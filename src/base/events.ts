@@ -42,6 +42,7 @@ export class Emitter<Events extends object> {
   private readonly listeners = new Map<keyof Events, ((payload: never) => void)[]>();
 
   on<Name extends keyof Events>(name: Name, listener: (payload: Events[Name]) => void): Disposable {
+    // INVARIANT: emit() hands a listener under `name` nothing but Events[name].
     // Arrays are replaced, never changed, so that a listener may subscribe or dispose while being called.
     this.listeners.set(name, [...(this.listeners.get(name) ?? []), listener as (payload: never) => void]);
     return toDisposable(() => {

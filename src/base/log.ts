@@ -30,6 +30,7 @@ export class Log {
 
   constructor(sink: (line: string) => void = (): void => {}) {
     this.sink = sink;
+    // INVARIANT: an entry for each key of LOG_CATEGORIES.
     this.on = Object.fromEntries(Object.keys(LOG_CATEGORIES).map((name) => [name, false])) as Record<
       LogCategory,
       boolean
@@ -39,6 +40,7 @@ export class Log {
   /** Turns a category on or off; returns false for a name that is none. */
   set(category: string, on: boolean = true): boolean {
     if (!Object.hasOwn(LOG_CATEGORIES, category)) return false;
+    // INVARIANT: tested in the line above.
     this.on[category as LogCategory] = on;
     return true;
   }

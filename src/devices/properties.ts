@@ -30,6 +30,7 @@ export function readProperties<Values extends object>(
   given: Readonly<Record<string, string | number | boolean>> = {},
 ): Values {
   const values: Record<string, number | boolean | string> = {};
+  // INVARIANT: every property of a schema is a declaration.
   const declarations = schema as Readonly<Record<string, PropertyDeclaration>>;
   for (const [name, declaration] of Object.entries(declarations)) values[name] = declaration.default;
   for (const [name, value] of Object.entries(given)) {

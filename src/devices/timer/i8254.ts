@@ -254,6 +254,7 @@ export class I8254 implements Device {
   }
 
   private counter(index: number): Counter {
+    // INVARIANT: callers pass 0 to 2: register 3 and counter number 3 are handled before.
     return this.counters[index as 0 | 1 | 2];
   }
 
