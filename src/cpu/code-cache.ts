@@ -219,6 +219,8 @@ export class CodeCache {
     const host = this.load32(cpu + L.CPU_SCRATCH + 8);
     const offset = phys & (PAGE - 1);
     const mode = this.load32(cpu + L.CPU_MODE);
+    // Decoding an instruction that crosses pages leaves the second page's address there: it stays in tier 0.
+    if (this.u16[(this.layout.arena + L.REC_OFFSET) >> 1] !== offset) return undefined;
     const translation = this.translator?.translate(this.bytes, host - offset, offset, mode, true);
     if (translation === undefined) return undefined;
     this.i32[this.layout.arena >> 2] = translation.slot;
