@@ -6,6 +6,7 @@ import {
   ARITHMETIC_FLAGS,
   CF,
   CODE_BASE,
+  CODE_BYTES,
   codeOffset,
   CODE_PAGE,
   DATA_BASE,
@@ -39,7 +40,7 @@ const MAX_STEPS = 100_000;
 export const TESTBENCH_RANGES: readonly { linear: number; bytes: number; writable: boolean }[] = [
   { linear: DATA_BASE, bytes: DATA_WRITABLE, writable: true },
   { linear: DATA_BASE + DATA_WRITABLE, bytes: DATA_SIZE - DATA_WRITABLE, writable: false },
-  { linear: CODE_PAGE, bytes: 4096, writable: true },
+  { linear: CODE_PAGE, bytes: CODE_BYTES, writable: true },
 ];
 
 function parity(byte: number): boolean {
@@ -73,7 +74,7 @@ export class EngineOracle implements Oracle {
     this.#view = new DataView(buffer);
     this.#data = new Uint8Array(buffer, bench.host(DATA_BASE), DATA_WRITABLE);
     this.#readOnly = new Uint8Array(buffer, bench.host(DATA_BASE + DATA_WRITABLE), DATA_SIZE - DATA_WRITABLE);
-    this.#code = new Uint8Array(buffer, bench.host(CODE_PAGE), 4096);
+    this.#code = new Uint8Array(buffer, bench.host(CODE_PAGE), CODE_BYTES);
     this.#lastLength = -1;
   }
 

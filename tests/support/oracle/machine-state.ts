@@ -14,8 +14,9 @@ export const DATA_SIZE: number = DATA_PAGES * 4096;
 export const DATA_WRITABLE: number = DATA_SIZE - 4096;
 /** Where the instruction under test lies. */
 export const CODE_BASE = 0x61000800;
-/** A page of code around CODE_BASE, not part of what is compared. */
+/** The pages of code around CODE_BASE, not part of what is compared. */
 export const CODE_PAGE = 0x61000000;
+export const CODE_BYTES = 8192;
 
 export const FX_BYTES = 512;
 export const FX_FCW = 0;

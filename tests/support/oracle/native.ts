@@ -12,6 +12,7 @@ import koffi from 'koffi';
 import type { LibraryHandle } from 'koffi';
 import {
   CODE_BASE,
+  CODE_BYTES,
   CODE_PAGE,
   codeOffset,
   DATA_BASE,
@@ -257,7 +258,7 @@ class NativeOracle implements Oracle {
     this.#outFx = new Uint8Array(this.#control.buffer, OUT_FX, FX_BYTES);
     this.#data = new Uint8Array(view(DATA_BASE, DATA_WRITABLE));
     this.#readOnly = new Uint8Array(view(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE));
-    this.#code = new Uint8Array(view(CODE_PAGE, 4096));
+    this.#code = new Uint8Array(view(CODE_PAGE, CODE_BYTES));
 
     const sigaltstack = libc.func('int sigaltstack(const uint8_t *ss, void *old)');
     const stack = new DataView(new ArrayBuffer(24));
@@ -273,7 +274,7 @@ class NativeOracle implements Oracle {
   #setUp(libc: LibraryHandle, entry: readonly number[]): void {
     for (const [address, length, protection] of [
       [TRAMPOLINE, TRAMPOLINE_SIZE, PROT_READ | PROT_WRITE],
-      [CODE_PAGE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC],
+      [CODE_PAGE, CODE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC],
       [DATA_BASE, DATA_SIZE, PROT_READ | PROT_WRITE],
     ] as const)
       if (!mapFixed(libc, address, length, protection))

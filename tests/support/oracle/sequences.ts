@@ -16,6 +16,8 @@ import type { EngineOracle } from './engine.ts';
 import { allForms, type Family, type Form } from './forms.ts';
 import {
   AF,
+  CODE_BASE,
+  CODE_PAGE,
   codeOffset,
   type CodeSize,
   createOutcome,
@@ -57,6 +59,8 @@ interface Dialect {
 }
 
 const FSW_CONDITION = 0x4700;
+/** From behind the first jump to the end of its page. */
+const PAGE_END = 4096 - 5 - (CODE_BASE - CODE_PAGE);
 const R12 = 12;
 const R13 = 13;
 const R14 = 14;
@@ -128,6 +132,8 @@ interface Item {
 export interface Program {
   readonly codeSize: CodeSize;
   readonly items: readonly Item[];
+  /** Bytes that the program first jumps over, so that it lies across a page boundary; 0 = none. */
+  readonly skip: number;
 }
 
 const FAMILY_MIX: readonly (readonly Family[])[] = [
@@ -253,8 +259,10 @@ export function randomProgram(random: Random, length: number, codeSize: CodeSize
     }
     items.push({ id: id++, bytes: [0xc3] });
   }
+  const skip = random.oneIn(3) ? PAGE_END - random.below(160) : 0;
   return {
     codeSize,
+    skip,
     items: items.map((item) => {
       if (item.target === undefined) return item;
       if (item.target < 0) return { ...item, target: entries[-1 - item.target] ?? end };
@@ -271,13 +279,18 @@ export function assemble(program: Program): Uint8Array {
     (item) => item.into === undefined || program.items.some((o) => o.id === item.target),
   );
   const size = DIALECTS[program.codeSize].branchBytes;
+  const code: number[] = [];
+  if (program.skip > 0) {
+    code.push(0xe9);
+    for (let i = 0; i < size; i++) code.push((program.skip >> (8 * i)) & 255);
+    for (let i = 0; i < program.skip; i++) code.push(0xcc);
+  }
   const starts: number[] = [];
-  let at = 0;
+  let at = code.length;
   for (const item of items) {
     starts.push(at);
     at += item.bytes.length + (item.target === undefined ? 0 : size) + (item.tail?.length ?? 0);
   }
-  const code: number[] = [];
   for (const item of items) {
     code.push(...item.bytes);
     const { target, tail = [], into = 0, absolute = false } = item;
@@ -297,6 +310,7 @@ function listing(code: Uint8Array, codeSize: CodeSize): string {
   const insn = createInsn();
   const lines: string[] = [];
   for (let at = 0; at < code.length; at += Math.max(1, insn.length)) {
+    while (code[at] === 0xcc) at++; // what a program jumps over
     const status = decode(code, at, code.length, codeSize, insn);
     const bytes = Array.from(code.subarray(at, at + insn.length), (b) => b.toString(16).padStart(2, '0')).join(' ');
     const text = status === 0 ? formatInsn(insn, BigInt(start + at)) : '(bad)';
@@ -367,7 +381,7 @@ export class SequenceRunner {
     for (let i = program.items.length - 1; i >= 0; i--) {
       const item = program.items[i];
       if (item === undefined || (item.bytes[0] === 0x0f && item.bytes[1] === 0x0b)) continue;
-      const shorter = { codeSize, items: program.items.filter((other) => other !== item) };
+      const shorter = { ...program, items: program.items.filter((other) => other !== item) };
       // Taking the counter out of a loop would make it endless.
       const branchesBack = program.items.some((other) => other.target !== undefined && other.target <= other.id);
       const isLoop = branchesBack && item.counts === true;
