@@ -315,7 +315,9 @@ class NativeOracle implements Oracle {
     const { codeSize } = state;
     const end = codeOffset(codeSize) + code.length;
     this.#code.set(code, start);
-    this.#code.set(jump(codeSize, CODE_BASE + code.length, this.#exit), start + code.length);
+    // Code that fills its pages must not fall through.
+    const way = jump(codeSize, CODE_BASE + code.length, this.#exit);
+    if (start + code.length + way.length <= CODE_BYTES) this.#code.set(way, start + code.length);
     this.#data.set(state.data.subarray(0, DATA_WRITABLE));
     this.#setReadOnly(state.data.subarray(DATA_WRITABLE));
     this.#inGpr.set(state.gpr);
