@@ -1,6 +1,6 @@
 /** Control and debug registers, MSRs, caches, time, CPUID, ports, HLT and what goes with them. SDM volume 2. */
 import * as L from '../../layout.ts';
-import { type Expr, i32, i64, load } from '../../../wasm/expr.ts';
+import { type Expr, i32, i64, int, load } from '../../../wasm/expr.ts';
 import { type Int, intType, RAX, RCX, type Semantics, type SemanticsTable, type X86 } from './context.ts';
 import { CR4_OSXSAVE, CR4_PKE, CR4_UMIP, requireCpl0, requireCr4 } from './privilege.ts';
 
@@ -101,6 +101,13 @@ const cli: Semantics = (x) => {
 const hlt: Semantics = (x) => {
   requireCpl0(x);
   exit(x, L.EXIT_HLT);
+};
+
+/** KVM's hypercalls (Linux Documentation/virt/kvm/x86/hypercalls.rst): none is offered, so each answers -KVM_ENOSYS, or -KVM_EPERM. */
+const hypercall: Semantics = (x) => {
+  const bits = x.is64 ? 64 : 32;
+  x.setReg(RAX, bits, int(intType(bits), x.cpl === 0 ? -1000 : -1));
+  exit(x, L.EXIT_HYPERCALL);
 };
 
 const monitor: Semantics = (x) => {
@@ -241,8 +248,8 @@ export const system: SemanticsTable = {
   STI: (x) => x.microOrFault('sti'),
   IN: input,
   OUT: output,
-  VMCALL: (x) => exit(x, L.EXIT_HYPERCALL),
-  VMMCALL: (x) => exit(x, L.EXIT_HYPERCALL),
+  VMCALL: hypercall,
+  VMMCALL: hypercall,
   // System management mode and nested virtualisation are absent.
   RSM: undefinedInstruction,
   VMLAUNCH: undefinedInstruction,
