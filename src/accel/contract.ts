@@ -43,6 +43,11 @@ export interface VcpuBus {
   random32(): number;
   /** Vector of the interrupt that is to be delivered now, acknowledging it; -1 when the request went away. */
   acknowledgeInterrupt(): number;
+  /**
+   * VMCALL or VMMCALL at CPL 0: the number of RAX; the low and high 32 bits of RBX, RCX, RDX and RSI; whether from 64-bit code.
+   * What it returns goes to RAX. Without it no hypercall is known.
+   */
+  hypercall?(number: number, args: Uint32Array, long: boolean): number;
   /** CR8 as the local APIC keeps it. */
   readTpr?(): number;
   writeTpr?(value: number): void;

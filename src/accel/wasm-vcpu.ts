@@ -16,6 +16,11 @@ const KIND_NMI = 1;
 const NMI_VECTOR = 2;
 /** Signature in EDX after reset: family, model, stepping as CPUID leaf 1 tells. */
 const RESET_SIGNATURE = 0x00000663;
+/** Errors of hypercalls: no permission, no such call. */
+const KVM_EPERM = 1;
+const KVM_ENOSYS = 1000;
+/** RBX RCX RDX RSI */
+const HYPERCALL_ARGUMENTS = [3, 1, 2, 6] as const;
 const MAX_GRANT = 0x3fffffff;
 
 const EXIT_NAMES: Readonly<Record<number, string>> = {
@@ -190,6 +195,7 @@ export class WasmVcpu implements Vcpu {
           case L.EXIT_DEBUG:
             return { reason: 'debug' };
           case L.EXIT_HYPERCALL:
+            this.answerHypercall();
             break;
           default:
             return { reason: 'internal-error', message: `exit ${exit}, information ${this.get(L.CPU_EXIT_INFO)}` };
@@ -260,6 +266,21 @@ export class WasmVcpu implements Vcpu {
       if (slot !== undefined) this.engine.cache.releaseTranslation(slot);
     }
     return this.collect();
+  }
+
+  private answerHypercall(): void {
+    const mode = this.get(L.CPU_MODE);
+    const long = (mode & L.MODE_SIZE_MASK) === L.MODE_64;
+    const halves = HYPERCALL_ARGUMENTS.flatMap((register) => [
+      this.get(L.CPU_GPR + register * 8),
+      this.get(L.CPU_GPR + register * 8 + 4),
+    ]);
+    const privileged = ((mode >> L.MODE_CPL_SHIFT) & 3) === 0;
+    const result = !privileged
+      ? -KVM_EPERM
+      : (this.bus.hypercall?.(this.get(L.CPU_GPR) >>> 0, Uint32Array.from(halves), long) ?? -KVM_ENOSYS);
+    this.set(L.CPU_GPR, result);
+    this.set(L.CPU_GPR + 4, long && result < 0 ? -1 : 0);
   }
 
   private injectInterrupt(): boolean {

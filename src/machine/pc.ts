@@ -36,6 +36,7 @@ import { AddressSpace, type HostMemory } from '../memory/address-space.ts';
 import { PortSpace } from '../memory/port-space.ts';
 import { MemoryRegion } from '../memory/region.ts';
 import type { BootImage } from './boot/boot-image.ts';
+import { hypercall } from './hypercalls.ts';
 import { type KernelBoot, offerFirmwareTables, startAsFirmware, writeCmosMemory } from './pc-firmware.ts';
 import { type PcCpu, PcInterrupts } from './pc-interrupts.ts';
 import { checkRamSize, mapBios, mapRam } from './pc-memory.ts';
@@ -79,6 +80,7 @@ export interface PcVcpuBus {
   readMsr(msr: number): { low: number; high: number } | undefined;
   writeMsr(msr: number, low: number, high: number): boolean;
   acknowledgeInterrupt(): number;
+  hypercall(number: number, args: Uint32Array, long: boolean): number;
   readTpr(): number;
   writeTpr(value: number): void;
   /** Whether IA32_APIC_BASE has the local APIC on: CPUID shows it. */
@@ -252,6 +254,7 @@ export class Pc {
       writeMsr: (msr, low, high) =>
         isApicMsr(msr) ? lapic.writeMsr(msr, low, high) : this.paravirtClock.writeMsr(cpu, msr, low, high),
       acknowledgeInterrupt: () => this.interrupts.acknowledge(cpu),
+      hypercall: (number, args, long) => hypercall(number, args, this.interrupts.apicBus, long),
       apicEnabled: () => lapic.enabled,
       readTpr: () => lapic.cr8,
       writeTpr: (value) => {
