@@ -13,9 +13,9 @@ const host = nativeOracle();
 if (host === undefined) throw new Error('recording needs an x86-64 Linux host');
 const state = createState();
 const outcome = createOutcome();
-for (const family of FAMILIES) {
+for (const [family, codeSize] of FAMILIES.flatMap((f) => ([64, 32, 16] as const).map((size) => [f, size] as const))) {
   const writer = new VectorWriter();
-  const forms = formsOf(family);
+  const forms = formsOf(family, codeSize);
   for (const form of forms) {
     writer.form(seedOf(form.key));
     const random = new Random(seedOf(form.key));
@@ -27,9 +27,9 @@ for (const family of FAMILIES) {
       writer.case(state, outcome);
     }
   }
-  const file = vectorFile(family);
+  const file = vectorFile(family, codeSize);
   mkdirSync(new URL('.', file), { recursive: true });
   const packed = deflateRawSync(writer.finish(), { level: 9 });
   writeFileSync(file, packed);
-  console.log(`${family}: ${forms.length} forms, ${packed.length} bytes`);
+  console.log(`${family}, ${codeSize}-bit code: ${forms.length} forms, ${packed.length} bytes`);
 }

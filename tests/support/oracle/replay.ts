@@ -6,19 +6,20 @@ import { compare, failureText } from './compare.ts';
 import { formsOf, type Result } from './conformance.ts';
 import { operandOffset } from './encoding.ts';
 import type { Family } from './forms.ts';
-import { createOutcome, createState, type Oracle } from './machine-state.ts';
+import { type CodeSize, createOutcome, createState, type Oracle } from './machine-state.ts';
 import { Random, seedOf } from './random.ts';
 import { readVectors } from './vectors.ts';
 
 /** Cases recorded for each form. */
 export const VECTOR_CASES = 3;
 
-export function vectorFile(family: Family): URL {
-  return new URL(`../../conformance/vectors/${family}.bin`, import.meta.url);
+export function vectorFile(family: Family, codeSize: CodeSize): URL {
+  const name = codeSize === 64 ? family : `${family}-${codeSize}`;
+  return new URL(`../../conformance/vectors/${name}.bin`, import.meta.url);
 }
 
 /** Replays the first `cases` vectors of each form of a family. Forms that were never recorded are not counted. */
-export function replay(family: Family, engine: Oracle, cases: number = VECTOR_CASES): Result {
+export function replay(family: Family, engine: Oracle, cases: number = VECTOR_CASES, codeSize: CodeSize = 64): Result {
   const result: Result = {
     forms: 0,
     cases: 0,
@@ -28,11 +29,11 @@ export function replay(family: Family, engine: Oracle, cases: number = VECTOR_CA
     failures: [],
     failedNames: new Map(),
   };
-  const recorded = readVectors(inflateRawSync(readFileSync(vectorFile(family))));
+  const recorded = readVectors(inflateRawSync(readFileSync(vectorFile(family, codeSize))));
   const state = createState();
   const expected = createOutcome();
   const got = createOutcome();
-  for (const form of formsOf(family)) {
+  for (const form of formsOf(family, codeSize)) {
     const vectors = recorded.get(seedOf(form.key));
     if (vectors === undefined) continue;
     result.forms++;

@@ -128,7 +128,8 @@ function apply(view: DataView, start: number, before: MachineState, out: Outcome
     out.exception = { vector: vector - 1, errorCode: view.getUint32(at, true), cr2: view.getBigUint64(at + 4, true) };
     at += 12;
   }
-  out.rip = CODE_BASE + view.getInt32(at, true);
+  const rip = CODE_BASE + view.getInt32(at, true);
+  out.rip = before.codeSize === 64 ? rip : rip >>> 0;
   out.state.rflags = view.getUint16(at + 4, true);
   at += 6;
   out.state.gpr.set(before.gpr);
