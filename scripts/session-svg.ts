@@ -45,14 +45,14 @@ const waiting = [...COMMANDS];
 machine.serial[0]?.onOutput((bytes) => {
   text += new TextDecoder().decode(bytes);
   // The prompt ends in a query of the cursor's position, which a terminal would answer.
-  if (/# \u001b\[6n$/.test(text)) {
+  if (text.endsWith('# \u001b[6n')) {
     const command = waiting.shift();
     if (command !== undefined) machine.serial[0]?.push(new TextEncoder().encode(`\u001b[1;20R${command}\r`));
   }
 });
 machine.start();
 await machine.exited;
-// eslint-disable-next-line no-control-regex -- terminal sequences are what is taken out
+// oxlint-disable-next-line no-control-regex -- terminal sequences are what is taken out
 const shown = text.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '').replaceAll('\r', '');
 const lines = ['$ npx orrery run', ...shown.split('\n').map((line) => line.slice(0, COLUMNS))];
 while (lines.at(-1)?.trim() === '') lines.pop();
