@@ -29,6 +29,7 @@ export class FunctionBuilder {
   readonly signature: Signature;
   private body = new ByteWriter();
   private readonly prologueBody = new ByteWriter();
+  private readonly late: { readonly at: number; readonly statements: () => void }[] = [];
   private readonly localTypes: ValType[] = [];
   private readonly free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private temporaries: Local<ValType>[] = [];
@@ -220,8 +221,34 @@ export class FunctionBuilder {
     this.body = body;
   }
 
+  /**
+   * Leaves a place for statements that are asked for when everything else is emitted. They may neither branch nor call what
+   * the module does not import yet.
+   */
+  deferred(statements: () => void): void {
+    this.late.push({ at: this.body.length, statements });
+  }
+
+  /** The body with the deferred statements in their places. */
+  private assemble(): ByteWriter {
+    if (this.late.length === 0) return this.body;
+    const body = this.body;
+    const whole = new ByteWriter();
+    let from = 0;
+    for (const { at, statements } of this.late) {
+      whole.bytes(body.view().subarray(from, at));
+      from = at;
+      this.body = whole;
+      statements();
+    }
+    whole.bytes(body.view().subarray(from));
+    this.body = body;
+    return whole;
+  }
+
   /** The body as the code section wants it: run-length coded locals, instructions, end. */
   finish(): ByteWriter {
+    const body = this.assemble();
     const out = new ByteWriter();
     const runs: [number, ValType][] = [];
     for (const type of this.localTypes) {
@@ -235,7 +262,7 @@ export class FunctionBuilder {
       out.byte(VAL_TYPE_CODE[type]);
     }
     out.bytes(this.prologueBody.view());
-    out.bytes(this.body.view());
+    out.bytes(body.view());
     out.byte(0x0b);
     return out;
   }

@@ -7,7 +7,7 @@
  */
 import * as L from '../layout.ts';
 import { type Expr, i32, i64, load } from '../../wasm/expr.ts';
-import type { FunctionBuilder } from '../../wasm/function-builder.ts';
+import type { FunctionBuilder, FunctionRef } from '../../wasm/function-builder.ts';
 import { ModuleBuilder } from '../../wasm/module-builder.ts';
 import { createInsn } from '../x86/decode/decoder.ts';
 import { type Insn, OperandKind } from '../x86/decode/insn.ts';
@@ -126,8 +126,16 @@ export class FunctionBatch {
   private readonly code: CodeTable;
   private readonly module = new ModuleBuilder();
   private readonly slots: number[] = [];
+  private readonly imported = new Map<string, FunctionRef>();
   private readonly link: Linker = {
-    function: (name, params, results) => this.module.importFunction('m', name, { params, results }),
+    function: (name, params, results) => {
+      let ref = this.imported.get(name);
+      if (ref === undefined) {
+        ref = this.module.importFunction('m', name, { params, results });
+        this.imported.set(name, ref);
+      }
+      return ref;
+    },
   };
 
   constructor(code: CodeTable) {

@@ -3,7 +3,7 @@ import { type FunctionBuilder, type Label } from '../../wasm/function-builder.ts
 import { isConditional } from '../interp/interp-context.ts';
 import * as L from '../layout.ts';
 import type { Linker, SemanticsTable } from '../x86/semantics/context.ts';
-import { type Edges, JitContext, StateUse } from './jit-context.ts';
+import { type Edges, JitContext } from './jit-context.ts';
 import type { BasicBlock, Region } from './region.ts';
 import { analyse, type Structure } from './structure.ts';
 
@@ -22,22 +22,18 @@ export function structureOf(region: Region): { region: Region; structure: Struct
   return { region: cut, structure: trivial };
 }
 
-/**
- * Emits `region` into the function that `begin` gives; called twice, since the first pass finds out which registers and flags
- * the region touches. `begin(false)` may give a throw-away function.
- */
+/** Emits `region`, whose control flow is `structure`, into the function `builder`. */
 export function compileRegion(
-  whole: Region,
+  { region, structure }: { readonly region: Region; readonly structure: Structure },
   mode: number,
   semantics: SemanticsTable,
-  begin: (final: boolean) => { builder: FunctionBuilder; link: Linker; handlerType: number },
+  {
+    builder,
+    link,
+    handlerType,
+  }: { readonly builder: FunctionBuilder; readonly link: Linker; readonly handlerType: number },
 ): void {
-  const { region, structure } = structureOf(whole);
-  const use = new StateUse();
-  for (const final of [false, true]) {
-    const { builder, link, handlerType } = begin(final);
-    new RegionEmitter(region, structure, mode, semantics, use, builder, link, handlerType).emit();
-  }
+  new RegionEmitter(region, structure, mode, semantics, builder, link, handlerType).emit();
 }
 
 class RegionEmitter implements Edges {
@@ -55,7 +51,6 @@ class RegionEmitter implements Edges {
     structure: Structure,
     mode: number,
     semantics: SemanticsTable,
-    use: StateUse,
     builder: FunctionBuilder,
     link: Linker,
     handlerType: number,
@@ -67,7 +62,7 @@ class RegionEmitter implements Edges {
     this.current = region.entry;
     const first = this.block(region.entry).insns[0];
     if (first === undefined) throw new Error('a region without instructions');
-    this.context = new JitContext(builder, link, first.insn, mode, use, handlerType, this);
+    this.context = new JitContext(builder, link, first.insn, mode, handlerType, this);
   }
 
   emit(): void {

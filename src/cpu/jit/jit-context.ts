@@ -2,7 +2,8 @@
  * Tier 1's translation context: the instructions of a region become one function, with general registers and flags in locals.
  *
  * - Registers that the region uses are loaded at its start; those it may change are written back at its one exit, so a fault
- *   anywhere leaves exactly the state before the faulting instruction. The two sets come from a first, thrown away pass.
+ *   anywhere leaves exactly the state before the faulting instruction. The two sets are known when everything is emitted,
+ *   so these places are filled in last.
  * - A flag-setting instruction only remembers the expressions of its flags; they are computed where somebody looks: at an
  *   instruction that reads them, in the cold path of an exit, or at the end of the block.
  */
@@ -37,8 +38,8 @@ const FLAG_OFFSET: Record<FlagPart, number> = {
 };
 const FLAG_PARTS: readonly FlagPart[] = ['res', 'cf', 'ov', 'aux'];
 
-/** What state a region touches; filled by the first pass, obeyed by the second. */
-export class StateUse {
+/** What state a region touches; complete when all its blocks are emitted. */
+class StateUse {
   readonly used: Set<number> = new Set();
   readonly written: Set<number> = new Set();
   readonly flagsUsed: Set<FlagPart> = new Set();
@@ -63,7 +64,7 @@ export class JitContext extends X86 {
   private offset = 0;
   /** Instructions of the current block before this one. */
   private index = 0;
-  private readonly use: StateUse;
+  private readonly use = new StateUse();
   private readonly handlerType: number;
   private readonly edges: Edges;
   private readonly registers = new Map<number, Local<'i64'>>();
@@ -83,19 +84,10 @@ export class JitContext extends X86 {
   /** Control has left the block on all paths. */
   ended = false;
 
-  constructor(
-    f: FunctionBuilder,
-    link: Linker,
-    first: Insn,
-    mode: number,
-    use: StateUse,
-    handlerType: number,
-    edges: Edges,
-  ) {
+  constructor(f: FunctionBuilder, link: Linker, first: Insn, mode: number, handlerType: number, edges: Edges) {
     super(f, link);
     this.insn = first;
     this.mode = mode;
-    this.use = use;
     this.handlerType = handlerType;
     this.edges = edges;
     this.ripPage = f.local('i64');
@@ -564,9 +556,10 @@ export class JitContext extends X86 {
   private synchronised(call: () => void): void {
     this.commitFlags();
     this.flags.forget();
-    this.storeAll();
+    // What the region changes further down may have been changed already, in an earlier turn of a loop.
+    this.f.deferred(() => this.storeAll());
     call();
-    this.loadAll();
+    this.f.deferred(() => this.loadAll());
   }
 }
 

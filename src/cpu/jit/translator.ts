@@ -35,12 +35,11 @@ export class Translator {
   ): Translation | undefined {
     const found = discoverRegion(bytes, pageStart, offset, mode, single);
     if (found === undefined) return undefined;
-    const { region } = structureOf(found);
+    const structured = structureOf(found);
+    const { region } = structured;
     const slot = this.freeSlots.pop() ?? this.code.allocateSlot();
     const batch = new FunctionBatch(this.code);
-    // The first pass goes to a batch of its own that is never installed.
-    const trial = new FunctionBatch(this.code);
-    compileRegion(region, mode, this.semantics, (final) => (final ? batch : trial).add(slot));
+    compileRegion(structured, mode, this.semantics, batch.add(slot));
     batch.install();
     this.counts.regions++;
     this.counts.insns += region.insnCount;
