@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../base/errors.ts';
+import { withGlobals } from './board-options.ts';
 import { parseSystemOptions } from './options.ts';
 
 const parse = (line: string): ReturnType<typeof parseSystemOptions> =>
@@ -38,6 +39,24 @@ describe('the command line of orrery system', () => {
       nodefaults: true,
       cpu: 'max,+x2apic',
     });
+  });
+
+  it('takes defaults for drivers, in both spellings', () => {
+    const { globals, devices } = parse(
+      '-global kvm-pit.lost_tick_policy=discard -global driver=isa-debug-exit,property=iobase,value=0xf4 -device isa-debug-exit -device isa-debug-exit,iobase=0xf8',
+    );
+    expect(globals[0]).toEqual({ driver: 'kvm-pit', property: 'lost_tick_policy', value: 'discard' });
+    expect(withGlobals(devices, globals).map(({ properties }) => properties)).toEqual([
+      { iobase: '0xf4' },
+      { iobase: '0xf8' },
+    ]);
+  });
+
+  it('warns of properties of the board that change nothing', () => {
+    expect(parse('-machine accel=tcg,kernel_irqchip=split,usb=off,pit=on').warnings).toEqual([]);
+    expect(parse('-machine pit=off -overcommit cpu-pm=on').warnings).toEqual([
+      '-machine pit=off changes nothing: this board always has that part',
+    ]);
   });
 
   it('takes processors as a topology', () => {

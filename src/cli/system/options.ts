@@ -5,6 +5,7 @@
 import { UserError } from '../../base/errors.ts';
 import { LOG_CATEGORIES } from '../../base/log.ts';
 import { didYouMean } from '../../base/nearest.ts';
+import { machineProperty, parseGlobal } from './board-options.ts';
 import { parseInteger, parseOptionList, parseSize } from './option-text.ts';
 import { emptyRequest } from './request.ts';
 import type { SystemRequest } from './request.ts';
@@ -61,8 +62,10 @@ function applyMachine(request: SystemRequest, text: string): void {
       case 'accel':
         request.accel = chooseAccelerator('machine accel', value);
         break;
-      default:
-        throw new UserError(`-machine: no property '${key}'${didYouMean(key, ['type', 'accel'])}`);
+      default: {
+        const warning = machineProperty(key, value);
+        if (warning !== undefined) request.warnings.push(warning);
+      }
     }
   }
 }
@@ -214,6 +217,12 @@ export const SYSTEM_OPTIONS: readonly SystemOption[] = [
     apply: applyDevice,
   },
   {
+    name: 'global',
+    value: 'DRIVER.PROPERTY=VALUE',
+    help: 'a default for all devices of a driver',
+    apply: (request, value) => request.globals.push(parseGlobal(value)),
+  },
+  {
     name: 'chardev',
     value: 'BACKEND,id=ID[,property=value]',
     help: 'a byte stream for devices (help lists)',
@@ -278,6 +287,12 @@ export const SYSTEM_OPTIONS: readonly SystemOption[] = [
     value: 'FILE',
     help: 'write the process id there',
     apply: (request, value) => (request.pidFile = value),
+  },
+  {
+    name: 'overcommit',
+    value: 'TEXT',
+    help: 'nothing: memory is committed when touched, and an idle guest sleeps',
+    apply: () => {},
   },
   { name: 'name', value: 'TEXT', help: 'a name for people', apply: () => {} },
   onlyNone('vga', 'display adapter'),

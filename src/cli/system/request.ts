@@ -1,5 +1,6 @@
 /** What a command line asks for, before any file is opened: the machine's description plus what only a host can provide. */
 import type { DeviceConfig } from '../../machine/config.ts';
+import type { GlobalProperty } from './board-options.ts';
 import type { OptionList } from './option-text.ts';
 
 /** A listing asked for instead of a machine: `-device help` and its like. */
@@ -21,6 +22,7 @@ export interface SystemRequest {
   initrd: string | undefined;
   append: string | undefined;
   devices: DeviceConfig[];
+  globals: GlobalProperty[];
   chardevs: Map<string, OptionList>;
   /** Texts of `-serial`, first port first. */
   serials: string[];
@@ -38,6 +40,8 @@ export interface SystemRequest {
   nsPerInstruction: number | undefined;
   startTimeMs: number | undefined;
   pidFile: string | undefined;
+  /** What was asked for and changes nothing, a sentence each. */
+  warnings: string[];
   listing: Listing | undefined;
 }
 
@@ -52,6 +56,7 @@ export function emptyRequest(): SystemRequest {
     initrd: undefined,
     append: undefined,
     devices: [],
+    globals: [],
     chardevs: new Map(),
     serials: [],
     monitor: undefined,
@@ -66,6 +71,7 @@ export function emptyRequest(): SystemRequest {
     nsPerInstruction: undefined,
     startTimeMs: undefined,
     pidFile: undefined,
+    warnings: [],
     listing: undefined,
   };
 }

@@ -11,6 +11,7 @@ import { StdioChardev } from '../../host/node/chardev/stdio.ts';
 import { onEndingSignal } from '../../host/node/terminal.ts';
 import type { MachineConfig } from '../../machine/config.ts';
 import { missingFeatures } from '../../machine/cpu-option.ts';
+import { withGlobals } from './board-options.ts';
 import { expandCharText, openChardev } from './chardev-spec.ts';
 import type { OpenedChardev } from './chardev-spec.ts';
 import { checkDevice } from './listing.ts';
@@ -50,22 +51,24 @@ export async function machineConfig(
   serialPorts: number,
   log: (line: string) => void,
 ): Promise<MachineConfig> {
-  for (const { driver, properties } of request.devices) checkDevice(driver, properties);
+  const devices = withGlobals(request.devices, request.globals);
+  for (const { driver, properties } of devices) checkDevice(driver, properties);
   if (request.initrd !== undefined && request.kernel === undefined) {
     throw new UserError('-initrd: an initial file system is for a kernel, and -kernel names none');
   }
   if (request.append !== undefined && request.kernel === undefined) {
     throw new UserError('-append: a command line is for a kernel, and -kernel names none');
   }
-  for (const feature of missingFeatures(request.cpu ?? '')) {
-    process.stderr.write(`orrery: warning: -cpu: this engine does not have the feature ${feature}\n`);
-  }
+  const missing = missingFeatures(request.cpu ?? '').map(
+    (name) => `-cpu: this engine does not have the feature ${name}`,
+  );
+  for (const warning of [...request.warnings, ...missing]) process.stderr.write(`orrery: warning: ${warning}\n`);
   const { kernel, initrd } = request;
   return {
     accel: request.accel,
     smp: request.vcpus,
     serialPorts,
-    devices: request.devices,
+    devices,
     nodefaults: request.nodefaults,
     noReboot: request.noReboot,
     log: { categories: request.logCategories, write: log },
