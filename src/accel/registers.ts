@@ -91,7 +91,7 @@ export class StateRegisters implements RegisterFile {
       else this.view.setUint16(at, Number(BigInt.asUintN(16, value)), true);
     }
     if (GPR_NAMES.includes(name) || name === 'rip') return;
-    if (/^cr[034]$|^efer$/.test(name)) this.engine.call('resetTlb', this.cpu);
+    if (/^cr[034]$|^efer$|^dr[0-37]$/.test(name)) this.engine.call('resetTlb', this.cpu);
     this.engine.call('updateMode', this.cpu);
   }
 }

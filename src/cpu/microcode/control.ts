@@ -1,12 +1,13 @@
 /** Control registers, XCR0 and debug registers: what may be written, and what follows (Intel SDM volume 3, 2.5, 2.6, 17.2). */
 import {
-  CPU_ABSENT_CR4, CPU_CR0, CPU_CR2, CPU_CR3, CPU_CR4, CPU_CR8, CPU_DR0, CPU_DR6, CPU_DR7, CPU_EFER, CPU_PDPTE, CPU_SCRATCH, CPU_XCR0, CS, EXC_DB,
+  CPU_ABSENT_CR4, CPU_CR0, CPU_CR2, CPU_CR3, CPU_CR4, CPU_CR8, CPU_DR0, CPU_DR6, CPU_DR7, CPU_EFER, CPU_PDPTE, CPU_SCRATCH, CPU_XCR0, CS,
   EXC_UD,
 } from "../layout";
 import {
   ATTR_L, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_WP, CR4_DE, CR4_FSGSBASE, CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE,
   CR4_PAE, CR4_PCE, CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_TSD, CR4_UMIP, EFER_LMA, EFER_LME,
 } from "./bits";
+import { breakpointsEnabled, raiseGeneralDetect } from "./debug";
 import { hostCpuid, tprWritten } from "./host";
 import { updateMode } from "./mode";
 import { PHYSICAL_BITS } from "./paging";
@@ -150,7 +151,7 @@ function debugRegister(cpu: u32, n: u32): u32 {
   if (dr7 & DR7_GD) {
     store<u64>(cpu, dr7 & ~DR7_GD, CPU_DR7);
     store<u64>(cpu, load<u64>(cpu, CPU_DR6) | DR6_BD, CPU_DR6);
-    raise(cpu, EXC_DB, 0);
+    raiseGeneralDetect(cpu);
     return 8;
   }
   return n;
@@ -160,10 +161,11 @@ export function writeDr(cpu: u32, n: u32, value: u64): i32 {
   n = debugRegister(cpu, n);
   if (n == 8) return 1;
   if (n >= 6 && value >> 32) return raiseGp(cpu, 0);
+  const before = breakpointsEnabled(cpu);
   if (n < 4) store<u64>(cpu + CPU_DR0 + (n << 3), value);
   else if (n == 6) store<u64>(cpu, (value & 0xe00f) | DR6_FIXED, CPU_DR6);
   else store<u64>(cpu, (value & 0xffff23ff) | 0x400, CPU_DR7);
-  if (n != 6) {
+  if (n != 6 && (before || breakpointsEnabled(cpu))) {
     flushTlb(cpu, 0);
     updateMode(cpu);
   }

@@ -13,7 +13,7 @@ import {
   TYPE_INTERRUPT_GATE16, TYPE_INTERRUPT_GATE32, TYPE_TASK_GATE, TYPE_TRAP_GATE16, TYPE_TRAP_GATE32,
 } from "./bits";
 import { checkTarget, codeConforming, commitCode, fetchCode, takeCode } from "./code-segment";
-import { takeFault, takeHits } from "./debug";
+import { beginDelivery, deliveryDone, takeFault, takeHits } from "./debug";
 import { attrDpl, descAttr, eventExt, raiseSelector, setEventExt, systemAddress } from "./descriptors";
 import { readSystem, writeVirtual } from "./memory";
 import { updateMode } from "./mode";
@@ -176,6 +176,8 @@ function deliver(cpu: u32, vector: u32, kind: u32, withError: bool, error: u32):
   let flags = getFlags(cpu);
   const breakpoint = takeFault() && vector == EXC_DB;
   if (kind == INT_EXCEPTION && (isFault(vector) || breakpoint)) flags |= RFLAGS_RF;
+  const event = kind == INT_EXCEPTION || kind == INT_EXTERNAL || kind == INT_NMI;
+  if (event) beginDelivery(cpu);
   let status: i32;
   // A store into a page with decoded code asks for a retry (CPU_EXC = -1): the code has been dropped by then.
   let tries = 0;
@@ -191,7 +193,8 @@ function deliver(cpu: u32, vector: u32, kind: u32, withError: bool, error: u32):
     if (kind == INT_PRIVILEGED_SOFTWARE) takeHits(cpu);
     store<u32>(cpu, 0, CPU_INT_SHADOW);
     // INT n clears TF before the trap after it would be taken.
-    if (kind != INT_EXCEPTION && kind != INT_EXTERNAL && kind != INT_NMI && (flags & RFLAGS_TF)) store<u32>(cpu, 1, CPU_NO_STEP);
+    if (event) deliveryDone(cpu);
+    else if (flags & RFLAGS_TF) store<u32>(cpu, 1, CPU_NO_STEP);
   }
   return status;
 }

@@ -1,6 +1,7 @@
 /** Port I/O: permission (IOPL and the TSS's bitmap, Intel SDM volume 1, 19.5) and the host's ports. */
 import { CPU_SCRATCH, CPU_SEG, EXIT_IO_IN, EXIT_IO_OUT, SEG_ATTR, SEG_BASE, SEG_LIMIT, SEG_SIZE, TR } from "../layout";
 import { TYPE_TSS32 } from "./bits";
+import { watchPort } from "./debug";
 import { systemAddress } from "./descriptors";
 import { ioIn, ioOut } from "./host";
 import { readSystem } from "./memory";
@@ -25,10 +26,12 @@ export function ioCheck(cpu: u32, port: u32, bytes: u32): i32 {
 
 export function portIn(cpu: u32, port: u32, bytes: u32): u32 {
   count(cpu, EXIT_IO_IN);
+  watchPort(cpu, port, bytes);
   return ioIn(cpu, port, bytes);
 }
 
 export function portOut(cpu: u32, port: u32, bytes: u32, value: u32): void {
   count(cpu, EXIT_IO_OUT);
+  watchPort(cpu, port, bytes);
   ioOut(cpu, port, bytes, value);
 }

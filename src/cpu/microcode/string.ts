@@ -7,9 +7,10 @@
  */
 import {
   ACCESS_WRITE, CPU_BUDGET, CPU_EXC, CPU_FLAG_AUX, CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_MODE, CPU_RFLAGS, CPU_SCRATCH, ES, FS,
-  MODE_64, MODE_FLAT, MODE_SIZE_MASK, TLB_ADDEND, TLB_READ_TAG, TLB_TAG_MMIO, TLB_TAG_WATCH, TLB_WRITE_TAG,
+  MODE_64, MODE_FLAT, MODE_SIZE_MASK, MODE_TF, TLB_ADDEND, TLB_READ_TAG, TLB_TAG_MMIO, TLB_TAG_WATCH, TLB_WRITE_TAG,
 } from "../layout";
 import { RFLAGS_DF } from "./bits";
+import { iterationDone, singleStepping } from "./debug";
 import { ioCheck, portIn, portOut } from "./io";
 import { beforeStore, probe, readGuest, writeGuest } from "./memory";
 import { segmentAccess } from "./segments";
@@ -62,6 +63,16 @@ function again(cpu: u32, work: u32): i32 {
   return 1;
 }
 
+@inline function debugged(cpu: u32): bool { return (load<u32>(cpu, CPU_MODE) & MODE_TF) != 0; }
+
+/** Single-stepped, elements are done one by one. */
+@inline function oneByOne(cpu: u32): bool { return debugged(cpu) && singleStepping(cpu); }
+
+/** Nonzero: a debug trap is pending behind an element that was not the last. */
+@inline function trapped(cpu: u32, mask: u64): bool {
+  return debugged(cpu) && (gpr(cpu, RCX) & mask) != 0 && iterationDone(cpu) != 0;
+}
+
 @inline function shiftOf(width: u32): u32 { return ctz(width); }
 
 function loadElement(host: u32, width: u32): u64 {
@@ -89,6 +100,7 @@ function copyRun(to: u32, from: u32, bytes: u32, width: u32): void {
 export function repMovs(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
   const mask = maskOf(addressBits), shift = shiftOf(width);
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
+  const single = down || oneByOne(cpu);
   let pages: u32 = 0, work: u32 = 0;
   while (gpr(cpu, RCX) & mask) {
     const left = gpr(cpu, RCX) & mask;
@@ -99,7 +111,7 @@ export function repMovs(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
     if (linear(cpu, ES, to, width, 1)) return 1;
     const target = load<u64>(cpu, CPU_SCRATCH);
     let n: u32 = 1;
-    if (!down) {
+    if (!single) {
       n = min(inPage(source, from, mask, shift), inPage(target, to, mask, shift));
       if (<u64>n > left) n = <u32>left;
       if (n > 1 && (linear(cpu, seg, from, n << shift, 0) || linear(cpu, ES, to, n << shift, 1))) n = 1;
@@ -117,6 +129,7 @@ export function repMovs(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
         if (beforeStore(cpu, de, target, bytes)) return 1;
         copyRun(<u32>target + load<u32>(de, TLB_ADDEND), host, bytes, width);
         advance(cpu, addressBits, width, n, down, true, true);
+        if (trapped(cpu, mask)) return 1;
         pages++;
         work += 1 + (n >> 5);
         continue;
@@ -125,6 +138,7 @@ export function repMovs(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
     if (readGuest(cpu, source, cpu + CPU_SCRATCH, width)) return 1;
     if (writeGuest(cpu, target, cpu + CPU_SCRATCH, width)) return 1;
     advance(cpu, addressBits, width, 1, down, true, true);
+    if (trapped(cpu, mask)) return 1;
     work++;
   }
   return 0;
@@ -145,6 +159,7 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
   const low = <u8>value;
   const uniform = width == 1 || (width == 2 && <u16>value == <u16>low * 0x101) || (width == 4 && <u32>value == <u32>low * 0x1010101) ||
     (width == 8 && value == <u64>low * 0x101010101010101);
+  const single = down || oneByOne(cpu);
   let pages: u32 = 0, work: u32 = 0;
   while (gpr(cpu, RCX) & mask) {
     const left = gpr(cpu, RCX) & mask;
@@ -153,7 +168,7 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
     if (linear(cpu, ES, to, width, 1)) return 1;
     const target = load<u64>(cpu, CPU_SCRATCH);
     let n: u32 = 1;
-    if (!down) {
+    if (!single) {
       n = inPage(target, to, mask, shift);
       if (<u64>n > left) n = <u32>left;
       if (n > 1 && linear(cpu, ES, to, n << shift, 1)) n = 1;
@@ -168,6 +183,7 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
         if (uniform) memory.fill(host, low, bytes);
         else for (let i: u32 = 0; i < bytes; i += width) storeElement(host + i, width, value);
         advance(cpu, addressBits, width, n, down, false, true);
+        if (trapped(cpu, mask)) return 1;
         pages++;
         work += 1 + (n >> 5);
         continue;
@@ -176,6 +192,7 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
     store<u64>(cpu, value, CPU_SCRATCH);
     if (writeGuest(cpu, target, cpu + CPU_SCRATCH, width)) return 1;
     advance(cpu, addressBits, width, 1, down, false, true);
+    if (trapped(cpu, mask)) return 1;
     work++;
   }
   return 0;
@@ -193,6 +210,7 @@ export function repLods(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
     if (width == 1) store<u8>(cpu, <u8>value);
     else setGprBits(cpu, RAX, value, width << 3);
     advance(cpu, addressBits, width, 1, down, true, false);
+    if (trapped(cpu, mask)) return 1;
   }
   return 0;
 }
@@ -248,6 +266,7 @@ export function repScas(cpu: u32, width: u32, addressBits: u32, whileEqual: i32)
     some = true;
     advance(cpu, addressBits, width, 1, down, false, true);
     if ((a == b) != (whileEqual != 0)) break;
+    if (trapped(cpu, mask)) return faultAfter(cpu, some, a, b, width);
   }
   if (some) compareFlags(cpu, a, b, width);
   return 0;
@@ -279,6 +298,7 @@ export function repCmps(cpu: u32, width: u32, addressBits: u32, seg: u32, whileE
     some = true;
     advance(cpu, addressBits, width, 1, down, true, true);
     if ((a == b) != (whileEqual != 0)) break;
+    if (trapped(cpu, mask)) return faultAfter(cpu, some, a, b, width);
   }
   if (some) compareFlags(cpu, a, b, width);
   return 0;
@@ -299,6 +319,7 @@ export function ins(cpu: u32, width: u32, addressBits: u32, repeat: i32): i32 {
     writeGuest(cpu, va, cpu + CPU_SCRATCH, width);
     stepPort(cpu, RDI, width, addressBits, down, repeat);
     if (!repeat) break;
+    if (trapped(cpu, mask)) return 1;
   }
   return 0;
 }
@@ -326,6 +347,7 @@ export function outs(cpu: u32, width: u32, addressBits: u32, seg: u32, repeat: i
     portOut(cpu, port, width, <u32>loadElement(cpu + CPU_SCRATCH, width));
     stepPort(cpu, RSI, width, addressBits, down, repeat);
     if (!repeat) break;
+    if (trapped(cpu, mask)) return 1;
   }
   return 0;
 }
