@@ -32,8 +32,11 @@ export interface Testbench {
   readonly cpu: number;
   /** Address in `memory` of the byte at a mapped linear address; a range is contiguous there. */
   host(linear: number): number;
-  /** Brings RFLAGS and what depends on it (the mode) to the start: after code that may have set TF or AC. */
-  resetFlags(): void;
+  /**
+   * Sets RFLAGS with what depends on it (the mode): to begin with TF, or (default) to begin anew after code that may have
+   * set TF or AC.
+   */
+  resetFlags(rflags?: number): void;
   /** Tells that code bytes were changed from outside: nothing decoded or translated before may run again. */
   codeChanged(): void;
   /**
@@ -104,7 +107,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
       if (range === undefined) throw new RangeError(`nothing is mapped at ${linear}`);
       return range.host + linear - range.linear;
     },
-    resetFlags: () => registers.set('rflags', 0x202n),
+    resetFlags: (rflags = 0x202) => registers.set('rflags', BigInt(rflags)),
     codeChanged: () => engine.cache.dropAll(),
     step(count) {
       for (let i = 0; i < count && (i32[at(L.CPU_EXC)] ?? 0) < 0; i++) vcpu.step();

@@ -28,6 +28,7 @@ import {
   type Outcome,
   PF,
   SF,
+  TF,
   ZF,
 } from './machine-state.ts';
 
@@ -119,6 +120,8 @@ export class EngineOracle implements Oracle {
       this.#bench.codeChanged();
     }
     this.#load(state);
+    const traps = (state.rflags & TF) !== 0;
+    if (traps) this.#bench.resetFlags(state.rflags);
     try {
       body(this.#bench);
     } catch (error) {
@@ -127,6 +130,7 @@ export class EngineOracle implements Oracle {
       throw error;
     }
     this.#store(out);
+    if (traps) this.#bench.resetFlags();
     out.state.codeSize = state.codeSize;
   }
 
