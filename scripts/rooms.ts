@@ -1,6 +1,6 @@
 /**
  * The rooms of the source tree and their order: a room imports rooms with a lower number, and its own files; rooms of the same
- * number do not import each other. docs/devel/architecture.md tells what each holds.
+ * number do not import each other. ARCHITECTURE.md tells what each holds.
  */
 export const ROOMS: Readonly<Record<string, number>> = {
   base: 0,
