@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ApicBus, type ApicMessage } from '../devices/irq/apic-bus.ts';
+import { ApicBus, type ApicMessage, BROADCAST } from '../devices/irq/apic-bus.ts';
 import { hypercall, KVM_ENOSYS } from './hypercalls.ts';
 
 function makeBus(ids: readonly number[]): { bus: ApicBus; got: string[] } {
@@ -7,7 +7,7 @@ function makeBus(ids: readonly number[]): { bus: ApicBus; got: string[] } {
   const got: string[] = [];
   for (const id of ids) {
     bus.addAgent({
-      matches: (message: ApicMessage) => message.destination === id,
+      matches: ({ destination }: ApicMessage) => destination === id || destination === BROADCAST,
       accept: (message: ApicMessage) => {
         got.push(`${id}:${message.vector.toString(16)}`);
         return true;

@@ -2,7 +2,7 @@
  * KVM's hypercalls (Linux Documentation/virt/kvm/x86/hypercalls.rst): the number in RAX, arguments in RBX RCX RDX RSI, the result
  * in RAX. Left out: everything but interprocessor interrupts; what is left out answers ENOSYS, as the document says.
  */
-import type { ApicBus } from '../devices/irq/apic-bus.ts';
+import { type ApicBus, BROADCAST } from '../devices/irq/apic-bus.ts';
 
 const KVM_HC_VAPIC_POLL_IRQ = 1;
 const KVM_HC_SEND_IPI = 10;
@@ -36,8 +36,10 @@ function sendIpis(args: Uint32Array, bus: ApicBus, long: boolean): number {
   // GUEST: at most 128 destinations; IDs that no APIC has reach nobody.
   for (let bit = 0; bit < bitmap.length * 32; bit++) {
     if ((((bitmap[bit >> 5] ?? 0) >>> (bit & 31)) & 1) === 0) continue;
+    const destination = firstId + bit;
+    if (destination >= BROADCAST) break; // a name for all of them, which a bitmap cannot mean
     const delivered = bus.deliver({
-      destination: firstId + bit,
+      destination,
       logical: (icr & ICR_LOGICAL) !== 0,
       delivery: (icr >> 8) & 7,
       vector: icr & 0xff,
