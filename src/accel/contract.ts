@@ -83,7 +83,6 @@ export interface InitialState {
   readonly gdt?: { readonly base: number; readonly limit: number };
 }
 
-/** Who watches a vCPU. Each one given slows the guest down. */
 /** What the TLB did. */
 export interface MmuEvent {
   readonly what: 'fill' | 'fault' | 'flush' | 'drop-page';
@@ -94,6 +93,7 @@ export interface MmuEvent {
   readonly rights: number;
 }
 
+/** Who watches a vCPU. Each one given slows the guest down. */
 export interface VcpuObserver {
   /** An exception is about to be delivered; the registers are those of the instruction that raised it. */
   exception?(vector: number, errorCode: number): void;

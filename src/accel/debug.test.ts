@@ -1,4 +1,4 @@
-/** Breakpoints of the debug registers and single step, on both tiers: small programs in 32-bit and 64-bit code. */
+/** Breakpoints of the debug registers, single step and alignment checks, on both tiers: small programs in 32-bit and 64-bit code. */
 import { describe, expect, test } from 'vitest';
 import * as L from '../cpu/layout.ts';
 import type { VcpuBus } from './contract.ts';
@@ -10,6 +10,9 @@ const STACK = 0x20000;
 const RAM_BYTES = 0x100000;
 const TF = 0x100;
 const RF = 0x10000;
+const AC = 0x40000;
+const CR0_AM = 0x40000n;
+const CR4_OSFXSR = 0x200n;
 const CR4_DE = 0x8n;
 
 const FETCH = 0;
@@ -82,6 +85,14 @@ class Program {
 
   write32(address: number, value: number): void {
     this.view.setUint32(this.ram + address, value, true);
+  }
+
+  privilege(cpl: number): void {
+    for (const name of ['cs', 'ss']) this.set(`${name}.attr`, BigInt((this.get(`${name}.attr`) & ~0x60) | (cpl << 5)));
+  }
+
+  write8(address: number, value: number): void {
+    this.view.setUint8(this.ram + address, value);
   }
 
   /** Enables breakpoint `n`. */
@@ -252,6 +263,55 @@ describe.each(SETUPS)('$bits-bit code, $tier', (setup) => {
     program.write32(0, 0);
     expect(program.run(5)).toEqual(['8 #1 1']);
   });
+
+  test('alignment checks need CR0.AM, RFLAGS.AC and CPL 3', () => {
+    // mov al, [rbx + 1]; mov ax, [rbx + 2]; mov eax, [rbx + 4]; mov [rbx + 2], eax
+    const code = [0x8a, 0x43, 0x01, 0x66, 0x8b, 0x43, 0x02, 0x8b, 0x43, 0x04, 0x89, 0x43, 0x02];
+    for (const [am, ac, cpl, events] of [
+      [1, 1, 3, ['10 #17']],
+      [0, 1, 3, []],
+      [1, 0, 3, []],
+      [1, 1, 0, []],
+    ] as const) {
+      const program = new Program(setup, code);
+      program.run(4);
+      program.set('rip', BigInt(CODE));
+      if (am) program.set('cr0', BigInt(program.get('cr0')) | CR0_AM);
+      program.privilege(cpl);
+      program.set('rflags', BigInt(2 | (ac ? AC : 0)));
+      expect(program.run(4)).toEqual(events);
+    }
+  });
+
+  test('alignment of all kinds of operand', () => {
+    for (const [code, fault] of [
+      [[0x66, 0x83, 0x43, 0x01, 0x01], true], // add word [rbx + 1], 1
+      [[0x80, 0x43, 0x01, 0x01], false], // add byte [rbx + 1], 1
+      [[0xf0, 0x0f, 0xc1, 0x43, 0x02], true], // lock xadd [rbx + 2], eax
+      [[0x50], true], // push rax, the stack being off by 2
+      [[0x66, 0xa5], true], // movsw
+      [[0xf3, 0x66, 0xa5], true], // rep movsw
+      [[0xf3, 0xa4], false], // rep movsb
+      [[0xdd, 0x43, 0x04], true], // fld qword [rbx + 4]
+      [[0xdd, 0x43, 0x08], false], // fld qword [rbx + 8]
+      [[0x0f, 0x10, 0x43, 0x04], false], // movups xmm0, [rbx + 4]
+    ] as const) {
+      const program = new Program(setup, code);
+      program.set('cr0', BigInt(program.get('cr0')) | CR0_AM);
+      program.set('cr4', BigInt(program.get('cr4')) | CR4_OSFXSR);
+      program.view.setUint8(program.vcpu.cpu + L.CPU_FTAG, 0);
+      program.set('rsi', BigInt(DATA + 1));
+      program.set('rsp', BigInt(STACK - 2));
+      program.set('rcx', 2n);
+      program.privilege(3);
+      program.set('rflags', BigInt(2 | AC));
+      expect({ code, events: program.run(1) }).toEqual({ code, events: fault ? ['0 #17'] : [] });
+      // With AC gone the same instruction passes.
+      program.set('rip', BigInt(CODE));
+      program.set('rflags', 2n);
+      expect(program.run(1)).toEqual([]);
+    }
+  });
 });
 
 test('the trap of a MOV SS waits for the next instruction', () => {
@@ -259,5 +319,35 @@ test('the trap of a MOV SS waits for the next instruction', () => {
     const program = new Program({ tier, bits: 64 }, [0x8e, 0x13, NOP, NOP]); // mov ss, [rbx]
     program.breakAt(0, DATA, ACCESS, 2).breakAt(1, CODE + 2, FETCH);
     expect(program.run(3)).toEqual(['3 #1 1']);
+  }
+});
+
+test('a guest handles its breakpoints and goes on', () => {
+  for (const tier of ['interp', 'jit'] as const) {
+    // 0: mov dr7, rax; loop: inc ecx; mov [rbx], ecx; cmp ecx, 5; jne loop; hlt
+    const program = new Program(
+      { tier, bits: 64 },
+      [0x0f, 0x23, 0xf8, 0xff, 0xc1, 0x89, 0x0b, 0x83, 0xf9, 0x05, 0x75, 0xf7, 0xf4],
+    );
+    // The handler counts in r8d and sets RF in its frame: inc r8d; or dword [rsp + 16], 10000h; iretq
+    const handler = [0x41, 0xff, 0xc0, 0x81, 0x4c, 0x24, 0x10, 0, 0, 1, 0, 0x48, 0xcf];
+    handler.forEach((byte, i) => program.write8(CODE + 0x100 + i, byte));
+    program.write32(0x3000 + 16, (0x10 << 16) | (CODE + 0x100));
+    program.write32(0x3000 + 20, 0x8e00);
+    program.write32(0x4000 + 0x10, 0x0000ffff);
+    program.write32(0x4000 + 0x14, 0x00af9b00);
+    program.write32(0x4000 + 0x18, 0x0000ffff);
+    program.write32(0x4000 + 0x1c, 0x00cf9300);
+    program.set('idtr.base', 0x3000n);
+    program.set('idtr.limit', 0xfffn);
+    program.set('gdtr.base', 0x4000n);
+    program.set('gdtr.limit', 0xffn);
+    program.set('dr0', BigInt(DATA));
+    program.set('dr1', BigInt(CODE + 10));
+    program.set('rax', 0x000d0405n); // DR0 on writes of 4 bytes, DR1 on the fetch of JNE
+    program.set('rcx', 0n);
+    program.set('r8', 0n);
+    expect(program.vcpu.run(1000).reason).toBe('halted');
+    expect([program.get('rcx'), program.get('r8'), program.get('dr6') & 0xf]).toEqual([5, 10, 2]);
   }
 });

@@ -162,6 +162,7 @@ export const CPU_STEP_HITS = 0x12a0; // u32: data breakpoints that it hit, bits 
 export const CPU_ABSENT_CR4 = 0x12b0; // u32: bits of CR4 that CPUID says are not there: setting them is #GP
 export const CPU_ABSENT = 0x12b4; // u32: ABSENT_*: instructions that CPUID says are not there
 export const ABSENT_INVPCID = 1;
+export const CPU_ALIGN_CHECK = 0x12ac; // u32: 1 = programs at CPL 3 have their alignment checked: TLB_SET_USER holds slow entries only
 export const CPU_EXEC_PAGES = 0x1300; // 512 bytes: bit (rip >> 12) & 4095 = the jump cache holds code of such a page
 
 export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images, 80-bit values, on their way to or from memory
@@ -198,7 +199,7 @@ export const TLB_PPN_LARGE = 0x40000000; // part of a page larger than 4 KiB
 export const TLB_PPN_LOGGED = 0x20000000; // listed in CPU_TLB_LOG
 export const TLB_TAG_INVALID = 0x1; // nothing here
 export const TLB_TAG_MMIO = 0x2; // a device, or RAM that is read only
-export const TLB_TAG_WATCH = 0x8; // a data breakpoint lies in the page
+export const TLB_TAG_WATCH = 0x8; // a data breakpoint lies in the page, or alignment is checked
 export const TLB_TAG_CODE = 0x4; // RAM, but this page holds decoded code or is watched for dirtiness: stores take the slow path
 
 // ---- ACCESS_*: how memory is touched (microcode). slowLoad and others take ACCESS_STACK << 8 in their `bytes` argument ----

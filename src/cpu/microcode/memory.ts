@@ -6,14 +6,14 @@
  * bits outside IA-32e mode.
  */
 import {
-  ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_EXC, CPU_RMW_BYTES, CPU_RMW_VA, CPU_SCRATCH, EXC_GP, EXC_SS, TLB_ADDEND,
+  ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_ALIGN_CHECK, CPU_EXC, CPU_RMW_BYTES, CPU_RMW_VA, CPU_SCRATCH, CPU_TLB_SET, EXC_AC, EXC_GP, EXC_SS, TLB_ADDEND,
   TLB_TAG_CODE, TLB_TAG_MMIO, TLB_TAG_WATCH, TLB_READ_TAG, TLB_WRITE_TAG,
 } from "../layout";
 import { watchData } from "./debug";
 import { codeWritten } from "./host";
 import { codePage, deviceReadBytes, deviceWriteBytes, findSlot, markDirty } from "./physical";
 import { canonical, code64, longMode, raise } from "./state";
-import { entryGpa, translate } from "./tlb";
+import { entryGpa, translate, userSet } from "./tlb";
 
 /** Linear address of the next page, wrapped as the mode wants it. */
 @inline function nextPage(cpu: u32, va: u64): u64 {
@@ -29,6 +29,18 @@ function intoHole(cpu: u32, va: u64, bytes: u32, access: u32): bool {
 }
 
 @inline function hostOf(entry: u32, va: u64): u32 { return <u32>va + load<u32>(entry, TLB_ADDEND); }
+
+/**
+ * An access through an entry whose tag says that somebody looks: #AC when the program at CPL 3 has its alignment checked. Of operands
+ * that have no natural alignment (x87 images, 80-bit values, vectors) nothing is demanded here.
+ */
+function misaligned(cpu: u32, tag: u64, va: u64, bytes: u32, access: u32): bool {
+  if (!(tag & TLB_TAG_WATCH) || !load<u32>(cpu, CPU_ALIGN_CHECK)) return false;
+  if ((access & ACCESS_IMPLICIT) || load<u32>(cpu, CPU_TLB_SET) != userSet(cpu)) return false;
+  if ((bytes != 2 && bytes != 4 && bytes != 8) || !(<u32>va & (bytes - 1))) return false;
+  raise(cpu, EXC_AC, 0);
+  return true;
+}
 
 /** Copies out of one page whose entry allows reading. */
 function readPart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
@@ -62,7 +74,7 @@ function writePart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
 export function readVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u32): i32 {
   if (intoHole(cpu, va, bytes, access)) return 1;
   const entry = translate(cpu, va, access);
-  if (!entry) return 1;
+  if (!entry || misaligned(cpu, load<u64>(entry, TLB_READ_TAG), va, bytes, access)) return 1;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
   if (bytes <= first) {
     readPart(cpu, entry, va, host, bytes);
@@ -81,7 +93,7 @@ export function writeVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u
   access |= ACCESS_WRITE;
   if (intoHole(cpu, va, bytes, access)) return 1;
   const entry = translate(cpu, va, access);
-  if (!entry) return 1;
+  if (!entry || misaligned(cpu, load<u64>(entry, TLB_WRITE_TAG), va, bytes, access)) return 1;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
   if (bytes <= first) {
     if (beforeStore(cpu, entry, va, bytes)) return 1;
@@ -121,7 +133,7 @@ export function slowRmw(cpu: u32, va: u64, bytes: u32): u32 {
   const access = (bytes >> 8) | ACCESS_WRITE, n = bytes & 0xff;
   if (intoHole(cpu, va, n, access)) return 0;
   const entry = translate(cpu, va, access);
-  if (!entry) return 0;
+  if (!entry || misaligned(cpu, load<u64>(entry, TLB_WRITE_TAG), va, n, access)) return 0;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
   if (n <= first) {
     if (beforeStore(cpu, entry, va, n)) return 0;

@@ -1,17 +1,17 @@
 /** The translation mode: what decoding, addressing and the TLB set depend on, recomputed whenever one of its sources changes. */
 import {
-  CPU_CR0, CPU_CR4, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS,
+  CPU_ALIGN_CHECK, CPU_CR0, CPU_CR4, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS,
   CPU_SSE_FAULT, CPU_TLB, CPU_TLB_SET, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_CPL_SHIFT,
   MODE_FLAT, MODE_PROTECTED, MODE_STACK32, MODE_TF, MODE_VM86,
   SEG_ATTR_UNUSABLE, SS, TLB_SET_SIZE, TLB_SET_SUPERVISOR, TLB_SET_SUPERVISOR_AC, TLB_SET_USER,
 } from "../layout";
 import {
-  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_SMAP,
+  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_SMAP,
   RFLAGS_AC, RFLAGS_TF, RFLAGS_VM,
 } from "./bits";
 import { breakpointsEnabled } from "./debug";
 import { cpl, longMode, segAttr, segBase, segLimit } from "./state";
-import { bumpGeneration, updateJumpGeneration } from "./tlb";
+import { bumpGeneration, flushTlb, updateJumpGeneration } from "./tlb";
 
 const FLAT_MASK: u32 = SEG_ATTR_UNUSABLE | ATTR_PRESENT | ATTR_S | ATTR_CODE | ATTR_CONFORMING | ATTR_WRITABLE;
 const FLAT_DATA: u32 = ATTR_PRESENT | ATTR_S | ATTR_WRITABLE;
@@ -55,7 +55,14 @@ export function updateMode(cpu: u32): void {
       bumpGeneration(cpu);
     }
   }
-  if (privilege == 3) set = TLB_SET_USER;
+  if (privilege == 3) {
+    set = TLB_SET_USER;
+    const checked: u32 = (rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR0) & CR0_AM) ? 1 : 0;
+    if (checked != load<u32>(cpu, CPU_ALIGN_CHECK)) {
+      store<u32>(cpu, checked, CPU_ALIGN_CHECK);
+      flushTlb(cpu, 0);
+    }
+  }
   else if ((rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP)) set = TLB_SET_SUPERVISOR_AC;
   store<u32>(cpu, mode, CPU_MODE);
   store<u32>(cpu, sseExceptionBy(load<u32>(cpu, CPU_CR0), load<u32>(cpu, CPU_CR4)), CPU_SSE_FAULT);

@@ -6,11 +6,11 @@
  * a change of CR3 drops all that is not global.
  */
 import {
-  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_EXEC_PAGES, CPU_GENERATION, CPU_GENERATION_USER, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_LOCAL_CODE, CPU_MODE, CPU_TLB,
+  ACCESS_EXEC, ACCESS_IMPLICIT, ACCESS_STACK, ACCESS_WRITE, CPU_ALIGN_CHECK, CPU_EXEC_PAGES, CPU_GENERATION, CPU_GENERATION_USER, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_LOCAL_CODE, CPU_MODE, CPU_TLB,
   CPU_TLB_GIANT, CPU_TLB_LARGE, CPU_TLB_LOG, CPU_TLB_LOG_COUNT, CPU_TLB_SET, CPU_TLB_VICTIMS, CPU_TLB_VICTIM_NEXT, CPU_WATCH, CPU_EXC, CPU_EXC_ERROR, EXC_GP, EXC_PF, EXC_SS, JUMP_CACHE_ENTRIES, MMU_DROP_PAGE, MMU_FAULT,
   MMU_FILL, MMU_FLUSH, MODE_64, MODE_BITS, MODE_CPL_SHIFT, MODE_SIZE_MASK,
   SLOT_FLAGS, SLOT_LOG_DIRTY, SLOT_READONLY, STAT_TLB_FILL, STAT_TLB_FLUSH, TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE,
-  TLB_EXEC_TAG, TLB_PPN, TLB_PPN_GLOBAL, TLB_PPN_LARGE, TLB_PPN_LOGGED, TLB_READ_TAG, TLB_SETS, TLB_SET_SIZE, TLB_TAG_CODE,
+  TLB_EXEC_TAG, TLB_PPN, TLB_PPN_GLOBAL, TLB_PPN_LARGE, TLB_PPN_LOGGED, TLB_READ_TAG, TLB_SETS, TLB_SET_SIZE, TLB_SET_USER, TLB_TAG_CODE,
   TLB_TAG_INVALID, TLB_TAG_MMIO, TLB_VICTIMS, TLB_TAG_WATCH, TLB_VICTIM_SIZE, TLB_WRITE_TAG,
   WATCH_MMU,
 } from "../layout";
@@ -31,6 +31,8 @@ export const PPN_MASK: u32 = 0x0fffffff;
 @inline export function tlbSet(cpu: u32, access: u32): u32 {
   return access & ACCESS_IMPLICIT ? cpu + CPU_TLB : load<u32>(cpu, CPU_TLB_SET);
 }
+
+@inline export function userSet(cpu: u32): u32 { return cpu + CPU_TLB + TLB_SET_USER * TLB_SET_SIZE; }
 
 @inline export function tlbEntry(cpu: u32, va: u64, access: u32): u32 {
   return tlbSet(cpu, access) + ((<u32>(va >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_SIZE);
@@ -53,7 +55,7 @@ export function tlbFill(cpu: u32, va: u64, access: u32): i32 {
   const entry = tlbEntry(cpu, va, access);
   evict(cpu, entry, page);
   let readTag = page, writeTag = page, execTag = page;
-  if (watchedPage(cpu, page)) {
+  if (watchedPage(cpu, page) || (load<u32>(cpu, CPU_ALIGN_CHECK) && tlbSet(cpu, access) == userSet(cpu))) {
     readTag |= TLB_TAG_WATCH;
     writeTag |= TLB_TAG_WATCH;
   }
