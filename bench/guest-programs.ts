@@ -32,7 +32,7 @@ export function programsScript(busybox: string, temporary: string): string {
     `BB=${busybox}`,
     `DATA=${temporary}/bench-data`,
     'now() { read up idle </proc/uptime; now=${up%.*}${up#*.}; }',
-    `while :; do $BB cat $BB; done | $BB dd of=$DATA bs=64k count=${DATA_MIB * 16} iflag=fullblock 2>/dev/null`,
+    `while $BB cat $BB; do :; done | $BB dd of=$DATA bs=64k count=${DATA_MIB * 16} iflag=fullblock 2>/dev/null`,
   ];
   GUEST_PROGRAMS.forEach(({ commands }, i) => {
     lines.push(`now; start=$now; ${commands}; now; echo "${MARK} ${i} $((now - start))"`);

@@ -33,6 +33,9 @@ export class WatchedProcess {
       this.messages.push(message);
       this.changed();
     });
+    const kill = (): void => this.kill();
+    process.once('exit', kill);
+    this.child.on('close', () => process.off('exit', kill));
     this.child.on('error', (error) => this.end(error.message));
     this.child.on('close', (code, signal) => this.end(`ended with ${signal ?? `status ${code}`}`));
   }
