@@ -148,6 +148,11 @@ describe('protected mode', () => {
     expect(bench.call('iret', 32)).toBe(0);
     expect([bench.rip, bench.gpr(RSP), bench.gpr(0), bench.selector(L.TR)]).toEqual([0x5555n, 0x9000n, 0x1234n, 0x40]);
     expect(bench.phys32(0x4000 + 32)).toBe(0x7010);
+    // The trap flag of the TSS: #DB before the task's first instruction, the error code being pushed already.
+    bench.setPhys16(0x4000 + 100, 1);
+    raise(bench, 8, 0);
+    expect([bench.rip, bench.gpr(RSP), bench.exception()]).toEqual([0x7010n, 0x5ff8n, '#1(0)']);
+    expect(bench.get64(L.CPU_DR6) & 0xe00fn).toBe(0x8000n);
   });
 
   test('call gate to ring 0 copies parameters, far return drops them on both stacks', () => {

@@ -125,7 +125,8 @@ function deliverProtected(cpu: u32, vector: u32, kind: u32, flags: u32, withErro
   const selector = low >> 16;
   if (type == TYPE_TASK_GATE) {
     if (switchTaskGate(cpu, selector, TASK_EVENT)) return 1;
-    if (withError && load<i32>(cpu, CPU_EXC) < 0) pushTaskError(cpu, error);
+    // The trap that the new TSS asks for comes behind the error code.
+    if (withError && (load<i32>(cpu, CPU_EXC) < 0 || load<i32>(cpu, CPU_EXC) == EXC_DB)) pushTaskError(cpu, error);
     return 0;
   }
   const bytes: u32 = type >= TYPE_INTERRUPT_GATE32 ? 4 : 2;

@@ -1,14 +1,15 @@
 /** Hardware task switching with 16- and 32-bit TSSs (Intel SDM volume 3, chapter 8). Not in IA-32e mode. */
 import {
-  ACCESS_IMPLICIT, CPU_CR0, CPU_CR3, CPU_CR4, CPU_IMAGE, CPU_RIP, CPU_RFLAGS, CPU_SCRATCH, CS, DS, ES, EXC_GP, EXC_NP, EXC_SS, EXC_TS,
+  ACCESS_IMPLICIT, CPU_CR0, CPU_CR3, CPU_CR4, CPU_IMAGE, CPU_RIP, CPU_RFLAGS, CPU_SCRATCH, CPU_DR6, CS, DS, ES, EXC_DB, EXC_GP, EXC_NP, EXC_SS, EXC_TS,
   FS, GS, LDTR, SS, TR, CPU_GDTR_BASE, CPU_DR7, SEG_ATTR_UNUSABLE,
 } from "../layout";
 import {
-  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_PRESENT, ATTR_S, ATTR_TYPE, ATTR_WRITABLE, CR0_PG, CR0_TS, CR4_PAE, RFLAGS_NT, RFLAGS_VM,
+  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_PRESENT, ATTR_S, ATTR_TYPE, ATTR_WRITABLE, CR0_PG, CR0_TS, CR4_PAE, RFLAGS_NT, RFLAGS_RF, RFLAGS_VM,
   TYPE_BUSY, TYPE_LDT, TYPE_TSS16, TYPE_TSS32,
 } from "./bits";
 import { codeConforming, codeLimit, fetchCode, takeCode, codeAttr, codeBase } from "./code-segment";
 import { loadPdptes } from "./control";
+import { breakpointsEnabled, keepResumeFlag } from "./debug";
 import {
   attrDpl, descAddress, descAttr, descBase, descLimit, fetchDescriptor, raiseSelector, setBusy, systemAddress, touchDescriptor,
 } from "./descriptors";
@@ -17,7 +18,7 @@ import { updateMode } from "./mode";
 import { setNullSegment } from "./segments";
 import { pushValue, stackPointer, stackPointerMask, useCurrentStack } from "./stack";
 import {
-  getFlags, gpr, raiseGp, segAttr, segBase, segLimit, segSelector, setFlags, setGpr, setSegment, setStackPointer, RSP,
+  getFlags, gpr, raise, raiseGp, segAttr, segBase, segLimit, segSelector, setFlags, setGpr, setSegment, setStackPointer, RSP,
 } from "./state";
 import { flushTlb } from "./tlb";
 
@@ -29,6 +30,9 @@ export const TASK_EVENT: u32 = 3;
 
 const TSS32_LIMIT: u32 = 0x67;
 const TSS16_LIMIT: u32 = 0x2b;
+/** Offset of the word whose bit 0 asks for a trap on a switch to this task. */
+const TSS32_TRAP: u32 = 100;
+const DR6_BT: u64 = 0x8000;
 
 /** Switches to the TSS that a task gate names. */
 export function switchTaskGate(cpu: u32, selector: u32, kind: u32): i32 {
@@ -104,8 +108,15 @@ export function switchTask(cpu: u32, selector: u32, kind: u32): i32 {
   }
   const segments = wide ? at + 40 : at + 20, step: u32 = wide ? 4 : 2;
   const ldt = load<u16>(segments + (wide ? 24 : 8));
+  // RF of an instruction that switches tasks holds for the new task's first; an event has no end of instruction to outlive.
+  if (!breakpointsEnabled(cpu)) newFlags &= ~RFLAGS_RF;
+  else if ((newFlags & RFLAGS_RF) && kind != TASK_EVENT) keepResumeFlag();
+  const trap = wide && (load<u16>(image, TSS32_TRAP) & 1) != 0;
   setFlags(cpu, newFlags);
-  loadTaskSegments(cpu, segments, step, wide ? 6 : 4, ldt, newFlags);
+  if (!loadTaskSegments(cpu, segments, step, wide ? 6 : 4, ldt, newFlags) && trap) {
+    store<u64>(cpu, load<u64>(cpu, CPU_DR6) | DR6_BT, CPU_DR6);
+    raise(cpu, EXC_DB, 0);
+  }
   return 0;
 }
 
