@@ -1,6 +1,6 @@
 /** Control and debug registers, MSRs, caches, time, CPUID, ports, HLT and what goes with them. SDM volume 2. */
 import * as L from '../../layout.ts';
-import { type Expr, i32, i64, int, load } from '../../../wasm/expr.ts';
+import { type Expr, i32, i64, load } from '../../../wasm/expr.ts';
 import { type Int, intType, RAX, RCX, type Semantics, type SemanticsTable, type X86 } from './context.ts';
 import { CR4_OSXSAVE, CR4_PKE, CR4_UMIP, requireCpl0, requireCr4 } from './privilege.ts';
 
