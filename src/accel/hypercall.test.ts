@@ -4,8 +4,8 @@ import { WasmVm } from './wasm-vm.ts';
 
 const PROGRAM_AT = 0x1000;
 const RAM_BYTES = 0x10000;
-// mov eax, 10; mov ebx, 3; mov esi, 0x40; vmmcall; hlt
-const PROGRAM = [0xb8, 10, 0, 0, 0, 0xbb, 3, 0, 0, 0, 0xbe, 0x40, 0, 0, 0, 0x0f, 0x01, 0xd9, 0xf4];
+// mov eax, 10; mov ebx, 3; mov esi, 0x40; xor edx, edx; vmmcall; hlt
+const PROGRAM = [0xb8, 10, 0, 0, 0, 0xbb, 3, 0, 0, 0, 0xbe, 0x40, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x01, 0xd9, 0xf4];
 
 const BUS: VcpuBus = {
   ioIn: () => 0,
