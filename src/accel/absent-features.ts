@@ -1,7 +1,10 @@
-/** What CPUID denies and a guest could use all the same: bits of CR4 and instructions that depend on a feature. */
+/**
+ * What CPUID denies and a guest could use all the same: bits of CR4 and instructions that depend on a feature; and behaviour that
+ * depends on who made the processor.
+ */
 import type { CpuidResult } from '../cpu/x86/cpuid.ts';
 import { FEATURES } from '../cpu/x86/feature-places.ts';
-import { ABSENT_INVPCID } from '../cpu/layout.ts';
+import { ABSENT_FETCH_HOLD, ABSENT_INVPCID } from '../cpu/layout.ts';
 
 /** Bits of CR4 by the feature that brings them (Intel SDM volume 3, 2.5). */
 const CR4_BITS: Readonly<Record<string, number>> = {
@@ -21,6 +24,8 @@ const CR4_BITS: Readonly<Record<string, number>> = {
   smap: 1 << 21,
   pku: 1 << 22,
 };
+/** "Auth", the beginning of AMD's vendor text. */
+const VENDOR_AMD_EBX = 0x68747541;
 const INSTRUCTIONS: Readonly<Record<string, number>> = { invpcid: ABSENT_INVPCID };
 
 export interface AbsentFeatures {
@@ -39,5 +44,6 @@ export function absentFeatures(cpuid: (leaf: number, subleaf: number) => CpuidRe
       const [leaf, register, index] = place;
       return ((cpuid(leaf, 0)[register] >>> index) & 1) === 0 ? sum | bit : sum;
     }, 0);
-  return { cr4: missing(CR4_BITS), instructions: missing(INSTRUCTIONS) };
+  const amd = cpuid(0, 0).ebx === VENDOR_AMD_EBX ? ABSENT_FETCH_HOLD : 0;
+  return { cr4: missing(CR4_BITS), instructions: missing(INSTRUCTIONS) | amd };
 }

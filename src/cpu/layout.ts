@@ -162,6 +162,7 @@ export const CPU_STEP_HITS = 0x12a0; // u32: data breakpoints that it hit, bits 
 export const CPU_ABSENT_CR4 = 0x12b0; // u32: bits of CR4 that CPUID says are not there: setting them is #GP
 export const CPU_ABSENT = 0x12b4; // u32: ABSENT_*: instructions that CPUID says are not there
 export const ABSENT_INVPCID = 1;
+export const ABSENT_FETCH_HOLD = 2; // MOV SS does not hold back breakpoints on fetches (AMD)
 export const CPU_ALIGN_CHECK = 0x12ac; // u32: 1 = programs at CPL 3 have their alignment checked: TLB_SET_USER holds slow entries only
 export const CPU_EXEC_PAGES = 0x1300; // 512 bytes: bit (rip >> 12) & 4095 = the jump cache holds code of such a page
 

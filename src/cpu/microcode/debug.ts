@@ -6,7 +6,7 @@
  * is done (`instructionDone`) or, if it is a repeated string instruction, when an element of it is (`iterationDone`).
  */
 import {
-  CPU_CR4, CPU_DR0, CPU_DR6, CPU_DR7, CPU_EXC, CPU_INT_SHADOW, CPU_NO_STEP, CPU_RFLAGS, CPU_STEP_HITS, CPU_STEP_TF, EXC_DB, SHADOW_MOV_SS,
+  ABSENT_FETCH_HOLD, CPU_ABSENT, CPU_CR4, CPU_DR0, CPU_DR6, CPU_DR7, CPU_EXC, CPU_INT_SHADOW, CPU_NO_STEP, CPU_RFLAGS, CPU_STEP_HITS, CPU_STEP_TF, EXC_DB, SHADOW_MOV_SS,
   SHADOW_STI,
 } from "../layout";
 import { CR4_DE, RFLAGS_RF, RFLAGS_TF } from "./bits";
@@ -54,9 +54,10 @@ export function takeFault(): bool {
 export function fetchBreakpoint(cpu: u32, va: u64): i32 {
   const rflags = load<u32>(cpu, CPU_RFLAGS), dr7 = load<u32>(cpu, CPU_DR7);
   store<u32>(cpu, rflags & RFLAGS_TF, CPU_STEP_TF);
-  if (load<u32>(cpu, CPU_STEP_HITS) & HELD) return 0;
+  const held = load<u32>(cpu, CPU_STEP_HITS);
+  if (held & HELD && !(load<u32>(cpu, CPU_ABSENT) & ABSENT_FETCH_HOLD)) return 0;
   // What a faulting instruction hit before its fault is forgotten: it will be executed again.
-  store<u32>(cpu, 0, CPU_STEP_HITS);
+  if (!(held & HELD)) store<u32>(cpu, 0, CPU_STEP_HITS);
   if (!(dr7 & ENABLED) || (rflags & RFLAGS_RF)) return 0;
   let hits: u64 = 0;
   for (let n: u32 = 0; n < 4; n++) {
@@ -64,6 +65,10 @@ export function fetchBreakpoint(cpu: u32, va: u64): i32 {
     if (enabled(dr7, n)) hits |= <u64>(1 << n);
   }
   if (!hits) return 0;
+  if (held & HELD) {
+    hits |= held & 15;
+    store<u32>(cpu, 0, CPU_STEP_HITS);
+  }
   store<u64>(cpu, (load<u64>(cpu, CPU_DR6) & ~(<u64>15)) | hits, CPU_DR6);
   return raise(cpu, EXC_DB, 0);
 }
