@@ -21,6 +21,8 @@ const KVM_EPERM = 1;
 const KVM_ENOSYS = 1000;
 /** RBX RCX RDX RSI */
 const HYPERCALL_ARGUMENTS = [3, 1, 2, 6] as const;
+/** How long a hot block goes on in tier 0 while others join its module. */
+const PATIENCE_INSNS = 200_000;
 const MAX_GRANT = 0x3fffffff;
 
 const EXIT_NAMES: Readonly<Record<number, string>> = {
@@ -64,6 +66,8 @@ export class WasmVcpu implements Vcpu {
   private readonly deliverException: MicrocodeFunction;
   private readonly translateSteps: boolean;
   private executed = 0;
+  /** Instructions until waiting translations are compiled. */
+  private patience = PATIENCE_INSNS;
   private running = false;
   private attention = false;
   private halted = false;
@@ -168,8 +172,9 @@ export class WasmVcpu implements Vcpu {
         if (this.halted) return { reason: 'halted' };
         if (remaining <= 0 || this.attention) return { reason: 'budget' };
         const before = this.executed;
-        const exit = this.mustStepAlone() ? this.step() : this.runGranted(remaining);
+        const exit = this.mustStepAlone() ? this.step() : this.runGranted(this.grant(remaining));
         remaining -= this.executed - before;
+        this.patience -= this.executed - before;
         switch (exit) {
           case L.EXIT_NONE:
           case L.EXIT_BUDGET:
@@ -204,6 +209,15 @@ export class WasmVcpu implements Vcpu {
     } finally {
       this.running = false;
     }
+  }
+
+  /** Translations that wait for company are compiled soon, however long the budget. */
+  private grant(instructions: number): number {
+    const { cache } = this.engine;
+    if (cache.waitingTranslations === 0) return instructions;
+    if (this.patience <= 0) cache.installTranslations();
+    this.patience = cache.waitingTranslations === 0 ? PATIENCE_INSNS : this.patience;
+    return cache.waitingTranslations === 0 ? instructions : Math.min(instructions, this.patience);
   }
 
   /** Runs with a budget; gives the exit. */

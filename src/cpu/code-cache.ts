@@ -22,6 +22,7 @@ import { type Bits, DecodeStatus, type Insn, NO_REGISTER, OperandKind, RIP_BASE 
 const MAX_BLOCK_INSNS = 120;
 const PAGE = 4096;
 const GRANULE_SHIFT = 6;
+const TRANSLATIONS_A_MODULE = 16;
 /** Records a block may take: its instructions, a counter and a page-crossing check before, a closing record behind. */
 const MAX_BLOCK_BYTES = (MAX_BLOCK_INSNS + 3) * L.REC_SIZE;
 
@@ -80,6 +81,8 @@ export class CodeCache {
   private readonly u16: Uint16Array;
   private readonly i32: Int32Array;
   private readonly pages = new Map<number, CodePage>();
+  /** Translations that are not compiled yet. */
+  private readonly waiting: { readonly entry: BlockEntry; readonly slot: number }[] = [];
   /** Every known block by its entry record. */
   private readonly entries = new Map<number, BlockEntry>();
   private readonly insns: [Insn, Insn] = [createInsn(), createInsn()];
@@ -198,19 +201,39 @@ export class CodeCache {
   }
 
   /**
-   * The block whose counting record this is became hot: translates it. From then on its entry record leads to the function,
-   * or, when it cannot be translated, straight to the records behind.
+   * The block whose counting record this is became hot: translates it. Until `installTranslations` its records run on, as they do
+   * for good when it cannot be translated.
    */
   translate(record: number): void {
     const entry = this.entries.get(record);
     const page = entry === undefined ? undefined : this.pages.get(entry.phys >>> 12);
     if (entry === undefined || page === undefined) return;
+    this.i32[record >> 2] = this.handlers.pseudo(Pseudo.skip);
     const offset = entry.phys & (PAGE - 1);
     const translation = this.translator?.translate(this.bytes, entry.hostPage, offset, entry.mode, false);
-    this.i32[record >> 2] = translation?.slot ?? this.handlers.pseudo(Pseudo.skip);
     if (translation === undefined) return;
-    entry.slot = translation.slot;
     for (const [from, to] of translation.ranges) this.mark(page, from, to);
+    this.waiting.push({ entry, slot: translation.slot });
+    if (this.waiting.length >= (this.layout.hotAfter === 1 ? 1 : TRANSLATIONS_A_MODULE)) this.installTranslations();
+  }
+
+  get waitingTranslations(): number {
+    return this.waiting.length;
+  }
+
+  /** Compiles what waits, and lets the entry records of blocks that are still there lead to it. */
+  installTranslations(): void {
+    if (this.waiting.length === 0) return;
+    this.translator?.install();
+    for (const { entry, slot } of this.waiting) {
+      if (this.entries.get(entry.record) === entry) {
+        entry.slot = slot;
+        this.i32[entry.record >> 2] = slot;
+      } else {
+        this.translator?.release(slot);
+      }
+    }
+    this.waiting.length = 0;
   }
 
   /** Puts a translation of the one instruction of the single block (`decodeBlock` with `single`) in its place, if it has one. */
@@ -223,6 +246,7 @@ export class CodeCache {
     if (this.u16[(this.layout.arena + L.REC_OFFSET) >> 1] !== offset) return undefined;
     const translation = this.translator?.translate(this.bytes, host - offset, offset, mode, true);
     if (translation === undefined) return undefined;
+    this.translator?.install();
     this.i32[this.layout.arena >> 2] = translation.slot;
     return translation.slot;
   }
