@@ -3,7 +3,7 @@
  * export all of this with the host's services filled in.
  */
 export { Machine, type MachineStatistics } from './machine/machine.ts';
-export type { DeviceConfig, MachineConfig, MachineExit } from './machine/config.ts';
+export type { DeviceConfig, ImageSource, MachineConfig, MachineExit } from './machine/config.ts';
 export type { HostServices } from './machine/host-services.ts';
 export { UserError } from './base/errors.ts';
 export { StreamChardev } from './chardev/stream-chardev.ts';

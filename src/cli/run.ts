@@ -165,12 +165,12 @@ export const runCommand: Command = {
       : undefined;
     const kernelName = request.kernel ?? assets?.kernel ?? '';
     const initrdName = request.initrd ?? assets?.initrd ?? '';
-    const initrd = await readFileOf('--initrd', initrdName);
+    const initrd = (): Promise<Uint8Array> => readFileOf('--initrd', initrdName);
     return runGuest(
       {
-        kernel: await readFileOf('--kernel', kernelName),
+        kernel: () => readFileOf('--kernel', kernelName),
         kernelName,
-        initrd: script === undefined ? initrd : withScript(initrd, script),
+        initrd: script === undefined ? initrd : async () => withScript(await initrd(), script),
         initrdName,
         commandLine: commandLine(request, script !== undefined),
         memoryBytes: request.memoryBytes,

@@ -12,6 +12,9 @@ export interface SerialBackend {
   onOutput?(bytes: Uint8Array): void;
 }
 
+/** A file's bytes, or how to get them: a function is called at power-on and at each reset, and nothing is kept in between. */
+export type ImageSource = Uint8Array | (() => Promise<Uint8Array>);
+
 export interface MachineConfig {
   /** RAM in bytes, a multiple of 4096, 1 MiB to 3 GiB. Default 512 MiB. */
   readonly memoryBytes?: number;
@@ -22,10 +25,10 @@ export interface MachineConfig {
   /** Number of vCPUs; only 1 for now. */
   readonly smp?: number;
   /** Kernel image: bzImage, ELF with a PVH entry point, or multiboot. */
-  readonly kernel?: Uint8Array;
+  readonly kernel?: ImageSource;
   /** Name of the kernel in messages, usually its path. */
   readonly kernelName?: string;
-  readonly initrd?: Uint8Array;
+  readonly initrd?: ImageSource;
   readonly initrdName?: string;
   /** Kernel command line. */
   readonly commandLine?: string;

@@ -11,7 +11,7 @@ import { Log } from '../base/log.ts';
 import { StreamChardev } from '../chardev/stream-chardev.ts';
 import { Cpuid } from '../cpu/x86/cpuid.ts';
 import { LogTraceBackend, Tracer } from '../trace/trace.ts';
-import type { MachineConfig, MachineExit } from './config.ts';
+import type { ImageSource, MachineConfig, MachineExit } from './config.ts';
 import { cpuModel } from './cpu-option.ts';
 import { featuredMsrs } from './featured-msrs.ts';
 import type { HostServices } from './host-services.ts';
@@ -34,6 +34,10 @@ export interface MachineStatistics {
   /** Exits and engine events by name. */
   readonly exits: Readonly<Record<string, number>>;
   readonly virtualTimeNs: number;
+}
+
+function imageBytes(source: ImageSource | undefined): Promise<Uint8Array> | Uint8Array | undefined {
+  return typeof source === 'function' ? source() : source;
 }
 
 /** The same numbers in every run, for deterministic machines: xorshift32 (Marsaglia, "Xorshift RNGs"). */
@@ -70,7 +74,11 @@ export class Machine {
    * @throws {UserError} for a configuration that cannot be, in one sentence.
    */
   static create(config: MachineConfig, host: HostServices): Promise<Machine> {
-    return Promise.resolve().then(() => new Machine(config, host));
+    return Promise.resolve().then(async () => {
+      const machine = new Machine(config, host);
+      await machine.powerOn();
+      return machine;
+    });
   }
 
   protected constructor(config: MachineConfig, host: HostServices) {
@@ -157,7 +165,6 @@ export class Machine {
     this.board.events.on('poweroff', () => this.demand({ reason: 'poweroff', status: 0 }));
     this.board.events.on('reset', () => this.demand('reset'));
     this.board.events.on('debug-exit', (status) => this.demand({ reason: 'debug-exit', status }));
-    this.powerOn();
   }
 
   private readonly time: InstructionTime | undefined;
@@ -185,7 +192,7 @@ export class Machine {
     const wasRunning = this.loop.isRunning;
     await this.pause();
     if (this.ended !== undefined) return;
-    this.powerOn();
+    await this.powerOn();
     if (wasRunning) this.start();
   }
 
@@ -214,8 +221,9 @@ export class Machine {
   }
 
   /** Resets everything and puts the kernel where it starts. */
-  private powerOn(): void {
-    const { kernel, kernelName, initrd, initrdName, commandLine } = this.config;
+  private async powerOn(): Promise<void> {
+    const { kernelName, initrdName, commandLine } = this.config;
+    const [kernel, initrd] = await Promise.all([imageBytes(this.config.kernel), imageBytes(this.config.initrd)]);
     this.board.reset();
     this.vcpu.reset();
     if (kernel === undefined) {
@@ -251,7 +259,7 @@ export class Machine {
             this.end({ reason: request === 'reset' ? 'reset' : 'shutdown', status: 0, message });
             return;
           }
-          this.powerOn();
+          await this.powerOn();
           continue;
         }
         if (exit === undefined) return; // paused

@@ -17,7 +17,9 @@ const RIGHT_LETTERS = 'rwxgLH';
 export function formatMmuEvent({ what, linear, physical, rights }: MmuEvent): string {
   switch (what) {
     case 'fill': {
-      const letters = RIGHT_LETTERS.split('').map((letter, i) => ((rights >> i) & 1 ? letter : '-')).join('');
+      const letters = RIGHT_LETTERS.split('')
+        .map((letter, i) => ((rights >> i) & 1 ? letter : '-'))
+        .join('');
       return `fill ${hex(linear)} -> ${hex(physical)} ${letters}`;
     }
     case 'fault':

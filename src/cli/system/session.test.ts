@@ -88,7 +88,8 @@ describe('a session of orrery system', () => {
       serialPorts: 1,
       devices: [{ driver: 'isa-debug-exit', properties: { iobase: '0xf4' } }],
     });
-    expect(new TextDecoder().decode(seen[0]?.kernel)).toBe('image');
+    const source = seen[0]?.kernel;
+    expect(new TextDecoder().decode(typeof source === 'function' ? await source() : source)).toBe('image');
   });
 
   it.each([

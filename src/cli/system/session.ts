@@ -64,6 +64,9 @@ export async function machineConfig(
   );
   for (const warning of [...request.warnings, ...missing]) process.stderr.write(`orrery: warning: ${warning}\n`);
   const { kernel, initrd } = request;
+  // The machine reads them when it is switched on; a wrong name is told before anything else happens.
+  if (kernel !== undefined) await readImage('kernel', kernel);
+  if (initrd !== undefined) await readImage('initrd', initrd);
   return {
     accel: request.accel,
     smp: request.vcpus,
@@ -74,8 +77,8 @@ export async function machineConfig(
     log: { categories: request.logCategories, write: log },
     ...(request.memoryBytes !== undefined && { memoryBytes: request.memoryBytes }),
     ...(request.cpu !== undefined && { cpu: request.cpu }),
-    ...(kernel !== undefined && { kernel: await readImage('kernel', kernel), kernelName: kernel }),
-    ...(initrd !== undefined && { initrd: await readImage('initrd', initrd), initrdName: initrd }),
+    ...(kernel !== undefined && { kernel: () => readImage('kernel', kernel), kernelName: kernel }),
+    ...(initrd !== undefined && { initrd: () => readImage('initrd', initrd), initrdName: initrd }),
     ...(request.append !== undefined && { commandLine: request.append }),
     ...(request.nsPerInstruction !== undefined && { nsPerInstruction: request.nsPerInstruction }),
     ...(request.startTimeMs !== undefined && { startTimeMs: request.startTimeMs }),
