@@ -3,6 +3,7 @@
  * spellings: `max,-pcid,+aes`, `max,pcid=off`, `qemu64,umip`, `max,vendor=GenuineIntel`.
  */
 import { UserError } from '../base/errors.ts';
+import { didYouMean } from '../base/nearest.ts';
 import { CPU_MODELS, type CpuModel, familyModelStepping, signatureOf } from '../cpu/x86/cpu-models.ts';
 import { PHYSICAL_BITS } from '../cpu/x86/cpuid.ts';
 import { FEATURES } from '../cpu/x86/feature-places.ts';
@@ -105,7 +106,10 @@ export function cpuModel(text: string): CpuModel {
   const { model: name, changes } = split(text);
   const found = CPU_MODELS.find((m) => m.name === (name === 'host' ? 'max' : name));
   if (found === undefined) {
-    throw new UserError(`-cpu ${name}: there is no such model; there are ${CPU_MODELS.map((m) => m.name).join(', ')}`);
+    const known = CPU_MODELS.map((m) => m.name);
+    throw new UserError(
+      `-cpu ${name}: there is no such model${didYouMean(name, known) || `; there are ${known.join(', ')}`}`,
+    );
   }
   let model = found;
   const features = new Set(found.features);
@@ -119,7 +123,9 @@ export function cpuModel(text: string): CpuModel {
     } else {
       const changed = withProperty(text, model, change);
       if (changed === undefined)
-        throw new UserError(`-cpu ${text}: there is no feature '${change.name}' (see -cpu help)`);
+        throw new UserError(
+          `-cpu ${text}: there is no feature '${change.name}'${didYouMean(change.name, FEATURE_NAMES.keys()) || ' (see -cpu help)'}`,
+        );
       model = changed;
     }
   }

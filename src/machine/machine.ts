@@ -8,6 +8,7 @@ import { wasmAccelerator } from '../accel/wasm-vm.ts';
 import { InstructionTime, VirtualClock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
 import { Log } from '../base/log.ts';
+import { didYouMean } from '../base/nearest.ts';
 import { StreamChardev } from '../chardev/stream-chardev.ts';
 import { Cpuid } from '../cpu/x86/cpuid.ts';
 import { LogTraceBackend, Tracer } from '../trace/trace.ts';
@@ -15,6 +16,7 @@ import type { ImageSource, MachineConfig, MachineExit } from './config.ts';
 import { cpuModel } from './cpu-option.ts';
 import { featuredMsrs } from './featured-msrs.ts';
 import type { HostServices } from './host-services.ts';
+import { checkRamSize } from './pc-memory.ts';
 import { Pc } from './pc.ts';
 import { RunLoop } from './run-loop.ts';
 import { observeVcpu } from './vcpu-log.ts';
@@ -51,6 +53,15 @@ function repeatableRandom(): () => number {
   };
 }
 
+/** Refuses a pattern that switches nothing on: a typing mistake would look like a machine that does nothing. */
+function checkTracePattern(tracer: Tracer, pattern: string): void {
+  if (tracer.matches(pattern)) return;
+  const names = tracer.list().map(({ name }) => name);
+  const families = [...new Set(names.map((name) => `${name.split('_')[0]}_*`))].sort();
+  const hint = didYouMean(pattern, names) || `; there are ${families.join(', ')}`;
+  throw new UserError(`-trace ${pattern}: no event of this machine has that name${hint}`);
+}
+
 /** A virtual PC. */
 export class Machine {
   readonly config: MachineConfig;
@@ -84,9 +95,11 @@ export class Machine {
   protected constructor(config: MachineConfig, host: HostServices) {
     this.config = config;
     const memoryBytes = config.memoryBytes ?? DEFAULT_MEMORY_BYTES;
+    checkRamSize(memoryBytes);
     if ((config.smp ?? 1) !== 1) throw new UserError(`-smp ${config.smp}: one vCPU is all there is yet`);
     const serialPorts = config.serialPorts ?? 1;
-    if (serialPorts > MAX_SERIAL_PORTS) throw new UserError(`-serial: at most ${MAX_SERIAL_PORTS} serial ports`);
+    if (!(serialPorts >= 0 && serialPorts <= MAX_SERIAL_PORTS))
+      throw new UserError(`-serial: there are 0 to ${MAX_SERIAL_PORTS} serial ports, not ${serialPorts}`);
 
     const log = new Log(config.log?.write);
     for (const category of config.log?.categories ?? []) {
@@ -154,6 +167,7 @@ export class Machine {
           ...state,
         }),
     });
+    for (const pattern of config.trace ?? []) checkTracePattern(tracer, pattern);
     this.board.space.connect(this.vm, MEMORY_SLOTS);
     this.board.space.onDeviceWrite = (address, bytes) => this.vm.memoryWritten(address, bytes);
     observeVcpu(this.vcpu, log);

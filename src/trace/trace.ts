@@ -82,6 +82,12 @@ export class Tracer {
     return changed;
   }
 
+  /** Whether an event attached so far has a name that `pattern` (with or without a leading "-") matches. */
+  matches(pattern: string): boolean {
+    const wanted = globToRegExp(pattern.replace(/^-/, ''));
+    return [...this.points.keys()].some((name) => wanted.test(name));
+  }
+
   /** Names and states of all events attached so far. */
   list(): { name: string; argumentNames: readonly string[]; on: boolean }[] {
     return [...this.points.values()].map(({ name, argumentNames, on }) => ({ name, argumentNames, on }));

@@ -9,6 +9,7 @@ import { StdioChardev } from '../../host/node/chardev/stdio.ts';
 import { onEndingSignal } from '../../host/node/terminal.ts';
 import type { MachineConfig } from '../../machine/config.ts';
 import type { CreateMachine, MachineHandle } from '../system/machine-door.ts';
+import { machineMonitor } from '../system/machine-monitor.ts';
 import { pumpSerial } from '../system/serial-pump.ts';
 import { ScriptOutput, watchForShell } from './script-output.ts';
 
@@ -86,7 +87,14 @@ async function runShell(
 ): Promise<number> {
   const stdio = new StdioChardev({ onBrokenPipe: () => quit(0) });
   try {
-    const mux = new MuxChardev(stdio, () => quit(0));
+    const mux = new MuxChardev(
+      stdio,
+      () => quit(0),
+      (toMonitor) => {
+        if (toMonitor) monitor.show();
+      },
+    );
+    const monitor = machineMonitor(mux.monitor, machine, { started: true }, () => quit(0));
     const port = machine.serial[0];
     const pump = port === undefined ? Promise.resolve() : pumpSerial(port, mux.console);
     await machine.start();

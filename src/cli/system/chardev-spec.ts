@@ -72,7 +72,9 @@ function required(list: OptionList, key: string): string {
   return value;
 }
 
-function checkProperties(list: OptionList): void {
+/** Refuses a backend or a property that there is not. */
+export function checkChardev(given: OptionList): void {
+  const list = { name: given.name, properties: withoutNo(given.properties) };
   const name = list.name ?? '';
   const known = CHARDEV_BACKENDS[name];
   if (known === undefined) {
@@ -111,7 +113,7 @@ export interface OpenedChardev {
 /** Opens a backend. Throws UserError for what does not exist or cannot be opened. */
 export function openChardev(given: OptionList, openStdio: OpenStdio, report: (line: string) => void): OpenedChardev {
   const list = { name: given.name, properties: withoutNo(given.properties) };
-  checkProperties(list);
+  checkChardev(list);
   const held = (chardev: QueuedChardev): OpenedChardev => ({
     chardev,
     ready: Promise.resolve(),

@@ -16,6 +16,7 @@ export interface MachineHandle {
   pause(): void | Promise<void>;
   resume(): void | Promise<void>;
   reset(): void | Promise<void>;
+  pressPowerButton(): void;
   stop(): void | Promise<void>;
 }
 

@@ -10,7 +10,11 @@ function build(): { chardev: MemoryChardev; calls: string[]; monitor: MonitorCon
     calls.push(call);
   };
   const target = { status: () => 'running', pause: note('pause'), resume: note('resume'), reset: note('reset') };
-  const monitor = new MonitorConsole(chardev, { ...target, quit: () => calls.push('quit') });
+  const monitor = new MonitorConsole(chardev, {
+    ...target,
+    powerDown: () => calls.push('powerDown'),
+    quit: () => calls.push('quit'),
+  });
   return { chardev, calls, monitor };
 }
 
@@ -20,9 +24,9 @@ const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolv
 describe('the human monitor', () => {
   it('runs what is typed, one line after the other', async () => {
     const { chardev, calls } = build();
-    chardev.push(new TextEncoder().encode('stop\rinfo ststa\x7f\x7f\x7fatus\rc\rsystem_reset\rq\r'));
+    chardev.push(new TextEncoder().encode('stop\rinfo ststa\x7f\x7f\x7fatus\rc\rsystem_reset\rsystem_powerdown\rq\r'));
     await settle();
-    expect(calls).toEqual(['pause', 'resume', 'reset', 'quit']);
+    expect(calls).toEqual(['pause', 'resume', 'reset', 'powerDown', 'quit']);
     expect(chardev.text).toContain('VM status: running\r\n(orrery) ');
     expect(chardev.text).toContain('ststa\b \b\b \b\b \batus\r\n');
   });
@@ -31,6 +35,7 @@ describe('the human monitor', () => {
     const { monitor } = build();
     expect(await monitor.execute('qiut')).toBe("unknown command: 'qiut'; did you mean 'quit'?\n");
     expect(await monitor.execute('info stats')).toBe("no information 'stats'; did you mean 'status'?\n");
+    expect(await monitor.execute('info')).toBe('info status -- whether the guest runs\n');
     expect(await monitor.execute('  ')).toBe('');
     expect(await monitor.execute('help')).toContain('system_reset -- reset the machine\n');
   });

@@ -8,6 +8,7 @@ export interface MonitorTarget {
   pause(): Promise<void>;
   resume(): Promise<void>;
   reset(): Promise<void>;
+  powerDown(): void;
   quit(): void;
 }
 
@@ -30,12 +31,22 @@ const COMMANDS: readonly MonitorCommand[] = [
       Promise.resolve(
         topic === 'status'
           ? `VM status: ${target.status()}\n`
-          : `no information '${topic}'${didYouMean(topic, ['status']) || '; there is info status'}\n`,
+          : topic === ''
+            ? 'info status -- whether the guest runs\n'
+            : `no information '${topic}'${didYouMean(topic, ['status']) || '; there is info status'}\n`,
       ),
   },
   { names: ['stop', 's'], help: 'stop the guest', run: (target) => target.pause().then(() => '') },
   { names: ['cont', 'c'], help: 'let the guest go on', run: (target) => target.resume().then(() => '') },
   { names: ['system_reset'], help: 'reset the machine', run: (target) => target.reset().then(() => '') },
+  {
+    names: ['system_powerdown'],
+    help: 'press the power button',
+    run(target) {
+      target.powerDown();
+      return Promise.resolve('');
+    },
+  },
   {
     names: ['quit', 'q'],
     help: 'end the emulator',

@@ -97,13 +97,16 @@ describe('the command line of orrery system', () => {
     ['-kernal x', "-kernal: no such option; did you mean '-kernel'?"],
     ['-kernel', '-kernel: FILE is missing'],
     ['disk.img', "'disk.img' belongs to no option; disk images as bare arguments are not available"],
-    ['-machine q36', "-machine: no machine 'q36'"],
+    ['-machine q36', "-machine: no machine 'q36'; there is pc"],
     ['-machine acel=jit', "-machine: no property 'acel'; did you mean 'accel'?"],
     ['-accel xen', "-accel: no accelerator 'xen'; there are jit, interp"],
     ['-smp 0', "-smp: '0' is not a number from 1 to 255"],
     ['-m lots', "-m: 'lots' is not a size such as 512M or 2G"],
     ['-d itn', "-d: no log category 'itn'; did you mean 'int'?"],
+    ['-d sums', "-d: no log category 'sums'; -d help lists them"],
+    ['-hda disk.img', '-hda: no such option; orrery system -h lists them'],
     ['-chardev stdio', '-chardev stdio: id= is missing'],
+    ['-chardev fiel,id=a', "-chardev: no backend 'fiel'; did you mean 'file'?"],
     ['-vga std', "-vga: 'std' is not available; -vga none is"],
   ])('refuses %s in one sentence', (line, message) => {
     expect(() => parse(line)).toThrow(new UserError(message));

@@ -6,6 +6,7 @@ import { UserError } from '../../base/errors.ts';
 import { LOG_CATEGORIES } from '../../base/log.ts';
 import { didYouMean } from '../../base/nearest.ts';
 import { machineProperty, parseGlobal } from './board-options.ts';
+import { checkChardev } from './chardev-spec.ts';
 import { parseInteger, parseOptionList, parseSize } from './option-text.ts';
 import { emptyRequest } from './request.ts';
 import type { SystemRequest } from './request.ts';
@@ -53,7 +54,11 @@ function applyMachine(request: SystemRequest, text: string): void {
       case 'type':
         if (isHelp(value)) request.listing = { of: 'machine' };
         else if (Object.hasOwn(MACHINES, value)) request.machine = value;
-        else throw new UserError(`-machine: no machine '${value}'${didYouMean(value, Object.keys(MACHINES))}`);
+        else {
+          const known = Object.keys(MACHINES);
+          const hint = didYouMean(value, known) || `; there is ${known.join(', ')}`;
+          throw new UserError(`-machine: no machine '${value}'${hint}`);
+        }
         break;
       case 'help':
       case '?':
@@ -125,6 +130,7 @@ function applyChardev(request: SystemRequest, text: string): void {
   const id = list.properties['id'];
   if (list.name === undefined) throw new UserError(`-chardev ${text}: the backend's name is missing`);
   if (id === undefined) throw new UserError(`-chardev ${text}: id= is missing`);
+  checkChardev(list);
   if (request.chardevs.has(id)) throw new UserError(`-chardev ${text}: there is a chardev '${id}' already`);
   request.chardevs.set(id, list);
 }
@@ -139,7 +145,10 @@ function applyLog(request: SystemRequest, text: string): void {
       request.trace.push(category.slice('trace:'.length));
       request.logCategories.push('trace');
     } else if (Object.hasOwn(LOG_CATEGORIES, category)) request.logCategories.push(category);
-    else throw new UserError(`-d: no log category '${category}'${didYouMean(category, Object.keys(LOG_CATEGORIES))}`);
+    else {
+      const hint = didYouMean(category, Object.keys(LOG_CATEGORIES)) || '; -d help lists them';
+      throw new UserError(`-d: no log category '${category}'${hint}`);
+    }
   }
 }
 
@@ -318,7 +327,7 @@ export function parseSystemOptions(
     const option = byName.get(name);
     if (option === undefined) {
       const nearest = didYouMean(name, byName.keys()).replace("'", "'-");
-      throw new UserError(`${argument}: no such option${nearest}`);
+      throw new UserError(`${argument}: no such option${nearest || '; orrery system -h lists them'}`);
     }
     let value = '';
     if (option.value !== undefined) {

@@ -42,6 +42,7 @@ function talkative(exit: MachineExit, seen: MachineConfig[] = []): CreateMachine
       pause() {},
       resume() {},
       reset() {},
+      pressPowerButton() {},
       stop() {},
     });
   };

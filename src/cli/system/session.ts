@@ -16,7 +16,7 @@ import { expandCharText, openChardev } from './chardev-spec.ts';
 import type { OpenedChardev } from './chardev-spec.ts';
 import { checkDevice } from './listing.ts';
 import type { CreateMachine, MachineHandle } from './machine-door.ts';
-import { MonitorConsole } from './monitor-console.ts';
+import { machineMonitor } from './machine-monitor.ts';
 import { pumpSerial } from './serial-pump.ts';
 import type { SystemRequest } from './request.ts';
 
@@ -159,24 +159,7 @@ function startMonitor(
   machine: MachineHandle,
   run: { started: boolean },
 ): void {
-  let paused = !run.started;
-  const monitor = new MonitorConsole(chardev, {
-    status: () => (paused ? 'paused' : 'running'),
-    async pause() {
-      await machine.pause();
-      paused = true;
-    },
-    async resume() {
-      if (run.started) await machine.resume();
-      else await machine.start();
-      run.started = true;
-      paused = false;
-    },
-    async reset() {
-      await machine.reset();
-    },
-    quit: () => terminal.onQuit(),
-  });
+  const monitor = machineMonitor(chardev, machine, run, () => terminal.onQuit());
   if (terminal.mux === undefined) monitor.show();
   terminal.onMonitor = () => monitor.show();
 }
@@ -205,7 +188,11 @@ export async function runSystem(request: SystemRequest, create: CreateMachine): 
       const id = text.startsWith('chardev:') ? text.slice('chardev:'.length) : undefined;
       const list = id === undefined ? expandCharText('serial', text) : request.chardevs.get(id);
       if (list === undefined) throw new UserError(`-serial ${text}: there is no -chardev with id=${id ?? ''}`);
-      opened.push(openChardev(list, (mux, signal) => terminal.open(mux, signal), report));
+      try {
+        opened.push(openChardev(list, (mux, signal) => terminal.open(mux, signal), report));
+      } catch (error) {
+        throw error instanceof UserError ? new UserError(`-serial ${text}: ${error.message}`) : error;
+      }
     }
     const monitor = monitorChardev(request, terminal);
     if (request.paused && monitor === undefined) throw new UserError('-S: there is no monitor to say cont to');

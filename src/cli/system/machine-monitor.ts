@@ -1,0 +1,37 @@
+/** The human monitor of one machine: what its commands do to the machine, and whether that is paused. */
+import type { QueuedChardev } from '../../chardev/chardev.ts';
+import type { MachineHandle } from './machine-door.ts';
+import { MonitorConsole } from './monitor-console.ts';
+
+/** Whether the machine was ever started; the monitor starts one that waits for that. */
+export interface MachineRun {
+  started: boolean;
+}
+
+/** A monitor on `chardev`; nothing is printed until `show`. */
+export function machineMonitor(
+  chardev: QueuedChardev,
+  machine: MachineHandle,
+  run: MachineRun,
+  quit: () => void,
+): MonitorConsole {
+  let paused = !run.started;
+  return new MonitorConsole(chardev, {
+    status: () => (paused ? 'paused' : 'running'),
+    async pause() {
+      await machine.pause();
+      paused = true;
+    },
+    async resume() {
+      if (run.started) await machine.resume();
+      else await machine.start();
+      run.started = true;
+      paused = false;
+    },
+    async reset() {
+      await machine.reset();
+    },
+    powerDown: () => machine.pressPowerButton(),
+    quit,
+  });
+}
