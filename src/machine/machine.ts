@@ -96,6 +96,12 @@ export class Machine {
     this.config = config;
     const memoryBytes = config.memoryBytes ?? DEFAULT_MEMORY_BYTES;
     checkRamSize(memoryBytes);
+    for (const name of ['kernel', 'initrd'] as const) {
+      const image = config[name];
+      if (image !== undefined && !(image instanceof Uint8Array)) {
+        throw new UserError(`${name}: the image is wanted as bytes, a Uint8Array, not as ${typeof image}`);
+      }
+    }
     if ((config.smp ?? 1) !== 1) throw new UserError(`-smp ${config.smp}: one vCPU is all there is yet`);
     const serialPorts = config.serialPorts ?? 1;
     if (!(serialPorts >= 0 && serialPorts <= MAX_SERIAL_PORTS))
