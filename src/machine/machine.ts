@@ -98,8 +98,10 @@ export class Machine {
     checkRamSize(memoryBytes);
     for (const name of ['kernel', 'initrd'] as const) {
       const image = config[name];
-      if (image !== undefined && !(image instanceof Uint8Array)) {
-        throw new UserError(`${name}: the image is wanted as bytes, a Uint8Array, not as ${typeof image}`);
+      if (image !== undefined && typeof image !== 'function' && !(image instanceof Uint8Array)) {
+        throw new UserError(
+          `${name}: the image is wanted as bytes (a Uint8Array) or a function that gives them, not as ${typeof image}`,
+        );
       }
     }
     if ((config.smp ?? 1) !== 1) throw new UserError(`-smp ${config.smp}: one vCPU is all there is yet`);
