@@ -86,7 +86,7 @@ process.on('SIGINT', () => {});
 if (!installed()) install();
 linkCommand();
 if (command.build) {
-  const status = runPinned(['scripts/build.ts']);
+  const status = runPinned(['scripts/build.ts', ...(command.run === null ? rest : [])]);
   if (status !== 0) process.exit(status);
 }
 if (command.run !== null) {
