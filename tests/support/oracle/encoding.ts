@@ -1,5 +1,5 @@
 /** One instruction as bytes, ready to be run from several states. */
-import type { Insn } from '../../../src/cpu/x86/decode/insn.ts';
+import { type Insn, OperandKind } from '../../../src/cpu/x86/decode/insn.ts';
 import type { Form } from './forms.ts';
 import { DATA_BASE, dataSegmentBase, type MachineState } from './machine-state.ts';
 
@@ -11,6 +11,17 @@ export interface Encoding {
   readonly fixedTarget: bigint | undefined;
   /** Runs by single step: it may branch. */
   readonly step: boolean;
+}
+
+/**
+ * Whether the instruction reaches memory that no state keeps within the data area: a bit string whose offset is also an address
+ * register lies anywhere, and natively that may be memory of this very process.
+ */
+export function strays(encoding: Encoding): boolean {
+  const { insn, form } = encoding;
+  if (!/^BT[SRC]?$/.test(form.row.name) || form.memory !== true) return false;
+  const [, offset] = insn.operands;
+  return offset.kind === OperandKind.gpr && (offset.reg === insn.mem.base || offset.reg === insn.mem.index);
 }
 
 /** Offset in the data area of the memory operand that the encoding has in `state`; meaningless without one. */
