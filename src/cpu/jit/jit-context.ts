@@ -11,24 +11,21 @@ import * as L from '../layout.ts';
 import { emitJumpCacheLookup } from '../interp/interp-context.ts';
 import { segmentIsFlat } from '../interp/address-form.ts';
 import { linearThroughSegment } from '../interp/segment-check.ts';
-import {
-  type Expr,
-  type FloatType,
-  i32,
-  i64,
-  i64Halves,
-  type IntType,
-  laneOp,
-  load,
-  select,
-  SIMD,
-  type ValType,
-} from '../../wasm/expr.ts';
+import { type Expr, type FloatType, i32, i64, i64Halves, load, select, type ValType } from '../../wasm/expr.ts';
 import type { FunctionBuilder, Label, Local } from '../../wasm/function-builder.ts';
 import { stateOffset } from '../state-offset.ts';
 import { type Insn, NO_REGISTER, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
-import { type Access, type FlagPart, type Int, intType, type Linker, X86 } from '../x86/semantics/context.ts';
+import {
+  type Access,
+  type FlagPart,
+  type Int,
+  intType,
+  type Linker,
+  type VectorPair,
+  X86,
+} from '../x86/semantics/context.ts';
 import type { RegionInsn } from './region.ts';
+import { VectorRegisters } from './vector-registers.ts';
 
 const FLAG_OFFSET: Record<FlagPart, number> = {
   res: L.CPU_FLAG_RES,
@@ -44,8 +41,6 @@ class StateUse {
   readonly written: Set<number> = new Set();
   readonly flagsUsed: Set<FlagPart> = new Set();
   readonly flagsWritten: Set<FlagPart> = new Set();
-  readonly xmmUsed: Set<number> = new Set();
-  readonly xmmWritten: Set<number> = new Set();
 }
 
 /** How control leaves a basic block towards a page offset: the region compiler decides between a branch and an exit. */
@@ -68,9 +63,7 @@ export class JitContext extends X86 {
   private readonly handlerType: number;
   private readonly edges: Edges;
   private readonly registers = new Map<number, Local<'i64'>>();
-  private readonly vectors = new Map<number, Local<'v128'>>();
-  /** xmm registers whose current value is in the state, because the instruction at hand asked for their address. */
-  private readonly spilled = new Set<number>();
+  private readonly vectors: VectorRegisters;
   private readonly seenInBlock = new Set<string>();
   private readonly flagLocals = new Map<FlagPart, Local<'i64'>>();
   private pending = new Map<FlagPart, Expr<'i64'>>();
@@ -90,6 +83,7 @@ export class JitContext extends X86 {
     this.mode = mode;
     this.handlerType = handlerType;
     this.edges = edges;
+    this.vectors = new VectorRegisters(this);
     this.ripPage = f.local('i64');
     this.tlb = f.local('i32');
     this.continuation = f.local('i32');
@@ -115,8 +109,8 @@ export class JitContext extends X86 {
 
   /** Begins the translation of `at` as instruction `index` of its block. */
   begin(at: RegionInsn, index: number): void {
-    if (index > 0) this.takeSpilled();
-    else this.spilled.clear();
+    if (index > 0) this.vectors.takeSpilled();
+    else this.vectors.forgetSpilled();
     this.insn = at.insn;
     this.offset = at.offset;
     this.index = index;
@@ -158,79 +152,70 @@ export class JitContext extends X86 {
   }
 
   private loadAll(): void {
-    for (const n of this.use.xmmUsed) this.f.set(this.vector(n), this.state('v128', 128, xmmOffset(n)));
+    this.vectors.loadAll();
     for (const n of this.use.used) this.f.set(this.register(n), this.state64(L.CPU_GPR + n * 8));
     for (const part of this.use.flagsUsed) this.f.set(this.flagLocal(part), this.state64(FLAG_OFFSET[part]));
   }
 
   private storeAll(): void {
-    for (const n of this.use.xmmWritten) this.setState(128, xmmOffset(n), this.vector(n).get);
+    this.vectors.storeAll();
     for (const n of this.use.written) this.setState(64, L.CPU_GPR + n * 8, this.register(n).get);
     for (const part of this.use.flagsWritten) this.setState(64, FLAG_OFFSET[part], this.flagLocal(part).get);
   }
 
-  // ---- xmm registers in locals ----
-
-  private vector(n: number): Local<'v128'> {
-    let local = this.vectors.get(n);
-    if (local === undefined) {
-      local = this.f.local('v128');
-      this.vectors.set(n, local);
-    }
-    this.use.xmmUsed.add(n);
-    return local;
-  }
+  // ---- vector registers in locals ----
 
   override setXmm(n: number, value: Expr<'v128'>): void {
-    this.f.set(this.vector(n), value);
-    this.use.xmmWritten.add(n);
+    this.vectors.set(n, value);
   }
 
-  /** What the last instruction may have put into the state through an address becomes the register's value. */
-  private takeSpilled(): void {
-    for (const n of this.spilled) this.setXmm(n, this.state('v128', 128, xmmOffset(n)));
-    this.spilled.clear();
-  }
-
-  /** Number of the xmm register that operand `i` is, or undefined. */
-  private xmmOperand(i: number): number | undefined {
+  /** Number of the vector register that operand `i` is, or undefined. */
+  private vectorOperand(i: number): number | undefined {
     const operand = this.operand(i);
     return operand.kind === OperandKind.xmm ? operand.reg : undefined;
   }
 
   override readVector(i: number, aligned?: boolean): Expr<'v128'> {
-    const n = this.xmmOperand(i);
-    return n === undefined ? super.readVector(i, aligned) : this.let(this.vector(n).get);
+    const n = this.vectorOperand(i);
+    return n === undefined ? super.readVector(i, aligned) : this.let(this.vectors.get(n));
   }
 
   override writeVector(i: number, value: Expr<'v128'>, aligned?: boolean): void {
-    const n = this.xmmOperand(i);
+    const n = this.vectorOperand(i);
     if (n === undefined) super.writeVector(i, value, aligned);
-    else this.setXmm(n, value);
+    else this.vectors.set(n, value);
+  }
+
+  override readVectorPair(i: number, aligned?: boolean): VectorPair {
+    const n = this.vectorOperand(i);
+    if (n === undefined) return super.readVectorPair(i, aligned);
+    return [this.let(this.vectors.get(n)), this.let(this.vectors.get(n, 1))];
+  }
+
+  override writeVectorPair(i: number, value: VectorPair, aligned?: boolean): void {
+    const n = this.vectorOperand(i);
+    if (n === undefined) {
+      super.writeVectorPair(i, value, aligned);
+      return;
+    }
+    const high = this.let(value[1]);
+    this.vectors.set(n, value[0]);
+    this.vectors.set(n, high, 1);
+  }
+
+  override setHigh(n: number, value: Expr<'v128'>): void {
+    this.vectors.set(n, value, 1);
   }
 
   override readFloat(i: number, type: FloatType): Expr<FloatType> {
-    const n = this.xmmOperand(i);
-    if (n === undefined) return super.readFloat(i, type);
-    return this.let(laneOp(type, SIMD + FLOAT_LANE[type].extract, 0, this.vector(n).get));
+    const n = this.vectorOperand(i);
+    return n === undefined ? super.readFloat(i, type) : this.let(this.vectors.readFloat(n, type));
   }
 
   override writeFloat(i: number, value: Expr<FloatType>): void {
-    const n = this.xmmOperand(i);
+    const n = this.vectorOperand(i);
     if (n === undefined) super.writeFloat(i, value);
-    else this.setXmm(n, laneOp('v128', SIMD + FLOAT_LANE[value.type].replace, 0, this.vector(n).get, value));
-  }
-
-  private readXmm(n: number, bits: number): Int {
-    const { get } = this.vector(n);
-    if (bits === 64) return laneOp<IntType>('i64', SIMD + I64X2_EXTRACT, 0, get);
-    return laneOp<IntType>('i32', SIMD + I32X4_EXTRACT, 0, get).zeroExtend(bits);
-  }
-
-  private writeXmm(n: number, bits: number, value: Int): void {
-    if (bits !== 32 && bits !== 64) throw new RangeError(`no xmm register is written ${bits} bits at a time`);
-    const lane = bits === 64 ? value.toI64() : value.toI32();
-    this.setXmm(n, laneOp('v128', SIMD + (bits === 64 ? I64X2_REPLACE : I32X4_REPLACE), 0, this.vector(n).get, lane));
+    else this.vectors.writeFloat(n, value);
   }
 
   flagPart(part: FlagPart): Expr<'i64'> {
@@ -320,7 +305,7 @@ export class JitContext extends X86 {
     if (operand.kind === OperandKind.gpr) return narrow(this.register(operand.reg).get, bits);
     if (operand.kind === OperandKind.gpr8high)
       return this.register(operand.reg).get.shr_u(i64(8)).toI32().and(i32(0xff));
-    if (operand.kind === OperandKind.xmm) return this.readXmm(operand.reg, bits);
+    if (operand.kind === OperandKind.xmm) return this.vectors.readInt(operand.reg, bits);
     return load(intType(bits), bits, this.cpu, stateOffset(operand));
   }
 
@@ -337,7 +322,7 @@ export class JitContext extends X86 {
       return;
     }
     if (operand.kind === OperandKind.xmm) {
-      this.writeXmm(operand.reg, bits, value);
+      this.vectors.writeInt(operand.reg, bits, value);
       return;
     }
     this.setState(bits, stateOffset(operand), value);
@@ -345,11 +330,8 @@ export class JitContext extends X86 {
   }
 
   registerAddress(i: number): Expr<'i32'> {
-    const n = this.xmmOperand(i);
-    if (n !== undefined && !this.spilled.has(n)) {
-      this.setState(128, xmmOffset(n), this.vector(n).get);
-      this.spilled.add(n);
-    }
+    const n = this.vectorOperand(i);
+    if (n !== undefined) this.vectors.spill(n, this.operand(i).bytes === 32 ? 2 : 1);
     return this.cpu.add(i32(stateOffset(this.operand(i))));
   }
 
@@ -509,7 +491,7 @@ export class JitContext extends X86 {
 
   /** The block ends here without a jump: goes on at page offset `target`. */
   fallThrough(target: number): void {
-    this.takeSpilled();
+    this.vectors.takeSpilled();
     if (!this.transfer(target, this.index + 1)) this.emitJump(this.ripAt(target));
   }
 
@@ -562,17 +544,6 @@ export class JitContext extends X86 {
     this.f.deferred(() => this.loadAll());
   }
 }
-
-function xmmOffset(n: number): number {
-  return L.CPU_XMM + n * L.XMM_STRIDE;
-}
-
-/** Opcodes of lane accesses in the SIMD space. */
-const I32X4_EXTRACT = 0x1b;
-const I32X4_REPLACE = 0x1c;
-const I64X2_EXTRACT = 0x1d;
-const I64X2_REPLACE = 0x1e;
-const FLOAT_LANE = { f32: { extract: 0x1f, replace: 0x20 }, f64: { extract: 0x21, replace: 0x22 } } as const;
 
 /** Low `bits` of a 64-bit register, zero-extended in their container. */
 function narrow(value: Expr<'i64'>, bits: number): Int {

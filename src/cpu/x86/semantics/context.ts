@@ -58,6 +58,9 @@ export const RDI = 7;
 /** Where the effective address of this instruction's memory operand comes from, when a definition asks `x.linear`. */
 export type Access = 'read' | 'write';
 
+/** Low and high half of a 256-bit value. */
+export type VectorPair = readonly [Expr<'v128'>, Expr<'v128'>];
+
 /** Functions of the microcode and the host that generated code calls; resolved to imports of the module under construction. */
 export interface Linker {
   function(name: string, params: readonly ValType[], results: readonly ValType[]): FunctionRef;
@@ -215,6 +218,30 @@ export abstract class X86 {
     }
   }
 
+  /** 256 bits of operand `i`: ymm register, or memory (#GP when `aligned` is asked for and it is not). */
+  readVectorPair(i: number, aligned = false): VectorPair {
+    if (this.isMemory(i)) {
+      const address = this.linear(32, 'read');
+      if (aligned) this.raiseIf(address.toI32().and(i32(31)).ne(i32(0)), L.EXC_GP, 0);
+      return this.mem.loadVectorPair(address);
+    }
+    const address = this.registerAddress(i);
+    return [this.let(load('v128', 128, address)), this.let(load('v128', 128, address, 16))];
+  }
+
+  writeVectorPair(i: number, value: VectorPair, aligned = false): void {
+    const [low, high] = [this.let(value[0]), this.let(value[1])];
+    if (this.isMemory(i)) {
+      const address = this.linear(32, 'write');
+      if (aligned) this.raiseIf(address.toI32().and(i32(31)).ne(i32(0)), L.EXC_GP, 0);
+      this.mem.storeVectorPair(address, [low, high]);
+    } else {
+      const address = this.registerAddress(i);
+      this.f.store(128, address, low);
+      this.f.store(128, address, high, 16);
+    }
+  }
+
   /** The low lane of an xmm operand, or memory, as a float, bit for bit. */
   readFloat(i: number, type: FloatType): Expr<FloatType> {
     const bits = type === 'f64' ? 64 : 32;
@@ -229,6 +256,11 @@ export abstract class X86 {
   /** Sets xmm register `n`. */
   setXmm(n: number, value: Expr<'v128'>): void {
     this.setState(128, L.CPU_XMM + n * L.XMM_STRIDE, value);
+  }
+
+  /** Sets bits 255:128 of ymm register `n`. */
+  setHigh(n: number, value: Expr<'v128'>): void {
+    this.setState(128, L.CPU_XMM + n * L.XMM_STRIDE + 16, value);
   }
 
   /** Address in wasm memory of an xmm or mmx register operand's first byte. */

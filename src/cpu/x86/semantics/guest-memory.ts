@@ -7,7 +7,7 @@
 import * as L from '../../layout.ts';
 import { atomic, type Expr, type FloatType, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import type { Local } from '../../../wasm/function-builder.ts';
-import type { X86 } from './context.ts';
+import type { VectorPair, X86 } from './context.ts';
 import { type Int, intType } from './int.ts';
 
 const INDEX_SHIFT = 7; // (va >> 12) * TLB_ENTRY_SIZE
@@ -27,6 +27,29 @@ export class GuestMemory {
 
   loadVector(address: Expr<'i64'>): Expr<'v128'> {
     return this.loadAs('v128', address, 128);
+  }
+
+  /** 32 bytes: one look into the TLB. */
+  loadVectorPair(address: Expr<'i64'>): VectorPair {
+    const { x } = this;
+    const va = x.let(address);
+    const low = x.f.temporary('v128');
+    const high = x.f.temporary('v128');
+    const entry = x.let(this.entry(va));
+    x.f.if(
+      this.hits(entry, va, 32, L.TLB_READ_TAG),
+      () => {
+        const host = x.let(this.host(entry, va));
+        x.f.set(low, load('v128', 128, host));
+        x.f.set(high, load('v128', 128, host, 16));
+      },
+      () => {
+        x.microOrFault('slowLoad', va, x.stackAccess.or(i32(32)));
+        x.f.set(low, load('v128', 128, x.cpu, L.CPU_SCRATCH));
+        x.f.set(high, load('v128', 128, x.cpu, L.CPU_SCRATCH + 16));
+      },
+    );
+    return [low.get, high.get];
   }
 
   loadFloat(address: Expr<'i64'>, type: FloatType): Expr<FloatType> {
@@ -56,6 +79,26 @@ export class GuestMemory {
 
   storeVector(address: Expr<'i64'>, value: Expr<'v128'>): void {
     this.storeAs(address, 128, value);
+  }
+
+  storeVectorPair(address: Expr<'i64'>, value: VectorPair): void {
+    const { x } = this;
+    const va = x.let(address);
+    const [low, high] = [x.let(value[0]), x.let(value[1])];
+    const entry = x.let(this.entry(va));
+    x.f.if(
+      this.hits(entry, va, 32, L.TLB_WRITE_TAG),
+      () => {
+        const host = x.let(this.host(entry, va));
+        x.f.store(128, host, low);
+        x.f.store(128, host, high, 16);
+      },
+      () => {
+        x.setState(128, L.CPU_SCRATCH, low);
+        x.setState(128, L.CPU_SCRATCH + 16, high);
+        x.microOrFault('slowStore', va, x.stackAccess.or(i32(32)));
+      },
+    );
   }
 
   private storeAs(address: Expr<'i64'>, bits: number, given: Expr): void {
