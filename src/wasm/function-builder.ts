@@ -25,11 +25,18 @@ export interface FunctionRef {
   readonly signature: Signature;
 }
 
+/** Which way an `if` usually goes (branch hinting, custom section metadata.code.branch_hint). */
+export interface BranchHint {
+  readonly offset: number;
+  readonly likely: boolean;
+}
+
 export class FunctionBuilder {
   readonly signature: Signature;
   private body = new ByteWriter();
   private readonly prologueBody = new ByteWriter();
-  private readonly late: { readonly at: number; readonly statements: () => void }[] = [];
+  private readonly late: { readonly at: number; readonly statements: () => void; bytes: number }[] = [];
+  private readonly hintedIfs: { readonly at: number; readonly likely: boolean }[] = [];
   private readonly localTypes: ValType[] = [];
   private readonly free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private temporaries: Local<ValType>[] = [];
@@ -116,8 +123,10 @@ export class FunctionBuilder {
     return callExpr(type, target.index, args);
   }
 
-  if(condition: Expr<'i32'>, then: () => void, otherwise?: () => void): void {
+  /** `likely`: whether the condition is expected to hold, for engines that read branch hints; left out when nobody knows. */
+  if(condition: Expr<'i32'>, then: () => void, otherwise?: () => void, likely?: boolean): void {
     condition.emit(this.body);
+    if (likely !== undefined && this.body !== this.prologueBody) this.hintedIfs.push({ at: this.body.length, likely });
     this.body.bytes([0x04, 0x40]);
     this.depth++;
     then();
@@ -226,7 +235,7 @@ export class FunctionBuilder {
    * the module does not import yet.
    */
   deferred(statements: () => void): void {
-    this.late.push({ at: this.body.length, statements });
+    this.late.push({ at: this.body.length, statements, bytes: 0 });
   }
 
   /** The body with the deferred statements in their places. */
@@ -235,19 +244,24 @@ export class FunctionBuilder {
     const body = this.body;
     const whole = new ByteWriter();
     let from = 0;
-    for (const { at, statements } of this.late) {
-      whole.bytes(body.view().subarray(from, at));
-      from = at;
+    for (const late of this.late) {
+      whole.bytes(body.view().subarray(from, late.at));
+      from = late.at;
       this.body = whole;
-      statements();
+      const before = whole.length;
+      late.statements();
+      late.bytes = whole.length - before;
     }
     whole.bytes(body.view().subarray(from));
     this.body = body;
     return whole;
   }
 
-  /** The body as the code section wants it: run-length coded locals, instructions, end. */
-  finish(): ByteWriter {
+  /**
+   * The body as the code section wants it: run-length coded locals, instructions, end. `hints` are the branches whose direction is
+   * known, by the offset of the instruction in the body.
+   */
+  finish(): { body: ByteWriter; hints: readonly BranchHint[] } {
     const body = this.assemble();
     const out = new ByteWriter();
     const runs: [number, ValType][] = [];
@@ -262,9 +276,21 @@ export class FunctionBuilder {
       out.byte(VAL_TYPE_CODE[type]);
     }
     out.bytes(this.prologueBody.view());
+    const hints = this.hintsFrom(out.length);
     out.bytes(body.view());
     out.byte(0x0b);
-    return out;
+    return { body: out, hints };
+  }
+
+  private hintsFrom(start: number): BranchHint[] {
+    let inserted = 0;
+    let next = 0;
+    return this.hintedIfs.map(({ at, likely }) => {
+      for (let late = this.late[next]; late !== undefined && late.at <= at; late = this.late[++next]) {
+        inserted += late.bytes;
+      }
+      return { offset: start + at + inserted, likely };
+    });
   }
 
   get sizeBytes(): number {

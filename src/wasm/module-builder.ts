@@ -92,9 +92,24 @@ export class ModuleBuilder {
         w.u32(index);
       }
     });
+    const finished = this.functions.map(({ builder }) => builder.finish());
+    const hinted = finished.flatMap(({ hints }, i) => (hints.length === 0 ? [] : [{ hints, i }]));
+    section(out, 0, (w) => {
+      w.name('metadata.code.branch_hint');
+      w.u32(hinted.length);
+      for (const { hints, i } of hinted) {
+        w.u32(this.imports.length + i);
+        w.u32(hints.length);
+        for (const { offset, likely } of hints) {
+          w.u32(offset);
+          w.u32(1);
+          w.byte(likely ? 1 : 0);
+        }
+      }
+    });
     section(out, 10, (w) => {
-      w.u32(this.functions.length);
-      for (const { builder } of this.functions) w.sized(builder.finish());
+      w.u32(finished.length);
+      for (const { body } of finished) w.sized(body);
     });
     return out.toBytes();
   }

@@ -343,9 +343,14 @@ export function emitJumpCacheLookup(
     .eq(rip)
     .and(load('i32', 32, entry, L.CPU_JUMP_CACHE + 8).eq(x.state32(L.CPU_JUMP_GEN)))
     .and(left.ge_s(i32(0)));
-  x.f.if(hit, () => {
-    const record = x.let(load('i32', 32, entry, L.CPU_JUMP_CACHE + 12));
-    x.setState(64, L.CPU_RIP_PAGE, rip.sub(load('i64', 16, record, L.REC_OFFSET)));
-    found(record);
-  });
+  x.f.if(
+    hit,
+    () => {
+      const record = x.let(load('i32', 32, entry, L.CPU_JUMP_CACHE + 12));
+      x.setState(64, L.CPU_RIP_PAGE, rip.sub(load('i64', 16, record, L.REC_OFFSET)));
+      found(record);
+    },
+    undefined,
+    true,
+  );
 }

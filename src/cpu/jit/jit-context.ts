@@ -71,6 +71,8 @@ export class JitContext extends X86 {
   private readonly conditional = new WeakSet<Expr>();
   private readonly ripPage: Local<'i64'>;
   private readonly tlb: Local<'i32'>;
+  /** CPU_BUDGET while the region runs; the state has it outside and during calls that the host may see. */
+  private readonly left: Local<'i32'>;
   /** Record to go on with after the exit; 0 = return to the dispatcher. */
   private readonly continuation: Local<'i32'>;
   private exit: Label | undefined;
@@ -87,6 +89,7 @@ export class JitContext extends X86 {
     this.ripPage = f.local('i64');
     this.tlb = f.local('i32');
     this.continuation = f.local('i32');
+    this.left = f.local('i32');
   }
 
   /** Emits the whole function around `body`. */
@@ -98,9 +101,11 @@ export class JitContext extends X86 {
     this.f.prologue(() => {
       this.f.set(this.ripPage, this.state64(L.CPU_RIP_PAGE));
       this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
+      this.f.set(this.left, this.state32(L.CPU_BUDGET));
       this.loadAll();
     });
     this.storeAll();
+    this.setState(32, L.CPU_BUDGET, this.left.get);
     const next = this.continuation.get;
     this.f.if(next.ne(i32(0)), () => {
       this.f.tailCallIndirect(this.handlerType, [this.cpu, next], load('i32', 32, next, L.REC_HANDLER));
@@ -419,9 +424,34 @@ export class JitContext extends X86 {
   }
 
   private spend(instructions: number): Expr<'i32'> {
-    const left = this.let(this.state32(L.CPU_BUDGET).sub(i32(instructions)));
-    this.setState(32, L.CPU_BUDGET, left);
-    return left;
+    this.f.set(this.left, this.left.get.sub(i32(instructions)));
+    return this.left.get;
+  }
+
+  /**
+   * Around a call that the host may see: CPU_BUDGET says exactly what is done before this instruction, so that clocks can be read,
+   * and what becomes of it there (attention is wanted) counts.
+   */
+  private budgeted(call: () => void): void {
+    this.setState(32, L.CPU_BUDGET, this.index === 0 ? this.left.get : this.left.get.sub(i32(this.index)));
+    call();
+    const left = this.state32(L.CPU_BUDGET);
+    this.f.set(this.left, this.index === 0 ? left : left.add(i32(this.index)));
+  }
+
+  override micro<T extends ValType>(result: T, name: string, ...args: Expr[]): Expr<T> {
+    if (hostIsBlindTo(name)) return super.micro(result, name, ...args);
+    let value: Expr<T> | undefined;
+    this.budgeted(() => {
+      value = super.micro(result, name, ...args);
+    });
+    // INVARIANT: budgeted calls what it is given.
+    return value!;
+  }
+
+  override microVoid(name: string, ...args: Expr[]): void {
+    if (hostIsBlindTo(name)) super.microVoid(name, ...args);
+    else this.budgeted(() => super.microVoid(name, ...args));
   }
 
   leaveHere(): void {
@@ -477,10 +507,11 @@ export class JitContext extends X86 {
     this.settleFlags();
     const left = this.spend(instructions);
     if (this.edges.isBack(target)) {
-      this.f.if(left.lt_s(i32(0)), () => {
+      const over = (): void => {
         this.setState(64, L.CPU_RIP, this.ripAt(target));
         this.leave();
-      });
+      };
+      this.f.if(left.lt_s(i32(0)), over, undefined, false);
     }
     const { insn, offset, index, pending, ended } = this;
     this.edges.go(target);
@@ -523,7 +554,7 @@ export class JitContext extends X86 {
       return;
     }
     const status = this.microStateValue(name, ...args);
-    this.f.if(status.ne(i32(0)), () => this.leaveHere());
+    this.f.if(status.ne(i32(0)), () => this.leaveHere(), undefined, false);
   }
 
   microStateValue(name: string, ...args: Expr[]): Expr<'i32'> {
@@ -543,6 +574,11 @@ export class JitContext extends X86 {
     call();
     this.f.deferred(() => this.loadAll());
   }
+}
+
+/** Microcode that computes from and into registers alone: no memory, no device, no clock. */
+function hostIsBlindTo(name: string): boolean {
+  return (name.startsWith('sse') && name !== 'sseMaskedStore') || name.startsWith('fpu') || name.startsWith('mmx');
 }
 
 /** Low `bits` of a 64-bit register, zero-extended in their container. */

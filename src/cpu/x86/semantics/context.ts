@@ -363,7 +363,7 @@ export abstract class X86 {
   }
 
   raiseIf(condition: Expr<'i32'>, vector: number, errorCode: Expr<'i32'> | number = 0): void {
-    this.f.if(condition, () => this.raise(vector, errorCode));
+    this.f.if(condition, () => this.raise(vector, errorCode), undefined, false);
   }
 
   /** Leaves generated code at this instruction, which is not done: an exception is pending, or it is to be tried again. */
@@ -437,7 +437,7 @@ export abstract class X86 {
   /** Same, and leaves here when it returns nonzero (an exception is pending). */
   microOrFault(name: string, ...args: Expr[]): void {
     const status = this.micro('i32', name, ...args);
-    this.f.if(status.ne(i32(0)), () => this.leaveHere());
+    this.f.if(status.ne(i32(0)), () => this.leaveHere(), undefined, false);
   }
   /**
    * Calls microcode that may read and write general registers, flags and everything else. When it can fault (`faults`), it

@@ -68,6 +68,7 @@ export class GuestMemory {
         x.microOrFault('slowLoad', va, x.stackAccess.or(i32(bits / 8)));
         x.f.set(value, load(type, bits, x.cpu, L.CPU_SCRATCH));
       },
+      true,
     );
     return value.get;
   }
@@ -113,6 +114,7 @@ export class GuestMemory {
         x.setState(bits, L.CPU_SCRATCH, value);
         x.microOrFault('slowStore', va, x.stackAccess.or(i32(bits / 8)));
       },
+      true,
     );
   }
 
@@ -156,15 +158,17 @@ export class GuestMemory {
       () => x.f.set(host, this.host(entry, va)),
       () => {
         x.f.set(host, x.micro('i32', 'slowRmw', va, x.stackAccess.or(i32(bits / 8))));
-        x.f.if(host.get.eqz(), () => x.leaveHere());
+        x.f.if(host.get.eqz(), () => x.leaveHere(), undefined, false);
       },
+      true,
     );
     return host;
   }
 
   commitUpdate(host: Local<'i32'>): void {
     const { x } = this;
-    x.f.if(host.get.eq(x.cpu.add(i32(L.CPU_SCRATCH))), () => x.f.drop(x.micro('i32', 'rmwCommit')));
+    const bounced = host.get.eq(x.cpu.add(i32(L.CPU_SCRATCH)));
+    x.f.if(bounced, () => x.f.drop(x.micro('i32', 'rmwCommit')), undefined, false);
   }
 
   /** Address of the TLB entry of `va` in the current set. */
