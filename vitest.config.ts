@@ -12,7 +12,12 @@ export default defineConfig({
     globalSetup: './scripts/vitest-setup.ts',
     projects: [
       {
-        test: { ...shared, name: 'units', include: ['src/**/*.test.ts', 'scripts/**/*.test.ts'], testTimeout: 20_000 },
+        test: {
+          ...shared,
+          name: 'units',
+          include: ['src/**/*.test.ts', 'scripts/**/*.test.ts', 'bench/**/*.test.ts'],
+          testTimeout: 20_000,
+        },
       },
       {
         test: {

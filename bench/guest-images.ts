@@ -30,13 +30,17 @@ export async function guestImages(folder: string, script: string): Promise<Guest
   const initrd = await readFile(assets.initrd);
   const scriptInitrd = join(folder, 'script-initrd.cpio');
   const archive = writeCpio([{ path: 'orrery-script', type: 'file', mode: 0o755, content: script }]);
-  const padding = new Uint8Array(-initrd.length & 3);
-  await writeFile(scriptInitrd, Buffer.concat([initrd, padding, archive]));
+  await writeFile(scriptInitrd, withArchive(initrd, archive));
   await mkdir(join(folder, 'native'), { recursive: true });
   const busybox = join(folder, 'native', 'busybox');
   await writeFile(busybox, cpioMember(initrd, 'bin/busybox'), { mode: 0o755 });
   const { kernelVersion } = assets.manifest;
   return { kernel: assets.kernel, initrd: assets.initrd, scriptInitrd, busybox, kernelVersion };
+}
+
+/** An initial file system with another archive behind it, which the kernel unpacks over the first. */
+export function withArchive(initrd: Uint8Array, archive: Uint8Array): Uint8Array {
+  return Buffer.concat([initrd, new Uint8Array(-initrd.length & 3), archive]);
 }
 
 const HEADER_BYTES = 110;
