@@ -26,7 +26,7 @@ async function measureLoop(samples: Samples): Promise<void> {
 }
 
 async function measureBoot(samples: Samples, peer: GuestPeer, images: GuestImages): Promise<void> {
-  const guest = startGuest(peer, images.kernel, images.initrd);
+  const guest = startGuest(peer, images);
   const seconds = await guest.until('the prompt', () => guest.output.includes(PROMPT));
   const cpuSeconds = guest.cpuSeconds();
   let report: PromptReport | undefined;
@@ -54,7 +54,7 @@ async function measurePrograms(samples: Samples, peer: Peer, images: GuestImages
   const run =
     peer === 'native'
       ? new WatchedProcess(images.busybox, ['sh', nativeScript], false)
-      : startGuest(peer, images.kernel, images.scriptInitrd);
+      : startGuest(peer, { kernel: images.kernel, initrd: images.scriptInitrd });
   if (peer !== 'native') await run.until('the end of its script', () => run.output.includes(SCRIPT_END_MARK));
   await run.untilEnd();
   const times = programTimes(run.output);

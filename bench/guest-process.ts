@@ -1,12 +1,13 @@
 /**
  * A process that boots a guest under Orrery, for the benchmark to watch as it watches QEMU's:
  *
- *     node bench/guest-process.ts ACCEL MEMORY_BYTES KERNEL INITRD COMMAND_LINE
+ *     node bench/guest-process.ts ACCEL MEMORY_BYTES KERNEL INITRD COMMAND_LINE [BUNDLE]
  *
  * The guest's console goes to standard output. At the shell prompt the figures that only the inside knows go to the parent.
- * It runs the bundle that users run (`npm run build` makes it).
+ * It runs the bundle that users run (`npm run build` makes it), or another tree's at the path BUNDLE.
  */
 import { readFile } from 'node:fs/promises';
+import { pathToFileURL } from 'node:url';
 import type { Vm } from '../src/accel/contract.ts';
 import type { Machine as MachineType, MachineConfig } from '../src/node.ts';
 import * as L from '../src/cpu/layout.ts';
@@ -22,10 +23,10 @@ export interface PromptReport {
   readonly ramOffset: number;
 }
 
-const bundle = new URL('../dist/node.js', import.meta.url).href;
+const [accel = '', memoryBytes = '', kernel = '', initrd = '', commandLine = '', path] = process.argv.slice(2);
+const bundle = (path === undefined ? new URL('../dist/node.js', import.meta.url) : pathToFileURL(path)).href;
 const { Machine } = (await import(bundle)) as { Machine: { create(config: MachineConfig): Promise<MachineType> } };
 
-const [accel = '', memoryBytes = '', kernel = '', initrd = '', commandLine = ''] = process.argv.slice(2);
 const machine = await Machine.create({
   accel: accel === 'interp' ? 'interp' : 'jit',
   memoryBytes: Number(memoryBytes),
@@ -41,11 +42,11 @@ let tail = '';
 let reported = false;
 machine.serial[0]?.onOutput((bytes) => {
   process.stdout.write(bytes);
-  if (reported) return;
+  if (reported || process.send === undefined) return;
   tail = (tail + decoder.decode(bytes, { stream: true })).slice(-PROMPT.length - bytes.length);
   if (!tail.includes(PROMPT)) return;
   reported = true;
-  process.send?.(report());
+  process.send(report());
 });
 
 function report(): PromptReport {

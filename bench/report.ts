@@ -11,7 +11,7 @@ export interface HostFacts {
   readonly software: string;
 }
 
-const TITLES: Readonly<Record<Peer, string>> = { jit: 'jit', interp: 'interp', qemu: 'QEMU TCG', native: 'native' };
+const TITLES: Readonly<Record<Peer, string>> = { jit: 'jit', interp: 'interp', qemu: 'QEMU TCG', v86: 'v86', native: 'native' };
 /** A busy machine: figures of one that does something else as well are no figures. */
 const QUIET_LOAD = 0.5;
 

@@ -87,7 +87,7 @@ async function main(): Promise<void> {
       withArchive(await readFile(assets.initrd), await programArchive(built, once, programScript(all))),
     );
     const native = await runNative(all, built);
-    const guest = startGuest(tier, assets.kernel, initrd);
+    const guest = startGuest(tier, { kernel: assets.kernel, initrd });
     await guest.untilEnd();
     print(once, native, resultsOf(guest.output));
   } finally {

@@ -1,7 +1,7 @@
 /** Samples by measure and peer, their medians and spread. */
 
-/** Who is measured: two tiers of Orrery, QEMU without hardware assistance, and programs run by the host itself. */
-export const PEERS = ['jit', 'interp', 'qemu', 'native'] as const;
+/** Who is measured: two tiers of Orrery, QEMU without hardware assistance, v86, and programs run by the host itself. */
+export const PEERS = ['jit', 'interp', 'qemu', 'v86', 'native'] as const;
 export type Peer = (typeof PEERS)[number];
 
 export interface Measure {
