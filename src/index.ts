@@ -2,7 +2,8 @@
  * Orrery as a library, on any host. In Node import `orrery` (src/node.ts), in a page `orrery` resolves to src/browser.ts; both
  * export all of this with the host's services filled in.
  */
-export { Machine, type MachineStatistics } from './machine/machine.ts';
+export { Machine } from './machine/machine.ts';
+export type { AccessCount, CodeStatistics, MachineStatistics, TierStatistics } from './machine/statistics.ts';
 export type { DeviceConfig, ImageSource, MachineConfig, MachineExit } from './machine/config.ts';
 export type { HostServices } from './machine/host-services.ts';
 export { UserError } from './base/errors.ts';

@@ -5,6 +5,7 @@
  * accesses reach the machine through `VcpuBus` while `run` is under way, synchronously, so that a device register costs a
  * function call; they are counted like exits. Nothing above this line knows which implementation runs.
  */
+import type { CodeEvent, CodeStatistics } from '../cpu/code-events.ts';
 import type { CpuidResult } from '../cpu/x86/cpuid.ts';
 import type { Insn } from '../cpu/x86/decode/insn.ts';
 
@@ -104,6 +105,24 @@ export interface VcpuObserver {
   decoded?(insns: readonly Insn[]): void;
   /** The TLB was filled or flushed, or a page fault found. Must not touch the vCPU. */
   mmu?(event: MmuEvent): void;
+  /** Code was translated, compiled or thrown away. Costs nothing measurable. Must not touch the vCPU. */
+  code?(event: CodeEvent): void;
+}
+
+/** Where a vCPU stands, for a profiler. Addresses are linear and sign-extended: those of a 64-bit kernel are negative. */
+export interface VcpuPlace {
+  readonly rip: number;
+  readonly stackPointer: number;
+  readonly framePointer: number;
+  readonly privilegeLevel: number;
+  /** Bits an address has in the code that runs: 16, 32 or 64. */
+  readonly codeBits: 16 | 32 | 64;
+  /** Physical address of the page tables. */
+  readonly pageTables: number;
+  /** Where the guest's kernel is entered, as SYSCALL, SYSENTER and the page fault gate tell; 0 = not set up. */
+  readonly syscallEntry: number;
+  readonly sysenterEntry: number;
+  readonly interruptTable: number;
 }
 
 export interface Vcpu {
@@ -127,6 +146,18 @@ export interface Vcpu {
   readonly instructionCount: number;
   /** Exits and events by name since creation. */
   exitCounts(): Readonly<Record<string, number>>;
+  /** Of `instructionCount`, what the interpreter executed; the rest was executed by translations. */
+  readonly interpretedCount: number;
+  /** Host time spent on decoding, generating and compiling code, nanoseconds. */
+  readonly codeNs: number;
+  /** External interrupts delivered, by vector. */
+  interruptCounts(): ReadonlyMap<number, number>;
+  place(): VcpuPlace;
+  /**
+   * Reads guest memory at a linear address (as in VcpuPlace) as the page tables at `pageTables`, or those in use, map it. Nothing
+   * is changed by it: no accessed bit, no TLB entry. Gives how many bytes could be read from the first one on.
+   */
+  peek(linear: number, into: Uint8Array, pageTables?: number): number;
 }
 
 export interface Vm {
@@ -139,6 +170,7 @@ export interface Vm {
   memoryWritten(guestPhysical: number, sizeBytes: number): void;
   /** Physical address bit 20 (the A20 gate). */
   setA20(enabled: boolean): void;
+  codeStatistics(): CodeStatistics;
   close(): void;
 }
 

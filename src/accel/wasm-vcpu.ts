@@ -5,9 +5,15 @@
 import type { Engine, MicrocodeFunction } from '../cpu/engine.ts';
 import * as L from '../cpu/layout.ts';
 import { absentFeatures } from './absent-features.ts';
-import type { InitialState, RegisterFile, Vcpu, VcpuBus, VcpuObserver, VmExit } from './contract.ts';
+import type {
+  InitialState, RegisterFile, Vcpu, VcpuBus, VcpuObserver, VcpuPlace, VmExit,
+} from './contract.ts'; // prettier-ignore
+import { LinearReader } from './linear-reader.ts';
 import { StateRegisters, applyInitialState } from './registers.ts';
 
+/** Numbers of general registers. */
+const RSP = 4;
+const RBP = 5;
 /** RFLAGS.IF */
 const RFLAGS_IF = 0x200;
 /** Kinds of `deliverInterrupt` (microcode/exceptions.ts). */
@@ -65,7 +71,11 @@ export class WasmVcpu implements Vcpu {
   private readonly deliverInterrupt: MicrocodeFunction;
   private readonly deliverException: MicrocodeFunction;
   private readonly translateSteps: boolean;
+  private readonly reader: LinearReader;
   private executed = 0;
+  private interpreted = 0;
+  /** External interrupts delivered, by vector. */
+  private readonly vectors = new Float64Array(256);
   /** Instructions until waiting translations are compiled. */
   private patience = PATIENCE_INSNS;
   private running = false;
@@ -87,6 +97,7 @@ export class WasmVcpu implements Vcpu {
     this.deliverInterrupt = engine.function('deliverInterrupt');
     this.deliverException = engine.function('deliverException');
     this.registers = new StateRegisters(engine, this.cpu);
+    this.reader = new LinearReader(engine.memory, this.cpu);
     const nothingOn = { osxsave: false, ospke: false, xcr0: 1 };
     const absent = absentFeatures((leaf, subleaf) => bus.cpuid(leaf, subleaf, nothingOn));
     this.set(L.CPU_ABSENT_CR4, absent.cr4);
@@ -125,6 +136,7 @@ export class WasmVcpu implements Vcpu {
     this.observer = observer;
     const exceptions = observer.exception === undefined ? 0 : L.WATCH_EXCEPTIONS;
     this.set(L.CPU_WATCH, exceptions | (observer.mmu === undefined ? 0 : L.WATCH_MMU));
+    this.engine.cache.onCode = observer.code === undefined ? undefined : (event) => observer.code?.(event);
   }
 
   faultAddress(): bigint {
@@ -235,6 +247,8 @@ export class WasmVcpu implements Vcpu {
   /** Adds up what the grant executed, and gives the exit. */
   private collect(): number {
     this.executed += this.get(L.CPU_BUDGET_GRANTED) - this.get(L.CPU_BUDGET);
+    this.interpreted += this.get(L.CPU_TIER0_INSNS) >>> 0;
+    this.set(L.CPU_TIER0_INSNS, 0);
     this.set(L.CPU_BUDGET, 0);
     this.set(L.CPU_BUDGET_GRANTED, 0);
     const exit = this.get(L.CPU_EXIT);
@@ -253,7 +267,12 @@ export class WasmVcpu implements Vcpu {
   /** The dispatcher found nothing decoded at CPU_RIP and left the physical address in the scratch area. */
   private decode(): void {
     if (this.get(L.CPU_SINGLE) !== 0) this.step();
-    else this.engine.cache.decodeBlock(this.cpu, false);
+    else {
+      const { cache } = this.engine;
+      const startMs = performance.now();
+      cache.decodeBlock(this.cpu, false);
+      cache.counts.decodeMs += performance.now() - startMs;
+    }
   }
 
   /** After STI and MOV SS one instruction runs before a pending interrupt is looked at again. */
@@ -304,17 +323,63 @@ export class WasmVcpu implements Vcpu {
     this.set(L.CPU_LINK_FROM, 0);
     if ((pending & L.IRQ_NMI) !== 0 && this.get(L.CPU_NMI_BLOCKED) === 0) {
       Atomics.and(this.i32, (this.cpu + L.CPU_IRQ_PENDING) >> 2, ~L.IRQ_NMI);
-      this.count(L.EXIT_INTERRUPT);
       this.deliverInterrupt(this.cpu, NMI_VECTOR, KIND_NMI);
       return true;
     }
     if ((pending & L.IRQ_INTR) === 0 || (this.get(L.CPU_RFLAGS) & RFLAGS_IF) === 0) return false;
     const vector = this.bus.acknowledgeInterrupt();
     if (vector < 0) return false;
-    this.count(L.EXIT_INTERRUPT);
+    // INVARIANT: a vector is a byte.
+    this.vectors[vector]!++;
     this.observer.interrupt?.(vector);
     this.deliverInterrupt(this.cpu, vector, KIND_EXTERNAL);
     return true;
+  }
+
+  get interpretedCount(): number {
+    return this.interpreted + (this.running ? this.get(L.CPU_TIER0_INSNS) >>> 0 : 0);
+  }
+
+  get codeNs(): number {
+    return this.engine.cache.busyMs * 1e6;
+  }
+
+  interruptCounts(): ReadonlyMap<number, number> {
+    const counts = new Map<number, number>();
+    this.vectors.forEach((count, vector) => {
+      if (count > 0) counts.set(vector, count);
+    });
+    return counts;
+  }
+
+  place(): VcpuPlace {
+    const mode = this.get(L.CPU_MODE);
+    const codeBits = ([16, 32, 64] as const)[mode & L.MODE_SIZE_MASK] ?? 64;
+    // Outside 64-bit code an address is 32 bits, from its segment's base.
+    const address = (offset: number, segment: number): number =>
+      codeBits === 64
+        ? this.signed(offset)
+        : (this.get(offset) + this.get(L.CPU_SEG + segment * L.SEG_SIZE + L.SEG_BASE)) >>> 0;
+    return {
+      rip: address(L.CPU_RIP, L.CS),
+      stackPointer: address(L.CPU_GPR + RSP * 8, L.SS),
+      framePointer: address(L.CPU_GPR + RBP * 8, L.SS),
+      privilegeLevel: (mode >> L.MODE_CPL_SHIFT) & 3,
+      codeBits,
+      pageTables: this.reader.pageTables,
+      syscallEntry: this.signed(L.CPU_LSTAR),
+      sysenterEntry: this.signed(L.CPU_SYSENTER_EIP),
+      interruptTable: this.signed(L.CPU_IDTR_BASE),
+    };
+  }
+
+  /** A register of 64 bits as a number; exact for canonical addresses. */
+  private signed(offset: number): number {
+    return this.get(offset + 4) * 4294967296 + (this.get(offset) >>> 0);
+  }
+
+  peek(linear: number, into: Uint8Array, pageTables?: number): number {
+    return this.reader.read(linear, into, pageTables);
   }
 
   exitCounts(): Readonly<Record<string, number>> {

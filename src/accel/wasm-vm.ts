@@ -1,4 +1,5 @@
 /** The accelerators `jit` and `interp`: a VM whose vCPUs are executed by generated WebAssembly (src/cpu). */
+import type { CodeStatistics } from '../cpu/code-events.ts';
 import { Engine, type HostImports } from '../cpu/engine.ts';
 import * as L from '../cpu/layout.ts';
 import { microcodeModule } from '../cpu/microcode-binary.ts';
@@ -81,6 +82,10 @@ export class WasmVm implements Vm {
   setA20(enabled: boolean): void {
     this.engine.setA20(enabled);
     this.mappingChanged();
+  }
+
+  codeStatistics(): CodeStatistics {
+    return this.engine.cache.statistics();
   }
 
   close(): void {

@@ -10,6 +10,7 @@ export const LOG_CATEGORIES = {
   out_asm: 'generated code',
   op: 'translation context operations',
   int: 'interrupts and exceptions as they are delivered',
+  jit: 'translations: what is translated, compiled, evicted and invalidated',
   exec: 'blocks as they are entered',
   cpu: 'CPU state before each block',
   mmu: 'page table walks and TLB changes',

@@ -8,9 +8,10 @@
  *
  * Memory is bounded: when the arena is full, everything is dropped.
  */
+import type { CodeEvent, CodeStatistics } from './code-events.ts';
 import * as L from './layout.ts';
 import { type Handlers, Pseudo } from './interp/handlers.ts';
-import type { Translator } from './jit/translator.ts';
+import type { Translation, Translator } from './jit/translator.ts';
 import { addressForm, AddressForm } from './interp/address-form.ts';
 import { isConditional, isDynamicRegister, registerField } from './interp/interp-context.ts';
 import { protectedNot86 } from './mode.ts';
@@ -23,6 +24,8 @@ const MAX_BLOCK_INSNS = 120;
 const PAGE = 4096;
 const GRANULE_SHIFT = 6;
 const TRANSLATIONS_A_MODULE = 16;
+/** Translated entries that are remembered to tell a second translation from a first. */
+const MAX_REMEMBERED = 1 << 18;
 /** Records a block may take: its instructions, a counter and a page-crossing check before, a closing record behind. */
 const MAX_BLOCK_BYTES = (MAX_BLOCK_INSNS + 3) * L.REC_SIZE;
 
@@ -88,13 +91,19 @@ export class CodeCache {
   private readonly insns: [Insn, Insn] = [createInsn(), createInsn()];
   private readonly crossing = new Uint8Array(32);
   private top: number;
-  /** Blocks and instructions decoded, drops of everything. */
-  readonly counts: { blocks: number; insns: number; flushes: number; invalidations: number } = {
-    blocks: 0,
-    insns: 0,
-    flushes: 0,
-    invalidations: 0,
-  };
+  /** Blocks and instructions decoded and what that took, drops of everything, pages dropped, translations made again. */
+  readonly counts: {
+    blocks: number;
+    insns: number;
+    flushes: number;
+    invalidations: number;
+    retranslations: number;
+    decodeMs: number;
+  } = { blocks: 0, insns: 0, flushes: 0, invalidations: 0, retranslations: 0, decodeMs: 0 };
+  /** Sees what happens to code: for `-d jit`. */
+  onCode: ((event: CodeEvent) => void) | undefined;
+  /** Physical address and mode of everything translated so far, forgotten when there is too much of it. */
+  private readonly translated = new Set<number>();
 
   constructor(layout: CodeCacheLayout, handlers: Handlers, events: CodeCacheEvents, translator?: Translator) {
     this.translator = translator;
@@ -214,6 +223,7 @@ export class CodeCache {
     if (translation === undefined) return;
     for (const [from, to] of translation.ranges) this.mark(page, from, to);
     this.waiting.push({ entry, slot: translation.slot });
+    this.noteTranslation(entry, translation);
     if (this.waiting.length >= (this.layout.hotAfter === 1 ? 1 : TRANSLATIONS_A_MODULE)) this.installTranslations();
   }
 
@@ -224,16 +234,68 @@ export class CodeCache {
   /** Compiles what waits, and lets the entry records of blocks that are still there lead to it. */
   installTranslations(): void {
     if (this.waiting.length === 0) return;
-    this.translator?.install();
+    const installed = this.translator?.install();
+    if (installed !== undefined) this.onCode?.({ what: 'compile', ...installed });
     for (const { entry, slot } of this.waiting) {
       if (this.entries.get(entry.record) === entry) {
         entry.slot = slot;
         this.i32[entry.record >> 2] = slot;
       } else {
-        this.translator?.release(slot);
+        this.evict(entry, slot);
       }
     }
     this.waiting.length = 0;
+  }
+
+  private noteTranslation({ phys, mode }: BlockEntry, translation: Translation): void {
+    const key = phys * 2 ** L.MODE_BITS + mode;
+    const again = this.translated.has(key);
+    if (again) this.counts.retranslations++;
+    if (this.translated.size >= MAX_REMEMBERED) this.translated.clear();
+    this.translated.add(key);
+    if (this.onCode === undefined) return;
+    const { insns, blocks, guestBytes, wasmBytes, discoverMs: decodeMs, generateMs } = translation;
+    const figures = { insns, blocks, guestBytes, wasmBytes, decodeMs, generateMs };
+    this.onCode({ what: 'translate', physical: phys, mode, ...figures, again });
+  }
+
+  private evict({ phys }: BlockEntry, slot: number): void {
+    const wasmBytes = this.translator?.sizeOf(slot) ?? 0;
+    this.translator?.release(slot);
+    this.onCode?.({ what: 'evict', physical: phys, wasmBytes });
+  }
+
+  /** Host time spent on making code, milliseconds. */
+  get busyMs(): number {
+    const jit = this.translator?.counts;
+    return this.counts.decodeMs + (jit === undefined ? 0 : jit.discoverMs + jit.generateMs + jit.compileMs);
+  }
+
+  statistics(): CodeStatistics {
+    const { counts } = this;
+    const jit = this.translator?.counts;
+    return {
+      blocksDecoded: counts.blocks,
+      insnsDecoded: counts.insns,
+      liveBlocks: this.entries.size,
+      recordBytes: this.top - this.layout.arena - MAX_BLOCK_BYTES,
+      handlers: this.handlers.generated,
+      translations: jit?.regions ?? 0,
+      retranslations: counts.retranslations,
+      insnsTranslated: jit?.insns ?? 0,
+      guestBytesTranslated: jit?.guestBytes ?? 0,
+      wasmBytesGenerated: jit?.wasmBytes ?? 0,
+      modulesCompiled: jit?.modules ?? 0,
+      liveTranslations: jit?.live ?? 0,
+      liveWasmBytes: jit?.liveBytes ?? 0,
+      evictions: jit?.evicted ?? 0,
+      invalidations: counts.invalidations,
+      flushes: counts.flushes,
+      decodeMs: counts.decodeMs,
+      discoverMs: jit?.discoverMs ?? 0,
+      generateMs: jit?.generateMs ?? 0,
+      compileMs: jit?.compileMs ?? 0,
+    };
   }
 
   /** Puts a translation of the one instruction of the single block (`decodeBlock` with `single`) in its place, if it has one. */
@@ -296,16 +358,18 @@ export class CodeCache {
     this.i32[entry.record >> 2] = this.handlers.pseudo(Pseudo.stale);
     this.remove(entry.phys, entry.mode);
     this.entries.delete(entry.record);
-    if (entry.slot !== undefined) this.translator?.release(entry.slot);
+    if (entry.slot !== undefined) this.evict(entry, entry.slot);
   }
 
   dropAll(): void {
+    const blocks = this.entries.size;
     for (const ppn of [...this.pages.keys()]) this.dropPage(ppn);
     for (const cpu of this.layout.cpus) {
       this.bytes.fill(0, cpu + L.CPU_JUMP_CACHE, cpu + L.CPU_JUMP_CACHE + L.JUMP_CACHE_ENTRIES * 16);
     }
     this.top = this.layout.arena + MAX_BLOCK_BYTES;
     this.counts.flushes++;
+    this.onCode?.({ what: 'flush', blocks });
   }
 
   private dropPage(ppn: number): void {
@@ -313,6 +377,11 @@ export class CodeCache {
     if (page === undefined) return;
     this.pages.delete(ppn);
     if (ppn < this.layout.codePageCount) this.bytes[this.layout.codePageMap + ppn] = 0;
+    if (this.onCode !== undefined) {
+      const blocks = page.entries.length;
+      const translations = page.entries.filter(({ slot }) => slot !== undefined).length;
+      this.onCode({ what: 'invalidate', physical: ppn * PAGE, blocks, translations });
+    }
     for (const entry of page.entries) this.forget(entry);
     for (const cpu of this.layout.cpus) this.i32[(cpu + L.CPU_LINK_FROM) >> 2] = 0;
     this.counts.invalidations++;

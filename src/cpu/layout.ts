@@ -158,6 +158,7 @@ export const CPU_GENERATION_USER = 0x1290; // u32: like CPU_GENERATION, for CPL 
 export const CPU_LOCAL_CODE = 0x1294; // u32: 1 = the jump cache holds supervisor code from pages that are not global
 export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is stepping over does not trap after all (INT n, SYSCALL)
 export const CPU_STEP_TF = 0x129c; // u32: RFLAGS.TF when the instruction under way began, while stepping (MODE_TF)
+export const CPU_TIER0_INSNS = 0x12b8; // u32: instructions of this grant that tier 0 executed
 export const CPU_STEP_HITS = 0x12a0; // u32: data breakpoints that it hit, bits 0..3
 export const CPU_ABSENT_CR4 = 0x12b0; // u32: bits of CR4 that CPUID says are not there: setting them is #GP
 export const CPU_ABSENT = 0x12b4; // u32: ABSENT_*: instructions that CPUID says are not there

@@ -19,6 +19,7 @@ import type { HostServices } from './host-services.ts';
 import { checkRamSize } from './pc-memory.ts';
 import { Pc } from './pc.ts';
 import { RunLoop } from './run-loop.ts';
+import { machineStatistics, type MachineStatistics } from './statistics.ts';
 import { observeVcpu } from './vcpu-log.ts';
 
 const DEFAULT_MEMORY_BYTES = 512 << 20;
@@ -29,14 +30,6 @@ const MEMORY_SLOTS = 64;
 const DEVICE_MEMORY_BYTES = 32 << 20;
 /** The guest's time stamp counter counts nanoseconds of virtual time. */
 const TSC_HZ = 1_000_000_000;
-
-/** Figures about a run, since the machine was made. */
-export interface MachineStatistics {
-  readonly instructions: number;
-  /** Exits and engine events by name. */
-  readonly exits: Readonly<Record<string, number>>;
-  readonly virtualTimeNs: number;
-}
 
 function imageBytes(source: ImageSource | undefined): Promise<Uint8Array> | Uint8Array | undefined {
   return typeof source === 'function' ? source() : source;
@@ -175,10 +168,10 @@ export class Machine {
           ...state,
         }),
     });
+    observeVcpu(this.vcpu, log, tracer);
     for (const pattern of config.trace ?? []) checkTracePattern(tracer, pattern);
     this.board.space.connect(this.vm, MEMORY_SLOTS);
     this.board.space.onDeviceWrite = (address, bytes) => this.vm.memoryWritten(address, bytes);
-    observeVcpu(this.vcpu, log);
     this.loop = new RunLoop(this.vcpu, clock, host, this.time);
     this.exited = new Promise((resolve) => {
       this.finish = resolve;
@@ -234,12 +227,10 @@ export class Machine {
     return this.loop.isRunning;
   }
 
+  /** What the machine did so far, in figures. */
   statistics(): MachineStatistics {
-    return {
-      instructions: this.vcpu.instructionCount,
-      exits: this.vcpu.exitCounts(),
-      virtualTimeNs: this.clock.now(),
-    };
+    const { vm, vcpu, loop, board } = this;
+    return machineStatistics({ vm, vcpu, loop, board, virtualTimeNs: this.clock.now() });
   }
 
   /** Resets everything and puts the kernel where it starts. */

@@ -8,6 +8,7 @@
 import type { Vcpu, VmExit } from '../accel/contract.ts';
 import type { InstructionTime, VirtualClock } from '../base/clock.ts';
 import type { HostServices } from './host-services.ts';
+import { TierTimes } from './tier-times.ts';
 
 /** Longest the guest runs before timers are looked at. */
 const SLICE_NS = 500_000;
@@ -17,6 +18,17 @@ const MIN_BUDGET = 2_000;
 const MAX_BUDGET = 4_000_000;
 /** Deadlines nearer than this are waited for by turns of the event loop: its timers count milliseconds. */
 const SPIN_NS = 1_200_000;
+
+/**
+ * Looks at the guest in regular intervals of the time it runs: the host's, or virtual time where that counts instructions. Budgets are
+ * made to end when a sample is due, but not in instruction time, where that would change what the guest does.
+ */
+export interface RunSampler {
+  /** Running time until the next sample, nanoseconds. */
+  readonly untilDueNs: number;
+  /** The guest ran so long; `interrupted`: in the midst of its work, not because it halted. */
+  ran(ns: number, interrupted: boolean): void;
+}
 
 export class RunLoop {
   private readonly vcpu: Vcpu;
@@ -28,6 +40,12 @@ export class RunLoop {
   private running: Promise<VmExit | undefined> | undefined;
   /** Instructions a nanosecond, as measured. */
   private speed = 0.05;
+  readonly tierTimes: TierTimes = new TierTimes();
+  /** Host time in which the guest ran, and in which it was halted. */
+  runNs = 0;
+  idleNs = 0;
+  /** Who takes samples of where the guest is. */
+  readonly samplers: Set<RunSampler> = new Set();
 
   constructor(vcpu: Vcpu, clock: VirtualClock, host: HostServices, time: InstructionTime | undefined) {
     this.vcpu = vcpu;
@@ -77,10 +95,12 @@ export class RunLoop {
     let turnEndsNs = this.host.monotonicNs() + TURN_NS;
     while (!this.stopRequested) {
       this.clock.runExpired();
-      const exit = this.vcpu.run(this.budget());
+      const exit = this.runSlice(this.budget());
       if (exit.reason === 'halted') {
         if (this.stopRequested) break;
+        const haltedNs = this.host.monotonicNs();
         await this.idle();
+        this.idleNs += this.host.monotonicNs() - haltedNs;
         turnEndsNs = this.host.monotonicNs() + TURN_NS;
       } else if (exit.reason !== 'budget') {
         return exit;
@@ -90,6 +110,26 @@ export class RunLoop {
       }
     }
     return undefined;
+  }
+
+  /** Runs the guest, and keeps the books. */
+  private runSlice(instructions: number): VmExit {
+    const { vcpu } = this;
+    const executed = vcpu.instructionCount;
+    const interpreted = vcpu.interpretedCount;
+    const codeNs = vcpu.codeNs;
+    const startNs = this.host.monotonicNs();
+    const exit = vcpu.run(instructions);
+    const ns = this.host.monotonicNs() - startNs;
+    this.runNs += ns;
+    const done = vcpu.instructionCount - executed;
+    const doneInterpreted = vcpu.interpretedCount - interpreted;
+    this.tierTimes.add(Math.max(0, ns - (vcpu.codeNs - codeNs)), doneInterpreted, done - doneInterpreted);
+    if (this.samplers.size > 0) {
+      const sampledNs = this.time === undefined ? ns : done * this.time.nsPerInstruction;
+      for (const sampler of this.samplers) sampler.ran(sampledNs, exit.reason === 'budget');
+    }
+    return exit;
   }
 
   /** Virtual time at which the present slice should end. */
@@ -109,7 +149,8 @@ export class RunLoop {
     if (executed > MIN_BUDGET && elapsedNs > 0) this.speed += (executed / elapsedNs - this.speed) / 8;
     this.startedNs = nowNs;
     this.startedAt = this.vcpu.instructionCount;
-    const sliceNs = Math.min(SLICE_NS, Math.max(0, this.clock.nextDeadline() - this.clock.now()));
+    let sliceNs = Math.min(SLICE_NS, Math.max(0, this.clock.nextDeadline() - this.clock.now()));
+    for (const { untilDueNs } of this.samplers) sliceNs = Math.min(sliceNs, untilDueNs);
     this.sliceEndNs = this.clock.now() + sliceNs;
     return Math.min(MAX_BUDGET, Math.max(MIN_BUDGET, Math.floor(sliceNs * this.speed)));
   }

@@ -1,7 +1,9 @@
-/** The log categories that look into a vCPU: -d int, exec, in_asm, mmu. */
+/** The log categories that look into a vCPU: -d int, exec, in_asm, mmu, jit. */
 import type { MmuEvent, Vcpu } from '../accel/contract.ts';
 import type { Log } from '../base/log.ts';
 import { formatInsn } from '../cpu/x86/decode/format.ts';
+import type { Tracer } from '../trace/trace.ts';
+import { codeListener } from './code-log.ts';
 
 const EXCEPTION_NAMES: readonly string[] = [
   '#DE', '#DB', 'NMI', '#BP', '#OF', '#BR', '#UD', '#NM', '#DF', '', '#TS', '#NP', '#SS', '#GP', '#PF', '', '#MF', '#AC', '#MC', '#XM',
@@ -32,8 +34,10 @@ export function formatMmuEvent({ what, linear, physical, rights }: MmuEvent): st
 }
 
 /** Connects the categories that are on; a vCPU that nobody watches runs at full speed. */
-export function observeVcpu(vcpu: Vcpu, log: Log): void {
+export function observeVcpu(vcpu: Vcpu, log: Log, tracer: Tracer): void {
+  const code = codeListener(vcpu, log, tracer);
   vcpu.observe({
+    ...(code !== undefined && { code }),
     ...(log.on.int && {
       exception: (vector, errorCode) => {
         const { registers } = vcpu;

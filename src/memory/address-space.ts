@@ -6,6 +6,7 @@ import { allOnes, hex, truncate } from '../base/bits.ts';
 import type { Log } from '../base/log.ts';
 import { defineEvents, type TracePoints, type Tracer } from '../trace/trace.ts';
 import { type FlatRange, firstEndingAfter, flatten } from './flat-view.ts';
+import type { AccessCount } from './port-space.ts';
 import { MemoryRegion } from './region.ts';
 import { type MemorySlotListener, SlotTable } from './slots.ts';
 
@@ -99,6 +100,7 @@ export class AddressSpace implements DmaMemory {
     const offset = address - range.start + range.offset;
     const { region } = range;
     if (region.kind === 'mmio') {
+      this.counted(region).reads++;
       // INVARIANT: a region of kind mmio was made with a handler.
       const value = truncate(region.handler!.read(offset, size), size);
       if (this.trace.memory_region_read.on) this.trace.memory_region_read.emit(region.name, offset, size, value);
@@ -117,6 +119,7 @@ export class AddressSpace implements DmaMemory {
     const offset = address - range.start + range.offset;
     const { region } = range;
     if (region.kind === 'mmio' || (range.readonly && region.handler)) {
+      this.counted(region).writes++;
       if (this.trace.memory_region_write.on)
         this.trace.memory_region_write.emit(region.name, offset, size, truncate(value, size));
       // INVARIANT: tested by this branch's condition or by the region's kind.
@@ -128,6 +131,27 @@ export class AddressSpace implements DmaMemory {
       this.writeHost(region.hostOffset + offset, size, value);
       this.onDeviceWrite?.(address, size);
     }
+  }
+
+  /** Accesses by region of registers; only what was accessed. Regions of one name are added up. */
+  accessCounts(): AccessCount[] {
+    const byName = new Map<string, { name: string; reads: number; writes: number }>();
+    for (const [{ name }, { reads, writes }] of this.counts) {
+      const sum = byName.get(name) ?? { name, reads: 0, writes: 0 };
+      byName.set(name, { name, reads: sum.reads + reads, writes: sum.writes + writes });
+    }
+    return [...byName.values()];
+  }
+
+  private readonly counts = new Map<MemoryRegion, { reads: number; writes: number }>();
+
+  private counted(region: MemoryRegion): { reads: number; writes: number } {
+    let count = this.counts.get(region);
+    if (count === undefined) {
+      count = { reads: 0, writes: 0 };
+      this.counts.set(region, count);
+    }
+    return count;
   }
 
   readBytes(address: number, into: Uint8Array): void {

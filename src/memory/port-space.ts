@@ -36,6 +36,15 @@ export interface PortRange {
 interface Registration extends PortRange {
   readonly handler: PortHandler;
   readonly id: number;
+  reads: number;
+  writes: number;
+}
+
+/** How often a device's registers, or a place where there is no device, were accessed. */
+export interface AccessCount {
+  readonly name: string;
+  readonly reads: number;
+  readonly writes: number;
 }
 
 const PORT_COUNT = 0x10000;
@@ -91,7 +100,7 @@ export class PortSpace {
   register(range: PortRange, handler: PortHandler): Disposable {
     const free = this.registrations.indexOf(undefined, 1);
     const id = free < 0 ? this.registrations.length : free;
-    const registration: Registration = { ...range, handler, id };
+    const registration: Registration = { ...range, handler, id, reads: 0, writes: 0 };
     this.registrations[id] = registration;
     this.order.push(registration);
     this.claim(registration);
@@ -107,6 +116,7 @@ export class PortSpace {
     const id = this.owners[size as AccessSize][port & 0xffff]!;
     if (id !== 0) {
       const owner = this.registrations[id]!;
+      owner.reads++;
       const value = truncate(owner.handler.read(port - owner.first + (owner.handlerOffset ?? 0), size), size);
       if (this.trace.port_read.on) this.trace.port_read.emit(owner.name, port, size, value);
       return value;
@@ -123,6 +133,7 @@ export class PortSpace {
     const id = this.owners[size as AccessSize][port & 0xffff]!;
     if (id !== 0) {
       const owner = this.registrations[id]!;
+      owner.writes++;
       if (this.trace.port_write.on) this.trace.port_write.emit(owner.name, port, size, truncate(value, size));
       owner.handler.write(port - owner.first + (owner.handlerOffset ?? 0), size, truncate(value, size));
       return;
@@ -141,6 +152,13 @@ export class PortSpace {
     return [...this.order].sort((a, b) => a.first - b.first);
   }
 
+  /** Accesses by device, and under `unassigned` those that none took; only what was accessed. */
+  accessCounts(): AccessCount[] {
+    const counts = this.order.map(({ name, reads, writes }) => ({ name, reads, writes }));
+    return [...counts, { name: 'unassigned', ...this.unassigned }].filter(({ reads, writes }) => reads + writes > 0);
+  }
+
+  private readonly unassigned = { reads: 0, writes: 0 };
   private readonly order: Registration[] = [];
 
   private claim(registration: Registration, from: number = 0, to: number = PORT_COUNT): void {
@@ -157,12 +175,14 @@ export class PortSpace {
   }
 
   private readUnassigned(port: number, size: number): number {
+    this.unassigned.reads++;
     if (this.trace.port_unassigned_read.on) this.trace.port_unassigned_read.emit(port, size);
     if (this.log.on.unimp && this.quiet[port] === 0) this.log.unimplemented(`port: read at unassigned ${hex(port)}`);
     return allOnes(size);
   }
 
   private writeUnassigned(port: number, size: number, value: number): void {
+    this.unassigned.writes++;
     if (this.trace.port_unassigned_write.on) this.trace.port_unassigned_write.emit(port, size, value);
     if (this.log.on.unimp && this.quiet[port] === 0)
       this.log.unimplemented(`port: write of ${hex(value)} at unassigned ${hex(port)}`);

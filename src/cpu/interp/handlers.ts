@@ -214,8 +214,7 @@ class PseudoContext extends InterpContext {
         return;
       default: {
         // goOn, stale, stepDone: the instructions before this record are done.
-        const left = this.let(this.state32(L.CPU_BUDGET).sub(load('i32', 8, this.rec, L.REC_INDEX)));
-        this.setState(32, L.CPU_BUDGET, left);
+        const left = this.spendInsns(this.let(load('i32', 8, this.rec, L.REC_INDEX)));
         if (kind === Pseudo.goOn) {
           emitJumpCacheLookup(this, rip, left, (record) =>
             this.f.tailCallIndirect(this.type, [this.cpu, record], load('i32', 32, record, L.REC_HANDLER)),

@@ -227,8 +227,14 @@ export class InterpContext extends X86 {
 
   /** Takes this block's instructions up to here off the budget; gives what is left. */
   private spend(): Expr<'i32'> {
-    const left = this.let(this.state32(L.CPU_BUDGET).sub(this.field('i32', 8, L.REC_INDEX).add(i32(1))));
+    return this.spendInsns(this.let(this.field('i32', 8, L.REC_INDEX).add(i32(1))));
+  }
+
+  /** Takes `count` instructions off the budget; gives what is left. */
+  protected spendInsns(count: Expr<'i32'>): Expr<'i32'> {
+    const left = this.let(this.state32(L.CPU_BUDGET).sub(count));
     this.setState(32, L.CPU_BUDGET, left);
+    this.setState(32, L.CPU_TIER0_INSNS, this.state32(L.CPU_TIER0_INSNS).add(count));
     return left;
   }
 

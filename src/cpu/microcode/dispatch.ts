@@ -3,7 +3,7 @@
  * WebAssembly; all else sets CPU_EXIT (layout.ts) and returns.
  */
 import {
-  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_WATCH, EXIT_BUDGET,
+  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_TIER0_INSNS, CPU_WATCH, EXIT_BUDGET,
   EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET, WATCH_EXCEPTIONS,
 } from "../layout";
 import { findBlock } from "./blocks";
@@ -54,7 +54,9 @@ export function runRecord(cpu: u32, record: u32): void {
 export function leaveAt(cpu: u32, record: u32): void {
   let rip = load<u64>(cpu, CPU_RIP_PAGE) + load<u16>(record, REC_OFFSET);
   store<u64>(cpu, rip, CPU_RIP);
-  store<i32>(cpu, load<i32>(cpu, CPU_BUDGET) - load<u8>(record, REC_INDEX), CPU_BUDGET);
+  const done = <i32>load<u8>(record, REC_INDEX);
+  store<i32>(cpu, load<i32>(cpu, CPU_BUDGET) - done, CPU_BUDGET);
+  store<i32>(cpu, load<i32>(cpu, CPU_TIER0_INSNS) + done, CPU_TIER0_INSNS);
 }
 
 /** After an instruction in MODE_TF. */
