@@ -1,7 +1,7 @@
 /**
  * One instruction at a time, without a machine: what the conformance tests and the fuzzers drive a tier through.
  *
- * A testbench is one vCPU in long mode (64-bit code unless asked otherwise) at CPL 3 (SSE and x87 enabled: CR0.NE MP, CR4.OSFXSR OSXMMEXCPT, IOPL 0,
+ * A testbench is one vCPU in long mode (64-bit code unless asked otherwise) at CPL 3 (x87, SSE and AVX enabled: CR0.NE MP, CR4.OSFXSR OSXMMEXCPT OSXSAVE, XCR0, IOPL 0,
  * FS and GS base 0), whose page tables map the given ranges and nothing else. Its state is read and written straight in
  * `memory` at the offsets of layout.ts.
  */
@@ -83,6 +83,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
   registers.set('cr0', 0x80010033n);
   registers.set('cr4', 0x40620n);
   registers.set('efer', 0xd00n);
+  registers.set('xcr0', 7n);
   const { codeSize = 64, codeBase = 0, dataBase = 0 } = options;
   for (const name of ['cs', 'ss', 'ds', 'es', 'fs', 'gs']) {
     const isCode = name === 'cs';

@@ -14,7 +14,7 @@ import { type Handlers, Pseudo } from './interp/handlers.ts';
 import type { Translation, Translator } from './jit/translator.ts';
 import { addressForm, AddressForm } from './interp/address-form.ts';
 import { isConditional, isDynamicRegister, registerField } from './interp/interp-context.ts';
-import { protectedNot86 } from './mode.ts';
+import { protectedNot86, runsIn } from './mode.ts';
 import { stateOffset } from './state-offset.ts';
 import { cloneInsn, createInsn, decode } from './x86/decode/decoder.ts';
 import { type Bits, DecodeStatus, type Insn, NO_REGISTER, OperandKind, RIP_BASE } from './x86/decode/insn.ts';
@@ -166,10 +166,8 @@ export class CodeCache {
         if (page !== undefined) this.crosses(phys >>> 12, second.phys / PAGE);
         crossed = true;
       }
-      if (status === DecodeStatus.ok && insn.row.protectedOnly === true && !protectedNot86(mode))
-        status = DecodeStatus.invalid;
-      if (status !== DecodeStatus.ok) {
-        at = this.close(at, offset, index, status === DecodeStatus.tooLong ? Pseudo.tooLong : Pseudo.invalid);
+      if (status !== DecodeStatus.ok || !runsIn(insn.row, mode)) {
+        at = this.close(at, offset, index, refusal(status, mode));
         break;
       }
       trace?.push(cloneInsn(insn));
@@ -459,7 +457,9 @@ export class CodeCache {
       // INVARIANT: operandCount is at most 4, the length of `operands`.
       const operand = insn.operands[i]!;
       if (isDynamicRegister(operand.kind)) {
-        u16[(at + registerField(insn, i)) >> 1] = stateOffset(operand);
+        const field = registerField(insn, i);
+        if (field === L.REC_IMM) immLow = stateOffset(operand);
+        else u16[(at + field) >> 1] = stateOffset(operand);
       } else if (operand.kind === OperandKind.rel) {
         immLow = 0;
         immHigh = offset + insn.length + insn.immLow;
@@ -475,7 +475,7 @@ export class CodeCache {
     }
     u16[(at + L.REC_BASE) >> 1] =
       mem.base === NO_REGISTER ? L.CPU_ZERO : mem.base === RIP_BASE ? L.CPU_RIP_PAGE : mem.base * 8;
-    u16[(at + L.REC_INDEX_REG) >> 1] = mem.index === NO_REGISTER ? L.CPU_ZERO : mem.index * 8;
+    u16[(at + L.REC_INDEX_REG) >> 1] = indexOffset(insn);
     i32[(at + L.REC_DISP) >> 2] = mem.base === RIP_BASE ? mem.disp + offset + insn.length : mem.disp;
     bytes[at + L.REC_SCALE] = mem.scale;
     bytes[at + L.REC_SEG] = dataSegment(insn, form);
@@ -486,6 +486,18 @@ export class CodeCache {
   private load32(address: number): number {
     return (this.i32[address >> 2] ?? 0) >>> 0;
   }
+}
+
+/** State offset of the register, general or vector, that the memory operand's index is. */
+function indexOffset({ mem }: Insn): number {
+  if (mem.vectorIndex !== NO_REGISTER) return L.CPU_XMM + mem.vectorIndex * L.XMM_STRIDE;
+  return mem.index === NO_REGISTER ? L.CPU_ZERO : mem.index * 8;
+}
+
+/** What stands for bytes that do not run. */
+function refusal(status: DecodeStatus, mode: number): Pseudo {
+  if (status === DecodeStatus.tooLong) return Pseudo.tooLong;
+  return status === DecodeStatus.ok && protectedNot86(mode) ? Pseudo.noAvx : Pseudo.invalid;
 }
 
 /** Segment of the memory operand, or of a string instruction's source. */

@@ -144,7 +144,7 @@ export const CPU_SSE_FAULT = 0x714; // u32: what CR0 and CR4 make of SSE instruc
 export const CPU_TLB_GIANT = 0x718; // u64: bit (va >> 30) & 63 = a part of a 1 GiB page was filled there
 export const CPU_TLB_LARGE = 0x720; // 64 bytes: the same for 2 and 4 MiB pages, bit (va >> 22) & 511
 
-export const CPU_XMM = 0x800; // 32 x 64 bytes: XMM i in the low 16 of each; room for YMM and ZMM
+export const CPU_XMM = 0x800; // 32 x 64 bytes: XMM i in the low 16 of each, the upper half of YMM i in the next 16; room for ZMM
 export const XMM_STRIDE = 64;
 
 export const CPU_EXIT_COUNTS = 0x1000; // 64 x u64 counters by EXIT_* and STAT_*
@@ -244,7 +244,8 @@ export const MODE_CPL_SHIFT = 4; // bits 4..5
 export const MODE_VM86 = 0x40;
 export const MODE_PROTECTED = 0x80; // CR0.PE
 export const MODE_TF = 0x100; // RFLAGS.TF, or breakpoints enabled in DR7: blocks are one instruction long
-export const MODE_BITS = 9;
+export const MODE_AVX = 0x200; // AVX instructions run: CR4.OSXSAVE, XCR0 has SSE and AVX, CR0.TS is clear
+export const MODE_BITS = 10;
 
 // ---- EXIT_*: why control returned to the accelerator; also indices of CPU_EXIT_COUNTS ----
 export const EXIT_NONE = 0;
@@ -305,12 +306,12 @@ export const REC_INDEX = 7; // u8: instructions of this block before this one
 export const REC_R0 = 8; // u16: state offset of the first register operand
 export const REC_R1 = 10; // u16: state offset of the second register operand
 export const REC_BASE = 12; // u16: state offset of the base register (CPU_ZERO when none, CPU_RIP_PAGE when RIP-relative)
-export const REC_INDEX_REG = 14; // u16: state offset of the index register (CPU_ZERO when none)
+export const REC_INDEX_REG = 14; // u16: state offset of the index register (CPU_ZERO when none), or of a gather's vector of indices
 export const REC_DISP = 16; // i32: displacement
 export const REC_SCALE = 20; // u8: shift of the index
 export const REC_SEG = 21; // u8: segment number
 export const REC_R2 = 22; // u16: state offset of a third register operand
-export const REC_IMM = 24; // i64: immediate, sign-extended; or, for a block's last record, u32 link (record of the target, 0 = not yet) and i32 page offset of the target
+export const REC_IMM = 24; // i64: immediate, sign-extended; or u16 state offset of a fourth register operand; or, for a block's last record, u32 link (record of the target, 0 = not yet) and i32 page offset of the target
 
 // ---- block hash ----
 export const BLOCK_HASH_ENTRIES = 0x10000;

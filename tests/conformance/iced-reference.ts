@@ -14,7 +14,7 @@ import {
   Register,
 } from 'iced-x86';
 import { type Bits, type Insn, NO_REGISTER, OperandKind, RIP_BASE } from '../../src/cpu/x86/decode/insn.ts';
-import { gprName, mnemonicOf } from '../../src/cpu/x86/decode/format.ts';
+import { gprName, mnemonicOf, vectorIndexName } from '../../src/cpu/x86/decode/format.ts';
 
 /** Address the instruction is decoded at; small enough for 16-bit code, large enough for backward branches. */
 export const BASE_ADDRESS = 0x7000n;
@@ -27,7 +27,7 @@ const IN_SCOPE: ReadonlySet<number> = new Set<number>([
   F.MMX, F.MONITOR, F.MOVBE, F.MSR, F.MULTIBYTENOP, F.PAUSE, F.PCLMULQDQ, F.PKU, F.POPCNT, F.PREFETCHW, F.PREFETCHWT1, F.RDPID,
   F.RDPMC, F.RDRAND, F.RDSEED, F.RDTSCP, F.SEP, F.SHA, F.SKINIT, F.SKINIT_or_SVM, F.SMAP, F.SSE, F.SSE2, F.SSE3, F.SSE4_1, F.SSE4_2,
   F.SSSE3, F.SVM, F.SYSCALL, F.TSC, F.VMX, F.XSAVE, F.XSAVEC, F.XSAVEOPT, F.XSAVES, F.SMM, F.WBNOINVD, F.D3NOW, F.INTEL8086_ONLY,
-  F.INTEL286_ONLY,
+  F.INTEL286_ONLY, F.AVX, F.AVX2,
 ]); // prettier-ignore
 
 interface CodeInfo {
@@ -84,7 +84,7 @@ function segmentText(name: string, code64: boolean): string {
 }
 
 /** Operands that only iced lists: the implied destination of MASKMOVQ and the table of XLAT. */
-const ICED_EXTRA_FIRST: ReadonlySet<string> = new Set(['MASKMOVQ', 'MASKMOVDQU', 'XLAT']);
+const ICED_EXTRA_FIRST: ReadonlySet<string> = new Set(['MASKMOVQ', 'MASKMOVDQU', 'VMASKMOVDQU', 'XLAT']);
 
 /** Decodes with iced. Reuses one decoder a mode over one buffer. */
 export class IcedReference {
@@ -183,7 +183,7 @@ export class IcedReference {
   #addressBits(i: Instruction): number {
     const size = (r: Register): number => {
       const name = registerText(r);
-      if (name === 'none') return 0;
+      if (name === 'none' || /^[xy]mm/.test(name)) return 0;
       if (name === 'eip') return 32;
       if (name === 'rip') return 64;
       return name.startsWith('e') || name.endsWith('d') ? 32 : name.startsWith('r') ? 64 : 16;
@@ -227,7 +227,7 @@ export function describeOurs(i: Insn): string {
         let disp = (BigInt(mem.dispHigh) << 32n) | BigInt(mem.disp >>> 0);
         if (mem.base === RIP_BASE) disp += BASE_ADDRESS + BigInt(i.length);
         parts.push(
-          `mem${op.bytes} ${addressText(name(mem.base), name(mem.index), 1 << mem.scale, disp, segment, i.addressSize)}`,
+          `mem${op.bytes} ${addressText(name(mem.base), mem.vectorIndex === NO_REGISTER ? name(mem.index) : vectorIndexName(i), 1 << mem.scale, disp, segment, i.addressSize)}`,
         );
         break;
       }
@@ -261,7 +261,7 @@ export function describeOurs(i: Insn): string {
         parts.push(`mm${op.reg}`);
         break;
       case OperandKind.xmm:
-        if (i.row.operands[n] !== 'XMM0') parts.push(`xmm${op.reg}`);
+        if (i.row.operands[n] !== 'XMM0') parts.push(`${op.bytes === 32 ? 'ymm' : 'xmm'}${op.reg}`);
         break;
       case OperandKind.st:
         parts.push(`st${op.reg}`);

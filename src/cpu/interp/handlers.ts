@@ -23,6 +23,8 @@ export const Pseudo = {
   stale: 'stale',
   /** The bytes here are no instruction: #UD. */
   invalid: 'invalid',
+  /** An AVX instruction while CR4, XCR0 or CR0 keeps it from running: #UD or #NM. */
+  noAvx: 'noAvx',
   /** Longer than 15 bytes: #GP(0). */
   tooLong: 'tooLong',
   /** The instruction continues on the next page: its translation must still be the physical page in the immediate. */
@@ -179,6 +181,10 @@ class PseudoContext extends InterpContext {
       case Pseudo.invalid:
         this.raise(L.EXC_UD);
         return;
+      case Pseudo.noAvx:
+        this.microVoid('avxFault');
+        this.leaveHere();
+        return;
       case Pseudo.tooLong:
         this.raise(L.EXC_GP);
         return;
@@ -256,8 +262,19 @@ export function shapeKey(insn: Insn, mode: number, linkable: boolean): number {
   bits = bits * 2 + (linkable ? 1 : 0);
   bits = bits * 16 + fixedRegister(insn);
   bits = bits * 2 + (segmentIsFlat(insn.mem.segment, mode) ? 1 : 0);
-  // 21 bits so far; mode 9 bits, row 12 bits.
+  bits = bits * 2 + (isWide(insn) ? 1 : 0);
+  // 22 bits so far; mode 9 bits, row 12 bits.
   return (insn.row.id * 512 + (mode & SHAPE_MODE)) * 0x400000 + bits;
+}
+
+/** Works on ymm registers. */
+function isWide(insn: Insn): boolean {
+  for (let i = 0; i < insn.operandCount; i++) {
+    // INVARIANT: operandCount is at most 4, the length of `operands`.
+    const { kind, bytes } = insn.operands[i]!;
+    if (kind === OperandKind.xmm && bytes === 32) return true;
+  }
+  return false;
 }
 
 /** Number of the first operand register that handlers know at build time (segment, control, debug, st), else 0. */

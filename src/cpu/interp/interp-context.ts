@@ -7,7 +7,7 @@
 import * as L from '../layout.ts';
 import { type Expr, i32, i64, load } from '../../wasm/expr.ts';
 import type { FunctionBuilder, Signature } from '../../wasm/function-builder.ts';
-import { type Insn, OperandKind } from '../x86/decode/insn.ts';
+import { type Insn, NO_REGISTER, OperandKind } from '../x86/decode/insn.ts';
 import { type Access, type FlagPart, type Int, intType, type Linker, X86 } from '../x86/semantics/context.ts';
 import { addressForm, AddressForm, segmentIsFlat } from './address-form.ts';
 import { linearThroughSegment } from './segment-check.ts';
@@ -15,7 +15,7 @@ import { linearThroughSegment } from './segment-check.ts';
 /** Type of every handler and every translated block. */
 export const HANDLER: Signature = { params: ['i32', 'i32'], results: [] };
 
-const REGISTER_FIELDS = [L.REC_R0, L.REC_R1, L.REC_R2];
+const REGISTER_FIELDS = [L.REC_R0, L.REC_R1, L.REC_R2, L.REC_IMM];
 const FLAG_OFFSET: Record<FlagPart, number> = {
   res: L.CPU_FLAG_RES,
   cf: L.CPU_FLAG_CF,
@@ -23,12 +23,13 @@ const FLAG_OFFSET: Record<FlagPart, number> = {
   aux: L.CPU_FLAG_AUX,
 };
 
-/** Field of the record that holds the state offset of register operand `i`: register operands in order take R0, R1, R2. */
+/** Field of the record that holds the state offset of register operand `i`: register operands in order take R0, R1, R2, and the place of the immediate. */
 export function registerField(insn: Insn, i: number): number {
   let seen = 0;
   for (let k = 0; k < i; k++) if (isDynamicRegister(insn.operands[k]?.kind ?? OperandKind.none)) seen++;
   const field = REGISTER_FIELDS[seen];
-  if (field === undefined) throw new RangeError(`${insn.row.name} has more than three register operands`);
+  // INVARIANT: an instruction has at most four operands.
+  if (field === undefined) throw new RangeError(`${insn.row.name} has more than four register operands`);
   return field;
 }
 
@@ -117,6 +118,14 @@ export class InterpContext extends X86 {
     return this.let(bits === 64 ? this.field('i64', 64, L.REC_IMM) : this.field('i32', 32, L.REC_IMM));
   }
 
+  vectorIndexAddress(): Expr<'i32'> {
+    return this.cpu.add(this.field('i32', 16, L.REC_INDEX_REG));
+  }
+
+  indexScale(): Expr<'i32'> {
+    return this.field('i32', 8, L.REC_SCALE);
+  }
+
   farSelector(): Expr<'i32'> {
     return this.let(this.field('i32', 16, L.REC_R2));
   }
@@ -130,7 +139,7 @@ export class InterpContext extends X86 {
   private offset(form: AddressForm): Expr<'i64'> {
     if (form === AddressForm.absolute) return this.field('i64', 64, L.REC_IMM);
     const base = this.registerAt(L.REC_BASE).add(this.field('i64', 32, L.REC_DISP, true));
-    if (form === AddressForm.base) return base;
+    if (form === AddressForm.base || this.insn.mem.vectorIndex !== NO_REGISTER) return base;
     return base.add(this.registerAt(L.REC_INDEX_REG).shl(this.field('i64', 8, L.REC_SCALE)));
   }
 

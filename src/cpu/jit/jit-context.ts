@@ -212,6 +212,10 @@ export class JitContext extends X86 {
     this.vectors.set(n, value, 1);
   }
 
+  override zeroHigh(count: number): void {
+    this.vectors.zeroHigh(count);
+  }
+
   override readFloat(i: number, type: FloatType): Expr<FloatType> {
     const n = this.vectorOperand(i);
     return n === undefined ? super.readFloat(i, type) : this.let(this.vectors.readFloat(n, type));
@@ -338,6 +342,14 @@ export class JitContext extends X86 {
     const n = this.vectorOperand(i);
     if (n !== undefined) this.vectors.spill(n, this.operand(i).bytes === 32 ? 2 : 1);
     return this.cpu.add(i32(stateOffset(this.operand(i))));
+  }
+
+  vectorIndexAddress(): Expr<'i32'> {
+    return this.cpu.add(i32(L.CPU_XMM + this.insn.mem.vectorIndex * L.XMM_STRIDE));
+  }
+
+  indexScale(): Expr<'i32'> {
+    return i32(this.insn.mem.scale);
   }
 
   farSelector(): Expr<'i32'> {

@@ -3,7 +3,7 @@
  * its page, up to a size. A basic block begins at the entry, at a jump's target or behind a conditional jump.
  */
 import * as L from '../layout.ts';
-import { protectedNot86 } from '../mode.ts';
+import { runsIn } from '../mode.ts';
 import { isConditional } from '../interp/interp-context.ts';
 import { cloneInsn, createInsn, decode } from '../x86/decode/decoder.ts';
 import { type Bits, DecodeStatus, type Insn, OperandKind } from '../x86/decode/insn.ts';
@@ -47,7 +47,7 @@ export function discoverRegion(
 ): Region | undefined {
   const size = mode & L.MODE_SIZE_MASK;
   const codeSize: Bits = size === L.MODE_64 ? 64 : size === L.MODE_32 ? 32 : 16;
-  const scan = new Scan(bytes, pageStart, codeSize, single || (mode & L.MODE_TF) !== 0, protectedNot86(mode));
+  const scan = new Scan(bytes, pageStart, codeSize, single || (mode & L.MODE_TF) !== 0, mode);
   const blocks = scan.blocks(entry);
   const first = blocks.get(entry);
   if (first === undefined || first.insns.length === 0) return undefined;
@@ -61,12 +61,11 @@ class Scan {
   private readonly pageStart: number;
   private readonly codeSize: Bits;
   private readonly single: boolean;
-  /** Instructions that real and virtual-8086 mode refuse exist. */
-  private readonly modern: boolean;
+  private readonly mode: number;
   private readonly decoded = new Map<number, Insn | undefined>();
 
-  constructor(bytes: Uint8Array, pageStart: number, codeSize: Bits, single: boolean, modern: boolean) {
-    this.modern = modern;
+  constructor(bytes: Uint8Array, pageStart: number, codeSize: Bits, single: boolean, mode: number) {
+    this.mode = mode;
     this.bytes = bytes;
     this.pageStart = pageStart;
     this.codeSize = codeSize;
@@ -78,8 +77,7 @@ class Scan {
     if (this.decoded.has(offset)) return this.decoded.get(offset);
     const insn = createInsn();
     const status = decode(this.bytes, this.pageStart + offset, this.pageStart + PAGE, this.codeSize, insn);
-    const kept =
-      status === DecodeStatus.ok && (this.modern || insn.row.protectedOnly !== true) ? cloneInsn(insn) : undefined;
+    const kept = status === DecodeStatus.ok && runsIn(insn.row, this.mode) ? cloneInsn(insn) : undefined;
     this.decoded.set(offset, kept);
     return kept;
   }

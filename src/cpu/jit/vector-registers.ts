@@ -4,7 +4,7 @@
  * it uses and writes back at its exit those it may have changed.
  */
 import * as L from '../layout.ts';
-import { type Expr, type FloatType, type IntType, laneOp, SIMD, type ValType } from '../../wasm/expr.ts';
+import { type Expr, type FloatType, type IntType, laneOp, SIMD, v128Zero, type ValType } from '../../wasm/expr.ts';
 import type { Local } from '../../wasm/function-builder.ts';
 import type { Int, X86 } from '../x86/semantics/context.ts';
 
@@ -23,6 +23,8 @@ export class VectorRegisters {
   /** By register * 2 + half. Complete when all blocks are emitted. */
   private readonly locals = new Map<number, Local<'v128'>>();
   private readonly written = new Set<number>();
+  /** Registers whose upper half was cleared somewhere: below this number. */
+  private zeroed = 0;
   /** Halves whose current value is in the state, because the instruction at hand asked for their address. */
   private readonly spilled = new Set<number>();
 
@@ -49,6 +51,19 @@ export class VectorRegisters {
     this.written.add(key);
   }
 
+  /** Clears the upper halves of the first `count` registers: those the region never names stay out of its locals. */
+  zeroHigh(count: number): void {
+    this.zeroed = Math.max(this.zeroed, count);
+    // Which of them have a local is known when everything is emitted.
+    this.x.f.deferred(() => {
+      for (let key = 1; key < count * 2; key += 2) {
+        const local = this.locals.get(key);
+        if (local === undefined) this.x.setState(128, offset(key), v128Zero);
+        else this.x.f.set(local, v128Zero);
+      }
+    });
+  }
+
   /** Takes the halves that are used from the state. */
   loadAll(): void {
     for (const [key, local] of this.locals) this.x.f.set(local, this.x.state('v128', 128, offset(key)));
@@ -56,7 +71,10 @@ export class VectorRegisters {
 
   /** Writes the halves that may have changed to the state. */
   storeAll(): void {
-    for (const key of this.written) this.x.setState(128, offset(key), this.local(key).get);
+    for (const [key, local] of this.locals) {
+      const cleared = (key & 1) === 1 && key < this.zeroed * 2;
+      if (cleared || this.written.has(key)) this.x.setState(128, offset(key), local.get);
+    }
   }
 
   // ---- lane 0 ----

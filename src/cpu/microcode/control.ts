@@ -23,6 +23,8 @@ const CR4_DEFINED: u32 =
 const CR4_PAGING: u32 = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
 const PDPTE_RESERVED: u64 = 0x1e6 | ~(((<u64>1) << PHYSICAL_BITS) - 1);
 const XCR0_X87: u64 = 1;
+const XCR0_SSE: u64 = 2;
+const XCR0_AVX: u64 = 4;
 
 /** Loads the four PAE pointers that `cr3` names. Nonzero = a reserved bit was set, #GP pending, nothing changed. */
 export function loadPdptes(cpu: u32, cr3: u64): i32 {
@@ -129,7 +131,9 @@ export function xsetbv(cpu: u32, index: u32, value: u64): i32 {
   hostCpuid(cpu);
   const defined = <u64>load<u32>(cpu, CPU_SCRATCH);
   if (index != 0 || !(value & XCR0_X87) || (value & ~defined)) return raiseGp(cpu, 0);
+  if ((value & XCR0_AVX) && !(value & XCR0_SSE)) return raiseGp(cpu, 0);
   store<u64>(cpu, value, CPU_XCR0);
+  updateMode(cpu);
   return 0;
 }
 

@@ -1,16 +1,16 @@
 /** The translation mode: what decoding, addressing and the TLB set depend on, recomputed whenever one of its sources changes. */
 import {
   CPU_ALIGN_CHECK, CPU_CR0, CPU_CR4, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS,
-  CPU_SSE_FAULT, CPU_TLB, CPU_TLB_SET, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_CPL_SHIFT,
+  CPU_SSE_FAULT, CPU_TLB, CPU_TLB_SET, CPU_XCR0, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_AVX, MODE_CPL_SHIFT,
   MODE_FLAT, MODE_PROTECTED, MODE_STACK32, MODE_TF, MODE_VM86,
   SEG_ATTR_UNUSABLE, SS, TLB_SET_SIZE, TLB_SET_SUPERVISOR, TLB_SET_SUPERVISOR_AC, TLB_SET_USER,
 } from "../layout";
 import {
-  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_SMAP,
+  ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, CR4_SMAP,
   RFLAGS_AC, RFLAGS_TF, RFLAGS_VM,
 } from "./bits";
 import { breakpointsEnabled } from "./debug";
-import { cpl, longMode, segAttr, segBase, segLimit } from "./state";
+import { cpl, longMode, raise, segAttr, segBase, segLimit } from "./state";
 import { bumpGeneration, flushTlb, updateJumpGeneration } from "./tlb";
 
 const FLAT_MASK: u32 = SEG_ATTR_UNUSABLE | ATTR_PRESENT | ATTR_S | ATTR_CODE | ATTR_CONFORMING | ATTR_WRITABLE;
@@ -31,7 +31,20 @@ function sseExceptionBy(cr0: u32, cr4: u32): u32 {
   return cr0 & CR0_TS ? EXC_NM : 0;
 }
 
-/** Recomputes CPU_MODE, CPU_TLB_SET, CPU_SSE_FAULT and CPU_JUMP_GEN from CR0, CR4, EFER, the segments and RFLAGS. */
+const XCR0_SSE_AVX: u64 = 6;
+
+/** The same for AVX instructions. */
+function avxExceptionBy(cpu: u32): u32 {
+  if (!(load<u32>(cpu, CPU_CR4) & CR4_OSXSAVE) || (load<u64>(cpu, CPU_XCR0) & XCR0_SSE_AVX) != XCR0_SSE_AVX) return EXC_UD;
+  return load<u32>(cpu, CPU_CR0) & CR0_TS ? EXC_NM : 0;
+}
+
+/** Raises what an AVX instruction raises outside MODE_AVX. */
+export function avxFault(cpu: u32): void {
+  raise(cpu, avxExceptionBy(cpu), 0);
+}
+
+/** Recomputes CPU_MODE, CPU_TLB_SET, CPU_SSE_FAULT and CPU_JUMP_GEN from CR0, CR4, XCR0, EFER, the segments and RFLAGS. */
 export function updateMode(cpu: u32): void {
   const rflags = load<u32>(cpu, CPU_RFLAGS), csAttr = segAttr(cpu, CS);
   let mode: u32 = (rflags & RFLAGS_TF) || breakpointsEnabled(cpu) ? MODE_TF : 0;
@@ -64,6 +77,7 @@ export function updateMode(cpu: u32): void {
     }
   }
   else if ((rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP)) set = TLB_SET_SUPERVISOR_AC;
+  if (!avxExceptionBy(cpu)) mode |= MODE_AVX;
   store<u32>(cpu, mode, CPU_MODE);
   store<u32>(cpu, sseExceptionBy(load<u32>(cpu, CPU_CR0), load<u32>(cpu, CPU_CR4)), CPU_SSE_FAULT);
   store<u32>(cpu, cpu + CPU_TLB + set * TLB_SET_SIZE, CPU_TLB_SET);

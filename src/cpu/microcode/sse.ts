@@ -5,6 +5,7 @@ export {
   sseF64Packed, sseF64Round, sseFault,
 } from "./sse-float";
 export { sseMaskedStore } from "./sse/masked-store";
+export { avxGather, avxMaskedLoad, avxMaskedStore } from "./sse/masked-vectors";
 export {
   sseAesDecrypt, sseAesDecryptLast, sseAesEncrypt, sseAesEncryptLast, sseAesInverseMix, sseAesKeyAssist,
 } from "./sse/aes";

@@ -5,7 +5,7 @@ export { deliverException, deliverInterrupt, into } from "./exceptions";
 export { farCall, farJump, farReturn } from "./far";
 export { iret } from "./iret";
 export { probe, readGuest, readSystem, rmwCommit, slowLoad, slowRmw, slowStore, writeGuest, writeSystem } from "./memory";
-export { updateMode } from "./mode";
+export { avxFault, updateMode } from "./mode";
 export { readMsr, readTsc, writeMsr } from "./msr";
 export { physRead, physWrite, ramHost } from "./physical";
 export { resetCpu } from "./reset";

@@ -13,6 +13,7 @@ import {
   FX_MXCSR,
   FX_ST,
   FX_XMM,
+  FX_YMM,
   type MachineState,
   type Outcome,
 } from './machine-state.ts';
@@ -143,10 +144,14 @@ function compareSse(insn: Insn, expected: Uint8Array, got: Uint8Array, out: Diff
   const mxcsr = a.getUint32(FX_MXCSR, true);
   if (mxcsr !== b.getUint32(FX_MXCSR, true)) out.push(['mxcsr', hex(mxcsr, 4), hex(b.getUint32(FX_MXCSR, true), 4)]);
   for (let i = 0; i < 16; i++) {
-    const at = FX_XMM + i * 16;
-    if (sameBytes(expected, got, at, at + 16) || (approximate !== 0 && closeXmm(expected, got, at, approximate)))
-      continue;
-    out.push([`xmm${i}`, bytesText(expected.subarray(at, at + 16)), bytesText(got.subarray(at, at + 16))]);
+    for (const [at, name] of [
+      [FX_XMM + i * 16, `xmm${i}`],
+      [FX_YMM + i * 16, `ymm${i} up`],
+    ] as const) {
+      if (sameBytes(expected, got, at, at + 16) || (approximate !== 0 && closeXmm(expected, got, at, approximate)))
+        continue;
+      out.push([name, bytesText(expected.subarray(at, at + 16)), bytesText(got.subarray(at, at + 16))]);
+    }
   }
 }
 
@@ -168,7 +173,7 @@ function compareMemory(
 /** A misaligned SSE operand beyond its segment's limit: which of the two is seen first is up to the processor. */
 function segmentOrAlignment(encoding: Encoding, before: MachineState, expected: Outcome, got: Outcome): boolean {
   const either = (o: Outcome): boolean => o.exception?.vector === 12 || o.exception?.vector === 13;
-  return before.codeSize === 16 && /^(sse|crypto)$/.test(encoding.form.family) && either(expected) && either(got);
+  return before.codeSize === 16 && /^(sse|crypto|avx.*)$/.test(encoding.form.family) && either(expected) && either(got);
 }
 
 /** Differences that count; empty when the engine did what it should. `operandAt` is the memory operand's offset in the area. */
@@ -228,6 +233,9 @@ function stateText(encoding: Encoding, state: MachineState): string {
       lines.push(
         `  ${operand.kind === OperandKind.xmm ? 'xmm' : 'st'}${operand.reg}=${bytesText(state.fx.subarray(at, at + 16))}`,
       );
+    const upper = FX_YMM + operand.reg * 16;
+    if (operand.kind === OperandKind.xmm && operand.bytes === 32)
+      lines.push(`  ymm${operand.reg} up=${bytesText(state.fx.subarray(upper, upper + 16))}`);
   }
   for (const reg of [insn.mem.base, insn.mem.index]) if (reg >= 0 && reg < 16) named.add(reg);
   if (insn.row.string === true) for (const reg of [6, 7]) named.add(reg);

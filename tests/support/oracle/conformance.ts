@@ -48,6 +48,7 @@ export const FAMILIES: readonly Family[] = [
   'mmx',
   'sse',
   'crypto',
+  'avx',
 ];
 
 export function formsOf(family: Family, codeSize: CodeSize = 64): readonly Form[] {

@@ -22,6 +22,7 @@ import {
   FX_MXCSR_MASK,
   FX_ST,
   FX_XMM,
+  FX_YMM,
   type MachineState,
   OF,
   type Oracle,
@@ -163,8 +164,11 @@ export class EngineOracle implements Oracle {
       const to = cpu + L.CPU_FPR + ((top + i) & 7) * 16;
       this.#bytes.set(state.fx.subarray(FX_ST + i * 16, FX_ST + i * 16 + 10), to);
     }
-    for (let i = 0; i < 16; i++)
-      this.#bytes.set(state.fx.subarray(FX_XMM + i * 16, FX_XMM + i * 16 + 16), cpu + L.CPU_XMM + i * L.XMM_STRIDE);
+    for (let i = 0; i < 16; i++) {
+      const to = cpu + L.CPU_XMM + i * L.XMM_STRIDE;
+      this.#bytes.set(state.fx.subarray(FX_XMM + i * 16, FX_XMM + i * 16 + 16), to);
+      this.#bytes.set(state.fx.subarray(FX_YMM + i * 16, FX_YMM + i * 16 + 16), to + 16);
+    }
   }
 
   /** Arithmetic flags into their lazy form: see layout.ts. */
@@ -225,6 +229,7 @@ export class EngineOracle implements Oracle {
     for (let i = 0; i < 16; i++) {
       const from = cpu + L.CPU_XMM + i * L.XMM_STRIDE;
       state.fx.set(this.#bytes.subarray(from, from + 16), FX_XMM + i * 16);
+      state.fx.set(this.#bytes.subarray(from + 16, from + 32), FX_YMM + i * 16);
     }
     state.data.set(this.#data);
     state.data.set(this.#readOnly, DATA_WRITABLE);

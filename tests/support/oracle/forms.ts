@@ -11,7 +11,7 @@ import { DecodeStatus, OperandKind } from '../../../src/cpu/x86/decode/insn.ts';
 import type { CodeSize } from './machine-state.ts';
 
 export type Family =
-  'integer' | 'shift' | 'bit' | 'string' | 'stack' | 'control' | 'x87' | 'mmx' | 'sse' | 'crypto' | 'system';
+  'integer' | 'shift' | 'bit' | 'string' | 'stack' | 'control' | 'x87' | 'mmx' | 'sse' | 'crypto' | 'avx' | 'system';
 
 export interface Template {
   /** Legacy prefixes in order. */
@@ -68,6 +68,7 @@ function familyOf(insn: Insn, opcode: readonly number[]): Family {
   const { name } = insn.row;
   const kinds = insn.operands.slice(0, insn.operandCount).map((o) => o.kind);
   const first = opcode[0] ?? 0;
+  if (insn.row.avx === true) return 'avx';
   if (SYSTEM.test(name)) return 'system';
   if (X87_STATE.test(name) || (first >= 0xd8 && first <= 0xdf && opcode.length === 1)) return 'x87';
   if (CRYPTO.test(name)) return 'crypto';
@@ -173,11 +174,14 @@ class Catalogue {
     const bytes = templateBytes(template, 0, 0, template.modrm);
     this.#bytes.fill(0);
     this.#bytes.set(bytes);
+    if (template.vex !== undefined && VSIB_BYTES.includes(template.modrm)) this.#bytes[bytes.length] = 1 << 3; // index 1
     const insn = this.#insn;
     if (decode(this.#bytes, 0, 32, this.codeSize, insn) !== DecodeStatus.ok) return;
     if (EXCLUDED.has(insn.row.name)) return;
     // A branch with an operand size prefix is where AMD (16 bits) and Intel (no effect) differ.
     if (this.codeSize === 64 && template.prefixes.includes(0x66) && CONTROL.test(insn.row.name)) return;
+    // There AMD (#UD) differs from Intel (W is ignored).
+    if (this.codeSize !== 64 && template.vex?.w === 1 && /^VP(EXTR|INSR)D$/.test(insn.row.name)) return;
     // PREFETCH with a register: a NOP for Intel, undefined for AMD.
     if (template.opcode[0] === 0x0f && template.opcode[1] === 0x0d && template.modrm >= 0xc0) return;
     const key = formKey(insn);
@@ -211,6 +215,9 @@ const MODRM_BYTES: readonly number[] = [
   ...Array.from({ length: 8 }, (_, reg) => reg << 3),
   ...Array.from({ length: 64 }, (_, i) => 0xc0 + i),
 ];
+
+/** Gathers: memory forms with a SIB byte. */
+const VSIB_BYTES: readonly number[] = [2, 3, 4, 5].map((reg) => (reg << 3) | 4);
 
 const ONE_BYTE_WITH_MODRM: ReadonlySet<number> = new Set([
   0x62, 0x63, 0x69, 0x6b, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e,
@@ -249,8 +256,9 @@ function walkVex(catalogue: Catalogue): void {
     for (let pp = 0; pp < 4; pp++)
       for (let w = 0; w < 2; w++)
         for (let opcode = 0; opcode < 256; opcode++)
-          for (const modrm of MODRM_BYTES)
-            catalogue.file({ prefixes: [], rex: 0, vex: { map, pp, w, l: 0 }, opcode: [opcode], modrm });
+          for (const modrm of map === 2 && opcode >> 2 === 0x24 ? VSIB_BYTES : MODRM_BYTES)
+            for (let l = 0; l < 2; l++)
+              catalogue.file({ prefixes: [], rex: 0, vex: { map, pp, w, l }, opcode: [opcode], modrm });
 }
 
 const catalogues = new Map<CodeSize, readonly Form[]>();

@@ -1,7 +1,8 @@
 /**
  * The state an instruction under test starts from and ends in, in a form both oracles (host CPU and engine) share.
  *
- * x87, MMX, XMM and MXCSR travel as one 64-bit FXSAVE image (Intel SDM vol. 1, section 10.5.1.1), general registers as
+ * x87, MMX, XMM and MXCSR travel as one 64-bit FXSAVE image (Intel SDM vol. 1, section 10.5.1.1) with the upper halves of the YMM
+ * registers behind it, general registers as
  * 64-bit numbers, memory as the bytes of one data area that lies at the same linear address everywhere. Around the area
  * nothing is mapped, so that page faults can be compared too.
  */
@@ -29,6 +30,9 @@ export const FX_MXCSR = 24;
 export const FX_MXCSR_MASK = 28;
 export const FX_ST = 32; // ST0..ST7, 16 bytes each, 10 used
 export const FX_XMM = 160; // XMM0..XMM15
+/** Behind the image: bits 255:128 of YMM0..YMM15, 16 bytes each. */
+export const FX_YMM = 512;
+export const FX_STATE_BYTES = 768;
 
 export const CF = 0x001;
 export const PF = 0x004;
@@ -78,7 +82,7 @@ export interface MachineState {
   readonly gpr: BigUint64Array;
   /** Arithmetic flags and DF count; IF is always set. */
   rflags: number;
-  /** 64-bit FXSAVE image. */
+  /** 64-bit FXSAVE image, then the upper halves of the YMM registers: FX_STATE_BYTES. */
   readonly fx: Uint8Array;
   /** DATA_SIZE bytes at DATA_BASE. */
   readonly data: Uint8Array;
@@ -114,7 +118,7 @@ export function createState(): MachineState {
     codeSize: 64,
     gpr: new BigUint64Array(16),
     rflags: 0x202,
-    fx: new Uint8Array(FX_BYTES),
+    fx: new Uint8Array(FX_STATE_BYTES),
     data: new Uint8Array(DATA_SIZE),
   };
   state.gpr[RSP] = BigInt(DATA_BASE + DATA_WRITABLE / 2);

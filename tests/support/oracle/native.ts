@@ -8,6 +8,7 @@
  *
  * Kernel ABI: x86-64 psABI and the kernel's struct sigcontext_64 (asm/sigcontext.h).
  */
+import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import type { LibraryHandle } from 'koffi';
 import {
@@ -21,11 +22,23 @@ import {
   FX_BYTES,
   FX_MXCSR,
   FX_MXCSR_MASK,
+  FX_YMM,
   LIMIT_16,
   RF,
   TF,
 } from './machine-state.ts';
 import type { CodeSize, MachineState, Oracle, Outcome } from './machine-state.ts';
+
+/** Whether the host runs AVX, AVX2, FMA and F16C: all of them or, for this purpose, none. */
+export const hostHasAvx: boolean =
+  process.platform === 'linux' &&
+  process.arch === 'x64' &&
+  ['avx', 'avx2', 'fma', 'f16c'].every((feature) => hostFlags().has(feature));
+
+function hostFlags(): ReadonlySet<string> {
+  const line = /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'));
+  return new Set((line?.[1] ?? '').split(' '));
+}
 
 const CONTROL = 0x62000000; // exchange area, read and write
 const CONTROL_SIZE = 0x20000;
@@ -53,6 +66,8 @@ const READY = 0x1f0; // i32: MAGIC once the first thread has set everything up; 
 const OLD_HANDLERS = 0x200; // one pointer a signal
 const IN_FX = 0x400;
 const OUT_FX = 0x600;
+const IN_YMM = 0x800; // upper halves of YMM0..15
+const OUT_YMM = 0x900;
 const SCRATCH_STACK_TOP = 0x1000;
 const SIGNAL_STACK = 0x10000;
 const SIGNAL_STACK_SIZE = 0x10000;
@@ -108,6 +123,16 @@ const loadRegister = (reg: number, address: number): number[] => [
 const storeDword = (address: number, value: number): number[] => [0xc7, ...absolute(0, address), ...dword(value)];
 const RSP_REG = 4;
 
+/** VINSERTF128 (0x18) or VEXTRACTF128 (0x19) between the upper halves of the ymm registers and memory. */
+function upperHalves(opcode: 0x18 | 0x19, address: number): number[] {
+  if (!hostHasAvx) return [];
+  return Array.from({ length: 16 }, (_, reg) => {
+    const register = opcode === 0x18 ? reg : 0; // the first source, in vvvv
+    const inverted = reg > 7 ? 0x63 : 0xe3;
+    return [0xc4, inverted, ((~register & 15) << 3) | 0x05, opcode, ...absolute(reg, address + reg * 16), 1];
+  }).flat();
+}
+
 function entryCode(): number[] {
   const code: number[] = [];
   code.push(0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); // push rbx rbp r12..r15
@@ -116,6 +141,7 @@ function entryCode(): number[] {
   code.push(0xd9, ...absolute(7, CONTROL + HOST_FCW)); // fnstcw
   code.push(...storeDword(CONTROL + ACTIVE, 1));
   code.push(0x48, 0x0f, 0xae, ...absolute(1, CONTROL + IN_FX)); // fxrstor64
+  code.push(...upperHalves(0x18, CONTROL + IN_YMM));
   code.push(0x48, 0xc7, 0xc4, ...dword(CONTROL + IN_FRAME)); // mov rsp, frame
   code.push(0x8e, ...absolute(3, CONTROL + IN_DS), 0x8e, ...absolute(0, CONTROL + IN_DS)); // mov ds, es
   for (let reg = 0; reg < 16; reg++) if (reg !== RSP_REG) code.push(...loadRegister(reg, CONTROL + IN_GPR + reg * 8));
@@ -131,6 +157,8 @@ function exitCode(): number[] {
   code.push(0x9c, 0x8f, ...absolute(0, CONTROL + OUT_RFLAGS)); // pushfq; pop [OUT_RFLAGS]
   code.push(0x68, ...dword(0x202), 0x9d); // push 0x202; popfq
   code.push(0x48, 0x0f, 0xae, ...absolute(0, CONTROL + OUT_FX)); // fxsave64
+  code.push(...upperHalves(0x19, CONTROL + OUT_YMM));
+  if (hostHasAvx) code.push(0xc5, 0xf8, 0x77); // vzeroupper
   code.push(0xdb, 0xe3, 0xd9, ...absolute(5, CONTROL + HOST_FCW)); // fninit; fldcw
   code.push(0x0f, 0xae, ...absolute(2, CONTROL + HOST_MXCSR)); // ldmxcsr
   code.push(...storeDword(CONTROL + ACTIVE, 0));
@@ -233,6 +261,8 @@ class NativeOracle implements Oracle {
   readonly #inFx: Uint8Array;
   readonly #inFxFields: DataView;
   readonly #outFx: Uint8Array;
+  readonly #inYmm: Uint8Array;
+  readonly #outYmm: Uint8Array;
   readonly #data: Uint8Array;
   readonly #readOnly: Uint8Array;
   readonly #code: Uint8Array;
@@ -256,6 +286,8 @@ class NativeOracle implements Oracle {
     this.#inFx = new Uint8Array(this.#control.buffer, IN_FX, FX_BYTES);
     this.#inFxFields = new DataView(this.#control.buffer, IN_FX, FX_BYTES);
     this.#outFx = new Uint8Array(this.#control.buffer, OUT_FX, FX_BYTES);
+    this.#inYmm = new Uint8Array(this.#control.buffer, IN_YMM, 256);
+    this.#outYmm = new Uint8Array(this.#control.buffer, OUT_YMM, 256);
     this.#data = new Uint8Array(view(DATA_BASE, DATA_WRITABLE));
     this.#readOnly = new Uint8Array(view(DATA_BASE + DATA_WRITABLE, DATA_SIZE - DATA_WRITABLE));
     this.#code = new Uint8Array(view(CODE_PAGE, CODE_BYTES));
@@ -321,7 +353,9 @@ class NativeOracle implements Oracle {
     this.#data.set(state.data.subarray(0, DATA_WRITABLE));
     this.#setReadOnly(state.data.subarray(DATA_WRITABLE));
     this.#inGpr.set(state.gpr);
-    this.#inFx.set(state.fx);
+    this.#inFx.set(state.fx.subarray(0, FX_BYTES));
+    this.#inYmm.set(state.fx.subarray(FX_YMM));
+    if (!hostHasAvx) this.#outYmm.set(this.#inYmm);
     const mxcsr = this.#inFxFields.getUint32(FX_MXCSR, true) & 0xffff;
     this.#inFxFields.setUint32(FX_MXCSR, mxcsr, true);
     const [cs, ss] = codeSize === 16 ? [LDT_CODE_16, LDT_DATA_16] : [codeSize === 32 ? USER_CS_32 : USER_CS, USER_SS];
@@ -339,6 +373,7 @@ class NativeOracle implements Oracle {
     out.state.gpr.set(this.#outGpr);
     out.state.rflags = Number(control.getBigUint64(OUT_RFLAGS, true)) & 0xffffffff;
     out.state.fx.set(this.#outFx);
+    out.state.fx.set(this.#outYmm, FX_YMM);
     new DataView(out.state.fx.buffer, out.state.fx.byteOffset).setUint32(FX_MXCSR_MASK, 0xffff, true);
     out.state.data.set(this.#data);
     out.state.data.set(state.data.subarray(DATA_WRITABLE), DATA_WRITABLE);

@@ -8,6 +8,8 @@ import {
   DATA_SIZE,
   DATA_WRITABLE,
   FX_MXCSR,
+  FX_XMM,
+  FX_YMM,
   type MachineState,
   RAX,
   RBP,
@@ -165,6 +167,20 @@ function within(c: Context, register: number, exponent: number, spread: number):
   view.setUint16(at + 8, sign | (0x3fff + exponent - c.random.below(spread)), true);
 }
 
+/** Indices of a gather that mostly stay in the area; wild ones could hit memory of this very process. */
+function indices({ insn, state, random }: Context): void {
+  const { vectorIndex, scale } = insn.mem;
+  const wide = /GATHERQ/.test(insn.row.name);
+  const fx = new DataView(state.fx.buffer, state.fx.byteOffset);
+  for (let i = 0; i < 8; i++) {
+    const at = (i < 4 ? FX_XMM : FX_YMM) + vectorIndex * 16 + (i & 3) * 4;
+    let index = (random.below(2048) - 1024) >> scale;
+    if (random.oneIn(12)) index = (random.below(0x40000) - 0x20000) >> scale; // beyond the area, where nothing is
+    if (!wide) fx.setInt32(at, index, true);
+    else if ((i & 1) === 0) fx.setBigInt64(at, BigInt(index), true);
+  }
+}
+
 const HOOKS: Readonly<Record<string, (c: Context) => void>> = {
   DIV: (c) => divide(c, false),
   IDIV: (c) => divide(c, true),
@@ -203,6 +219,10 @@ const HOOKS: Readonly<Record<string, (c: Context) => void>> = {
   MASKMOVDQU: (c) => {
     c.state.gpr[RDI] = pickTarget(c.random, 16);
   },
+  VMASKMOVDQU: (c) => {
+    c.state.gpr[RDI] = pickTarget(c.random, 16);
+  },
+  VLDMXCSR: (c) => mxcsrAt(c, c.at),
   LDMXCSR: (c) => mxcsrAt(c, c.at),
   FXRSTOR: (c) => mxcsrAt(c, c.at + FX_MXCSR),
   FBLD: (c) => {
@@ -226,13 +246,10 @@ export function prepare(encoding: Encoding, state: MachineState, random: Random,
   const { insn, form } = encoding;
   const context: Context = { insn, state, random, at };
   if (form.memory && at >= 0 && at < DATA_WRITABLE) {
-    if (form.family === 'sse' || form.family === 'mmx' || form.family === 'crypto') {
-      fillOperand(
-        random,
-        state.data,
-        at,
-        /[DS]$/.test(form.row.name) ? (form.row.name.endsWith('D') ? 'f64' : 'f32') : 'integer',
-      );
+    if (form.family === 'sse' || form.family === 'mmx' || form.family === 'crypto' || form.family === 'avx') {
+      const style = /[DS]$/.test(form.row.name) ? (form.row.name.endsWith('D') ? 'f64' : 'f32') : 'integer';
+      fillOperand(random, state.data, at, style);
+      if (form.family === 'avx') fillOperand(random, state.data, at + 16, style);
     } else if (form.family === 'x87') {
       if (random.oneIn(2)) fillX87Operand(context);
     } else {
@@ -242,6 +259,7 @@ export function prepare(encoding: Encoding, state: MachineState, random: Random,
     }
   }
   if (form.row.string === true) strings(context);
+  if (insn.mem.vectorIndex !== NO_REGISTER) indices(context);
   HOOKS[form.row.name]?.(context);
 }
 

@@ -1,4 +1,7 @@
-/** Records tests/conformance/vectors anew from the host CPU: `node tests/support/oracle/record.ts` (x86-64 Linux). */
+/**
+ * Records tests/conformance/vectors anew from the host CPU: `node tests/support/oracle/record.ts [family ...]` (x86-64 Linux, with
+ * AVX2 for the family `avx`).
+ */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { deflateRawSync } from 'node:zlib';
 import { newArea, randomEncoding, randomState } from './cases.ts';
@@ -13,7 +16,9 @@ const host = nativeOracle();
 if (host === undefined) throw new Error('recording needs an x86-64 Linux host');
 const state = createState();
 const outcome = createOutcome();
-for (const [family, codeSize] of FAMILIES.flatMap((f) => ([64, 32, 16] as const).map((size) => [f, size] as const))) {
+const wanted = process.argv.slice(2);
+const families = FAMILIES.filter((family) => wanted.length === 0 || wanted.includes(family));
+for (const [family, codeSize] of families.flatMap((f) => ([64, 32, 16] as const).map((size) => [f, size] as const))) {
   const writer = new VectorWriter();
   const forms = formsOf(family, codeSize);
   for (const form of forms) {

@@ -34,6 +34,7 @@ import {
   RDI,
   RSP,
 } from './machine-state.ts';
+import { hostHasAvx } from './native.ts';
 import { Random } from './random.ts';
 import { fillState } from './states.ts';
 import { undefinedFlags } from './undefined.ts';
@@ -143,6 +144,8 @@ const FAMILY_MIX: readonly (readonly Family[])[] = [
   ['sse'],
   ['x87'],
   ['mmx', 'sse'],
+  ['avx'],
+  ['sse', 'avx'],
 ];
 
 const candidates = new Map<CodeSize, readonly Form[]>();
@@ -153,6 +156,7 @@ function forms(codeSize: CodeSize): readonly Form[] {
     found = allForms(codeSize).filter((form) => {
       if (form.key.includes(' lock')) return false;
       if (form.family === 'sse') return SSE_NAMES.test(form.row.name) && !/PI/.test(form.row.name);
+      if (form.family === 'avx') return hostHasAvx && !/GATHER|MASKMOVDQU|MXCSR|STR[IM]/.test(form.row.name);
       if (form.family === 'x87') return X87_NAMES.test(form.row.name);
       if (form.family === 'mmx') return !/^(MASKMOVQ|CVT.*)$/.test(form.row.name);
       return NAMES.test(form.row.name);

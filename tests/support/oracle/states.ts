@@ -11,10 +11,11 @@ import {
   FX_MXCSR_MASK,
   FX_ST,
   FX_XMM,
+  FX_YMM,
   type MachineState,
   RSP,
 } from './machine-state.ts';
-import { edgeF32, edgeF64, edgeF80, edgeInteger, type Random } from './random.ts';
+import { edgeF32, edgeF64, edgeF80, edgeInteger, Random } from './random.ts';
 
 export type ValueStyle = 'f32' | 'f64' | 'integer';
 export type FpuUse = 'x87' | 'mmx' | 'sse';
@@ -89,6 +90,10 @@ export function fillState(random: Random, state: MachineState, use: FpuUse, styl
     }
   const xmm = new Uint32Array(state.fx.buffer, state.fx.byteOffset + FX_XMM, 64);
   for (let i = 0; i < 16; i++) fillVector(random, xmm, i * 4, style);
+  // From a generator of their own: what other instructions' states are does not depend on them.
+  const upper = new Random(xmm[0] ?? 0);
+  const ymm = new Uint32Array(state.fx.buffer, state.fx.byteOffset + FX_YMM, 64);
+  for (let i = 0; i < 16; i++) fillVector(upper, ymm, i * 4, style);
   const masks = random.oneIn(8) ? random.u32() & 0x1f80 : 0x1f80;
   const modes = (random.below(4) << 13) | (random.oneIn(4) ? 0x8000 : 0) | (random.oneIn(4) ? 0x40 : 0);
   fx.setUint32(FX_MXCSR, masks | modes | (random.oneIn(4) ? random.u32() & 0x3f : 0), true);

@@ -6,7 +6,9 @@
 import type { InsnRow } from './insn.ts';
 import { Method, type OperandCode, parseOperandCode } from './operand-codes.ts';
 import {
+  ALIGNED,
   ANYMOD,
+  AVX,
   D64,
   ENDS,
   F64,
@@ -63,6 +65,7 @@ export class CompiledRow {
   readonly anyMod: boolean;
   /** VEX.vvvv names an operand; else it must be 1111. */
   readonly usesVvvv: boolean;
+  readonly vsib: boolean;
 
   constructor(
     row: InsnRow,
@@ -84,7 +87,8 @@ export class CompiledRow {
     this.default64 = (flags & D64) !== 0;
     this.forced64 = (flags & F64) !== 0;
     this.anyMod = (flags & ANYMOD) !== 0;
-    this.usesVvvv = codes.some((c) => c.method === Method.gprVvvv);
+    this.usesVvvv = codes.some((c) => c.method === Method.gprVvvv || c.method === Method.xmmVvvv);
+    this.vsib = codes.some((c) => c.method === Method.vsib);
   }
 }
 
@@ -216,8 +220,9 @@ function makeRow(spec: RowSpec, id: number): InsnRow {
     lock: (flags & LOCK) !== 0,
     endsBlock: (flags & ENDS) !== 0,
     string: (flags & STRING) !== 0,
-    protectedOnly: (flags & PROTECTED) !== 0,
-    unaligned: (flags & UNALIGNED) !== 0,
+    protectedOnly: (flags & (PROTECTED | AVX)) !== 0,
+    unaligned: (flags & AVX) !== 0 ? (flags & ALIGNED) === 0 : (flags & UNALIGNED) !== 0,
+    avx: (flags & AVX) !== 0,
   };
 }
 

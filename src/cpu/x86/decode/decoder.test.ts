@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { allRows, cloneInsn, createInsn, decode, MAX_INSN_BYTES } from './decoder.ts';
+import { formatInsn } from './format.ts';
 import { type Bits, DecodeStatus, type Insn, NO_REGISTER, OperandKind, RIP_BASE } from './insn.ts';
 
 function bytesOf(hex: string): Uint8Array {
@@ -13,6 +14,10 @@ function decoded(hex: string, bits: Bits = 64): Insn {
   expect(decode(bytes, 0, bytes.length, bits, insn), `${hex} decodes`).toBe(DecodeStatus.ok);
   expect(insn.length, `${hex} length`).toBe(bytes.length);
   return insn;
+}
+
+function textOf(hex: string, bits: Bits = 64): string {
+  return formatInsn(decoded(hex, bits), 0n);
 }
 
 function statusOf(hex: string, bits: Bits = 64): DecodeStatus {
@@ -164,6 +169,30 @@ describe('registers', () => {
     expect(decoded('0f 20 18', 32).operands[0].bytes).toBe(4);
     expect(statusOf('0f 20 c8')).toBe(DecodeStatus.invalid);
     expect(statusOf('44 0f 21 c0')).toBe(DecodeStatus.invalid);
+  });
+
+  test('VEX.L chooses xmm or ymm registers, where it may be set at all', () => {
+    expect(textOf('c5 f1 fe c2')).toBe('vpaddd xmm0, xmm1, xmm2');
+    expect(textOf('c5 f5 fe c2')).toBe('vpaddd ymm0, ymm1, ymm2');
+    expect(textOf('c4 c1 75 fe 02')).toBe('vpaddd ymm0, ymm1, ymmword ptr [r10]');
+    expect(textOf('c4 e3 7d 39 c8 01')).toBe('vextracti128 xmm0, ymm1, 0x1');
+    expect(statusOf('c4 e3 79 39 c8 01')).toBe(DecodeStatus.invalid); // 128 bits have no half
+    expect(statusOf('c5 fd 6e c0')).toBe(DecodeStatus.invalid); // VMOVD with VEX.L
+  });
+
+  test('a fourth register stands in the upper half of the immediate byte', () => {
+    expect(textOf('c4 e3 71 4a c2 3f')).toBe('vblendvps xmm0, xmm1, xmm2, xmm3');
+    expect(textOf('c4 e3 75 4b c2 f0')).toBe('vblendvpd ymm0, ymm1, ymm2, ymm15');
+    expect(textOf('c4 e3 71 4a c2 f0', 32)).toBe('vblendvps xmm0, xmm1, xmm2, xmm7');
+  });
+
+  test('the index of a gather is a vector, another one than destination and mask', () => {
+    expect(textOf('c4 e2 69 90 04 8b')).toBe('vpgatherdd xmm0, dword ptr [rbx+xmm1*4], xmm2');
+    expect(textOf('c4 e2 6d 91 04 23')).toBe('vpgatherqd xmm0, dword ptr [rbx+ymm4], xmm2');
+    expect(textOf('c4 a2 ed 92 04 23')).toBe('vgatherdpd ymm0, qword ptr [rbx+xmm12], ymm2');
+    for (const hex of ['c4 e2 71 90 04 8b', 'c4 e2 79 90 04 8b', 'c4 e2 69 90 0c 8b'])
+      expect(statusOf(hex), hex).toBe(DecodeStatus.invalid);
+    expect(statusOf('c4 e2 69 90 00')).toBe(DecodeStatus.invalid); // no SIB byte
   });
 
   test('VEX.vvvv names a register, inverted; unused it must be 1111', () => {
@@ -326,20 +355,13 @@ describe('tables', () => {
     const reached = new Set<number>();
     const insn = createInsn();
     const prefixSets = [[], [0x66], [0xf3], [0xf2], [0x48], [0x66, 0x48], [0x49]];
-    const maps = [
-      [],
-      [0x0f],
-      [0x0f, 0x38],
-      [0x0f, 0x3a],
-      [0xc4, 0xe2, 0x78],
-      [0xc4, 0xe2, 0x79],
-      [0xc4, 0xe2, 0x7a],
-      [0xc4, 0xe2, 0x7b],
-      [0xc4, 0xe3, 0x7b],
-    ];
+    const maps = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
+    // Every map, W, L and pp; vvvv is 1111.
+    const vex = Array.from({ length: 48 }, (_, i) => [0xc4, 0xe1 + (i >> 4), ((i & 8) << 4) | 0x78 | (i & 7)]);
     for (const prefixes of prefixSets) {
-      for (const map of maps) {
+      for (const map of prefixes.length === 0 ? [...maps, ...vex] : maps) {
         const bytes = new Uint8Array(24);
+        bytes[prefixes.length + map.length + 2] = 0x08; // as SIB: index 1
         const at = prefixes.length + map.length;
         bytes.set([...prefixes, ...map]);
         for (let n = 0; n < 0x10000; n++) {

@@ -27,7 +27,16 @@ import {
   PP_F3,
   PP_NONE,
 } from './compile.ts';
-import { type Bits, DecodeStatus, type Insn, type InsnRow, NO_REGISTER, type Operand, OperandKind } from './insn.ts';
+import {
+  type Bits,
+  DecodeStatus,
+  type Insn,
+  type InsnRow,
+  type MemoryOperand,
+  NO_REGISTER,
+  type Operand,
+  OperandKind,
+} from './insn.ts';
 import { byteAt, decodeMemory16, decodeMemory32, int16At, int32At, int8At } from './modrm.ts';
 import { Method, widthOf } from './operand-codes.ts';
 import { ALL_TABLES } from './tables/index.ts';
@@ -59,6 +68,7 @@ PREFIX_CLASS[0xf3] = PREFIX_REPEAT;
 for (let b = 0x40; b < 0x50; b++) PREFIX_CLASS[b] = PREFIX_REX;
 
 const REX_B = 1;
+const REX_X = 2;
 const REX_R = 4;
 const REX_W = 8;
 
@@ -84,6 +94,20 @@ function setGpr(op: Operand, reg: number, bytes: number, hasRex: boolean): void 
 function setImm(out: Insn, low: number): void {
   out.immLow = low;
   out.immHigh = low >> 31;
+}
+
+/** VSIB: the index field of the SIB byte names a vector register, whatever its number. */
+function vectorIndex(sib: number, rex: number, mem: MemoryOperand): void {
+  mem.vectorIndex = ((sib >> 3) & 7) | ((rex & REX_X) << 2);
+  mem.index = NO_REGISTER;
+  mem.scale = (sib >> 6) & 3;
+}
+
+/** Destination, indices and mask of a gather must be three registers. */
+function clashes(out: Insn): boolean {
+  const [destination, , mask] = out.operands;
+  const index = out.mem.vectorIndex;
+  return destination.reg === index || mask.reg === index || destination.reg === mask.reg;
 }
 
 function finish(out: Insn, status: DecodeStatus, offset: number, pos: number, limit: number): DecodeStatus {
@@ -163,10 +187,7 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
       last = byteAt(bytes, pos++) | 0;
       w = (last >> 4) & REX_W;
     }
-    if (!code64) {
-      rex = 0;
-      w = 0;
-    }
+    if (!code64) rex = 0;
     vvvv = (~last >> 3) & 15;
     vexL = last & 4;
     pp = last & 3; // VEX.pp numbers them as PP_* does: none, 66, F3, F2
@@ -220,14 +241,18 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
   const mem = out.mem;
   mem.base = NO_REGISTER;
   mem.index = NO_REGISTER;
+  mem.vectorIndex = NO_REGISTER;
   mem.scale = 0;
   mem.disp = 0;
   mem.dispHigh = 0;
   mem.segment = segmentOverride < 0 ? SEGMENT_DS : segmentOverride;
   const isMem = entry.hasModrm && modrm < 0xc0 && !found.anyMod;
   if (isMem) {
+    const sib = pos;
+    if (found.vsib && (addressSize === 16 || (modrm & 7) !== 4)) return invalid(out, offset, pos, limit);
     if (addressSize === 16) pos = decodeMemory16(bytes, pos, modrm >> 6, modrm & 7, segmentOverride, mem);
     else pos = decodeMemory32(bytes, pos, modrm >> 6, modrm & 7, rex, segmentOverride, code64, mem);
+    if (found.vsib) vectorIndex(byteAt(bytes, sib), rex, mem);
   }
 
   const regField = ((modrm >> 3) & 7) | ((rex & REX_R) << 1);
@@ -240,10 +265,11 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
   for (let i = 0; i < operandCount; i++) {
     // INVARIANT: i < operandCount <= 4 in these arrays.
     const op = out.operands[i] as Operand;
-    const width = widthOf(found.widths[i] as number, operandSize, codeSize);
+    const width = widthOf(found.widths[i] as number, operandSize, codeSize, vexL);
     switch (found.methods[i]) {
       case Method.gprOrMem:
-        if (isMem) setOperand(op, OperandKind.mem, 0, widthOf(found.memWidths[i] as number, operandSize, codeSize));
+        if (isMem)
+          setOperand(op, OperandKind.mem, 0, widthOf(found.memWidths[i] as number, operandSize, codeSize, vexL));
         else setGpr(op, rmField, width, hasRex);
         break;
       case Method.gprReg:
@@ -261,6 +287,17 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
         break;
       case Method.xmmReg:
         setOperand(op, OperandKind.xmm, regField, width);
+        break;
+      case Method.xmmVvvv:
+        setOperand(op, OperandKind.xmm, code64 ? vvvv : vvvv & 7, width);
+        break;
+      case Method.xmmImm: {
+        const register = (byteAt(bytes, pos++) >> 4) & 15;
+        setOperand(op, OperandKind.xmm, code64 ? register : register & 7, width);
+        break;
+      }
+      case Method.vsib:
+        setOperand(op, OperandKind.mem, 0, width);
         break;
       case Method.mmxOrMem:
         if (isMem) setOperand(op, OperandKind.mem, 0, width);
@@ -350,6 +387,7 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
         break;
     }
   }
+  if (found.vsib && clashes(out)) return invalid(out, offset, pos, limit);
   if (lock && !(found.row.lock === true && out.operands[0].kind === OperandKind.mem))
     return invalid(out, offset, pos, limit);
 
@@ -363,7 +401,7 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
   out.rep = rep;
   out.segmentOverride = segmentOverride;
   out.hasRex = hasRex && !vex;
-  out.rexW = w !== 0;
+  out.rexW = code64 && w !== 0;
   return finish(out, DecodeStatus.ok, offset, pos, limit);
 }
 
@@ -381,7 +419,15 @@ export function createInsn(): Insn {
     codeSize: 32,
     operands: [createOperand(), createOperand(), createOperand(), createOperand()],
     operandCount: 0,
-    mem: { base: NO_REGISTER, index: NO_REGISTER, scale: 0, disp: 0, dispHigh: 0, segment: SEGMENT_DS },
+    mem: {
+      base: NO_REGISTER,
+      index: NO_REGISTER,
+      scale: 0,
+      disp: 0,
+      dispHigh: 0,
+      vectorIndex: NO_REGISTER,
+      segment: SEGMENT_DS,
+    },
     immLow: 0,
     immHigh: 0,
     imm2: 0,

@@ -7,7 +7,7 @@ const LEGACY = ['ax', 'cx', 'dx', 'bx', 'sp', 'bp', 'si', 'di'];
 const LOW_BYTES = ['al', 'cl', 'dl', 'bl', 'spl', 'bpl', 'sil', 'dil'];
 const HIGH_BYTES = ['ah', 'ch', 'dh', 'bh'];
 const POINTERS: Readonly<Record<number, string>> = {
-  1: 'byte ptr ', 2: 'word ptr ', 4: 'dword ptr ', 6: 'fword ptr ', 8: 'qword ptr ', 10: 'tbyte ptr ', 16: 'xmmword ptr ',
+  1: 'byte ptr ', 2: 'word ptr ', 4: 'dword ptr ', 6: 'fword ptr ', 8: 'qword ptr ', 10: 'tbyte ptr ', 16: 'xmmword ptr ', 32: 'ymmword ptr ',
 }; // prettier-ignore
 const SIZE_SUFFIX: Readonly<Record<number, string>> = { 1: 'B', 2: 'W', 4: 'D', 8: 'Q' };
 
@@ -29,6 +29,7 @@ const BY_ADDRESS_SIZE: Readonly<Record<string, readonly [string, string, string]
 const BY_REX_W: Readonly<Record<string, string>> = {
   FXSAVE: 'FXSAVE64', FXRSTOR: 'FXRSTOR64', XSAVE: 'XSAVE64', XRSTOR: 'XRSTOR64', XSAVEOPT: 'XSAVEOPT64', XSAVEC: 'XSAVEC64',
   XSAVES: 'XSAVES64', XRSTORS: 'XRSTORS64', SYSRET: 'SYSRETQ', SYSEXIT: 'SYSEXITQ', PCMPESTRI: 'PCMPESTRI64', PCMPESTRM: 'PCMPESTRM64',
+  VPCMPESTRI: 'VPCMPESTRI64', VPCMPESTRM: 'VPCMPESTRM64',
 }; // prettier-ignore
 
 function sizeIndex(bits: number): 0 | 1 | 2 {
@@ -68,12 +69,21 @@ function immediate(i: Insn, bytes: number): bigint {
   return BigInt.asUintN(bytes * 8, value);
 }
 
+/** Name of a gather's vector of indices: as many as there are elements. */
+export function vectorIndexName(i: Insn): string {
+  const [destination, element] = i.operands;
+  const elements = destination.bytes / element.bytes;
+  const indexBytes = /GATHER(.)/.exec(i.row.name)?.[1] === 'Q' ? 8 : 4;
+  return `${elements * indexBytes > 16 ? 'ymm' : 'xmm'}${i.mem.vectorIndex}`;
+}
+
 function formatAddress(i: Insn, mem: MemoryOperand): string {
   const bytes = i.addressSize >> 3;
   const parts: string[] = [];
   if (mem.base === RIP_BASE) parts.push(bytes === 8 ? 'rip' : 'eip');
   else if (mem.base !== NO_REGISTER) parts.push(gprName(mem.base, bytes));
   if (mem.index !== NO_REGISTER) parts.push(gprName(mem.index, bytes) + (mem.scale > 0 ? `*${1 << mem.scale}` : ''));
+  if (mem.vectorIndex !== NO_REGISTER) parts.push(vectorIndexName(i) + (mem.scale > 0 ? `*${1 << mem.scale}` : ''));
   if (parts.length === 0)
     return hex(BigInt.asUintN(i.addressSize, (BigInt(mem.dispHigh) << 32n) | BigInt(mem.disp >>> 0)));
   const sum = parts.join('+');
@@ -127,7 +137,7 @@ function formatOperand(i: Insn, op: Operand, index: number, rip: bigint): string
     case OperandKind.mmx:
       return `mm${op.reg}`;
     case OperandKind.xmm:
-      return `xmm${op.reg}`;
+      return `${op.bytes === 32 ? 'ymm' : 'xmm'}${op.reg}`;
     case OperandKind.st:
       return `st(${op.reg})`;
     case OperandKind.constant:

@@ -27,6 +27,7 @@ export const OperandKind = {
   control: 9,
   debug: 10,
   mmx: 11,
+  /** Vector register: xmm, or ymm when `bytes` is 32. */
   xmm: 12,
   /** x87 stack register ST(reg). */
   st: 13,
@@ -55,6 +56,8 @@ export interface MemoryOperand {
   /** Signed 32 bits. For `moffs` with 64-bit addresses: low half, `dispHigh` the high half; else dispHigh is the sign. */
   disp: number;
   dispHigh: number;
+  /** Vector register whose elements are the indices (VSIB); `index` is NO_REGISTER then. Else NO_REGISTER. */
+  vectorIndex: number;
   /** Segment after default and override: ES CS SS DS FS GS = 0..5. */
   segment: number;
 }
@@ -75,8 +78,10 @@ export interface InsnAttributes {
   readonly string?: boolean;
   /** #UD in real-address and virtual-8086 mode (the decoder does not know the mode, so the caller refuses it). */
   readonly protectedOnly?: boolean;
-  /** A 16-byte memory operand need not be aligned; without it legacy SSE raises #GP on a misaligned one. */
+  /** A memory operand of 16 or 32 bytes need not be aligned; without it a misaligned one is #GP. */
   readonly unaligned?: boolean;
+  /** Works on AVX state: #UD or #NM unless MODE_AVX. What it leaves of a destination register above its width is zero. */
+  readonly avx?: boolean;
 }
 
 /** One row of the decode tables. `name` is the key of its semantics: the SDM's mnemonic, or a documented variant such as MOV_to_CR. */

@@ -33,6 +33,11 @@ export const Method = {
   stRm: 24,
   fixedXmm: 25,
   constant: 26,
+  xmmVvvv: 27,
+  /** Register in bits 7:4 of an immediate byte (is4). */
+  xmmImm: 28,
+  /** Memory with a vector register as index. */
+  vsib: 29,
 } as const;
 
 /** Widths that depend on the instruction; fixed widths are their number of bytes. */
@@ -55,15 +60,17 @@ export const Width = {
   env: -8,
   /** x87 state: 94 or 108. */
   save: -9,
+  /** 16, or 32 with VEX.L. */
+  xy: -10,
 } as const;
 
 const WIDTHS: Readonly<Record<string, number>> = {
-  b: 1, w: 2, d: 4, q: 8, t: 10, x: 16, '512': 512, '': 0,
+  b: 1, w: 2, d: 4, q: 8, t: 10, x: 16, qq: 32, xy: Width.xy, '512': 512, '': 0,
   v: Width.v, z: Width.z, y: Width.y, n: Width.n, p: Width.p, a: Width.a, s: Width.s, env: Width.env, save: Width.save,
 }; // prettier-ignore
 
 /** Width in bytes once the sizes are known. */
-export function widthOf(width: number, operandSize: number, codeSize: number): number {
+export function widthOf(width: number, operandSize: number, codeSize: number, vexL: number): number {
   switch (width) {
     case Width.v:
       return operandSize >> 3;
@@ -83,6 +90,8 @@ export function widthOf(width: number, operandSize: number, codeSize: number): n
       return operandSize === 16 ? 14 : 28;
     case Width.save:
       return operandSize === 16 ? 94 : 108;
+    case Width.xy:
+      return vexL === 0 ? 16 : 32;
     default:
       return width;
   }
@@ -138,6 +147,9 @@ const LETTERS: Readonly<Record<string, readonly [number, 'mem' | 'reg' | 'any']>
   W: [Method.xmmOrMem, 'any'],
   U: [Method.xmmOrMem, 'reg'],
   V: [Method.xmmReg, 'any'],
+  H: [Method.xmmVvvv, 'any'],
+  L: [Method.xmmImm, 'any'],
+  T: [Method.vsib, 'mem'],
   Q: [Method.mmxOrMem, 'any'],
   N: [Method.mmxOrMem, 'reg'],
   P: [Method.mmxReg, 'any'],

@@ -31,6 +31,7 @@ import {
   load,
   op,
   SIMD,
+  v128Zero,
   type ValType,
 } from '../../../wasm/expr.ts';
 import type { FunctionBuilder, FunctionRef, Local } from '../../../wasm/function-builder.ts';
@@ -263,8 +264,17 @@ export abstract class X86 {
     this.setState(128, L.CPU_XMM + n * L.XMM_STRIDE + 16, value);
   }
 
+  /** Clears bits 255:128 of the first `count` ymm registers. */
+  zeroHigh(count: number): void {
+    for (let n = 0; n < count; n++) this.setHigh(n, v128Zero);
+  }
+
   /** Address in wasm memory of an xmm or mmx register operand's first byte. */
   abstract registerAddress(i: number): Expr<'i32'>;
+  /** Address of the register that is a gather's vector of indices: for `microState`. */
+  abstract vectorIndexAddress(): Expr<'i32'>;
+  /** Shift of the index, 0..3. */
+  abstract indexScale(): Expr<'i32'>;
   protected abstract readRegister(i: number, bits: number): Int;
   protected abstract writeRegister(i: number, bits: number, value: Int): void;
   /** Immediate, sign-extended as the encoding says, in the container of `bits` (upper bits beyond `bits` may be ones). */

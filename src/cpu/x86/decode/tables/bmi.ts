@@ -1,6 +1,5 @@
 /**
  * BMI1 and BMI2: the VEX-encoded general-purpose instructions. SDM volume 2; notation in notation.ts.
- * AVX rows, when they come, are written the same way: `VEX.256.66.0F.WIG 58 /r`.
  */
 import { PROTECTED, row, type RowSpec } from './notation.ts';
 

@@ -1,4 +1,6 @@
 /** All decode tables, in the order in which rows of one opcode are tried. A new table is one line here. */
+import { AVX_INT } from './avx-int.ts';
+import { AVX_MOVES } from './avx-moves.ts';
 import { BMI } from './bmi.ts';
 import { CONTROL } from './control.ts';
 import { CRYPTO } from './crypto.ts';
@@ -22,4 +24,6 @@ export const ALL_TABLES: readonly (readonly RowSpec[])[] = [
   SSE_FLOAT,
   SSE_INT,
   CRYPTO,
+  AVX_MOVES,
+  AVX_INT,
 ];

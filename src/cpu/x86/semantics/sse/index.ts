@@ -1,7 +1,8 @@
-/** SSE to SSE4.2, AES-NI, PCLMULQDQ and SHA: one table of definitions. */
+/** SSE to SSE4.2, AVX, AVX2, AES-NI, PCLMULQDQ and SHA: one table of definitions. */
 import type { SemanticsTable } from '../context.ts';
 import { approximate } from './approximate.ts';
 import { arithmetic } from './arithmetic.ts';
+import { avx } from './avx.ts';
 import { compare } from './compare.ts';
 import { convert } from './convert.ts';
 import { microcoded } from './microcoded.ts';
@@ -23,4 +24,5 @@ export const sse: SemanticsTable = checked({
   ...shuffles,
   ...strings,
   ...microcoded,
+  ...avx,
 });

@@ -1,7 +1,7 @@
 /** AES-NI, PCLMULQDQ, SHA and the dot products: operands go to the microcode through the work space. SDM volume 2. */
 import { type Expr, i32, load } from '../../../../wasm/expr.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { byteImmediate, byteValue, put, putScratch, scratch, source } from './operands.ts';
+import { both, byteValue, lastImmediate, place, put, putScratch, scratch, source } from './operands.ts';
 import { lane64 } from './simd.ts';
 
 /** Operand 0 becomes what the microcode left at the beginning of the work space. */
@@ -12,8 +12,8 @@ function putResult(x: X86): void {
 /** `name(result, first operand, second operand, ...)` */
 function call(name: string, ...more: ((x: X86) => Expr)[]): Semantics {
   return (x) => {
-    const b = source(x, 1);
-    putScratch(x, 0, source(x, 0));
+    const b = source(x, place(x, 1));
+    putScratch(x, 0, source(x, place(x, 0)));
     putScratch(x, 16, b);
     x.microVoid(name, scratch(x), scratch(x), scratch(x, 16), ...more.map((argument) => argument(x)));
     putResult(x);
@@ -38,9 +38,9 @@ function xmm0(x: X86): Expr {
 
 /** Bits 0 and 4 of the immediate choose the quadwords. */
 const pclmulqdq: Semantics = (x) => {
-  const b = source(x, 1);
-  const a = source(x, 0);
-  const selector = byteImmediate(x, 2);
+  const b = source(x, place(x, 1));
+  const a = source(x, place(x, 0));
+  const selector = lastImmediate(x);
   let quadwords: [Expr<'i64'>, Expr<'i64'>];
   if (typeof selector === 'number') {
     quadwords = [lane64(a, selector & 1), lane64(b, (selector >> 4) & 1)];
@@ -68,8 +68,10 @@ function dot(name: string): Semantics {
 
 // prettier-ignore
 export const microcoded: SemanticsTable = {
+  ...both({
   AESENC: call('sseAesEncrypt'), AESENCLAST: call('sseAesEncryptLast'), AESDEC: call('sseAesDecrypt'), AESDECLAST: call('sseAesDecryptLast'),
   AESIMC: callWithSource('sseAesInverseMix'), AESKEYGENASSIST: callWithSource('sseAesKeyAssist', immediate), PCLMULQDQ: pclmulqdq,
+  }),
   SHA1RNDS4: call('sseSha1Rounds', immediate), SHA1NEXTE: call('sseSha1NextE'), SHA1MSG1: call('sseSha1Message1'),
   SHA1MSG2: call('sseSha1Message2'), SHA256RNDS2: call('sseSha256Rounds', xmm0), SHA256MSG1: call('sseSha256Message1'),
   SHA256MSG2: call('sseSha256Message2'), DPPS: dot('sseDotF32'), DPPD: dot('sseDotF64'),

@@ -1,7 +1,7 @@
 /** Packed integers, lane by lane: arithmetic, comparison, packing, extension. SDM volume 2. */
-import { i32, v128Zero } from '../../../../wasm/expr.ts';
+import { i32, shuffle, v128Zero } from '../../../../wasm/expr.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { binary, unary } from './operands.ts';
+import { binary, both, putHalves, source, unary } from './operands.ts';
 import { lane32, lanes, lowLane, pick, shiftLanes, splat, type Vector, vector, type VectorOp } from './simd.ts';
 
 type Binary = (a: Vector, b: Vector, x: X86) => Vector;
@@ -111,8 +111,27 @@ const phminposuw: Semantics = unary((a, x) => {
   return lowLane(lane32(32, least, 0).rotl(i32(16)));
 });
 
+function eachLane(operation: VectorOp): Semantics {
+  return unary((a) => vector(operation, a));
+}
+
+/** The lowest lanes, made wider; for a ymm destination the upper half comes from the lanes behind those of the lower. */
 function extend(...steps: VectorOp[]): Semantics {
-  return unary((a) => steps.reduce((value, step) => vector(step, value), a));
+  const widened = (a: Vector): Vector => steps.reduce((value, step) => vector(step, value), a);
+  return (x) => {
+    const a = source(x, 1);
+    if (x.width(0) === 128) {
+      putHalves(x, [widened(a)]);
+      return;
+    }
+    const bytes = 16 >> steps.length;
+    const rest = shuffle(
+      a,
+      a,
+      Array.from({ length: 16 }, (_, i) => (bytes + i) & 15),
+    );
+    putHalves(x, [widened(a), widened(rest)]);
+  };
 }
 
 /** Packed operations of two operands by mnemonic; the MMX forms of all but the packing ones work on the low half alike. */
@@ -131,9 +150,9 @@ export const PACKED: Readonly<Record<string, Binary>> = {
 };
 
 // prettier-ignore
-export const packed: SemanticsTable = {
+export const packed: SemanticsTable = both({
   ...Object.fromEntries(Object.entries(PACKED).map(([name, compute]) => [name, binary(compute)])),
-  PABSB: extend('i8x16.abs'), PABSW: extend('i16x8.abs'), PABSD: extend('i32x4.abs'),
+  PABSB: eachLane('i8x16.abs'), PABSW: eachLane('i16x8.abs'), PABSD: eachLane('i32x4.abs'),
   PHMINPOSUW: phminposuw,
   PMOVSXBW: extend('i16x8.extend_low_i8x16_s'),
   PMOVSXBD: extend('i16x8.extend_low_i8x16_s', 'i32x4.extend_low_i16x8_s'),
@@ -147,4 +166,4 @@ export const packed: SemanticsTable = {
   PMOVZXWD: extend('i32x4.extend_low_i16x8_u'),
   PMOVZXWQ: extend('i32x4.extend_low_i16x8_u', 'i64x2.extend_low_i32x4_u'),
   PMOVZXDQ: extend('i64x2.extend_low_i32x4_u'),
-};
+});

@@ -2,13 +2,25 @@
 import { type Expr, i32, i64, select, shuffle, v128Zero } from '../../../../wasm/expr.ts';
 import { OperandKind } from '../../decode/insn.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { byteImmediate, put, putScratch, scratchAt, source } from './operands.ts';
+import {
+  both,
+  byteImmediate,
+  eachHalf,
+  halves,
+  lastImmediate,
+  place,
+  putHalves,
+  putScratch,
+  scratchAt,
+  source,
+} from './operands.ts';
 import { choose, lane64, type Lanes, shiftLanes, type Vector } from './simd.ts';
 
-/** Count of operand 1: the immediate, or the low 64 bits, with everything above 255 as 255. */
+/** Count of the last operand: the immediate, or the low 64 bits, with everything above 255 as 255. */
 function shiftCount(x: X86): number | Expr<'i32'> {
-  if (x.operand(1).kind === OperandKind.imm) return byteImmediate(x, 1);
-  const value = x.let(lane64(source(x, 1), 0));
+  const last = place(x, 1);
+  if (x.operand(last).kind === OperandKind.imm) return byteImmediate(x, last);
+  const value = x.let(lane64(source(x, last), 0));
   return x.let(select(value.gt_u(i64(255)), i32(255), value.toI32()));
 }
 
@@ -30,7 +42,10 @@ export function shiftBy(
 function shift(kind: 'shl' | 'shr_s' | 'shr_u', bits: Lanes): Semantics {
   return (x) => {
     const count = shiftCount(x);
-    put(x, 0, shiftBy(kind, bits, source(x, 0), count));
+    putHalves(
+      x,
+      eachHalf(x, halves(x, place(x, 0)), (value) => shiftBy(kind, bits, value, count)),
+    );
   };
 }
 
@@ -48,24 +63,30 @@ export function window(x: X86, low: Vector, high: Vector, from: number | Expr<'i
 }
 
 const rightBytes: Semantics = (x) => {
-  const count = byteImmediate(x, 1);
+  const count = lastImmediate(x);
   const from = typeof count === 'number' ? Math.min(count, 16) : x.let(select(count.lt_u(i32(16)), count, i32(16)));
-  put(x, 0, window(x, source(x, 0), v128Zero, from));
+  putHalves(
+    x,
+    eachHalf(x, halves(x, place(x, 0)), (value) => window(x, value, v128Zero, from)),
+  );
 };
 
 const leftBytes: Semantics = (x) => {
-  const count = byteImmediate(x, 1);
+  const count = lastImmediate(x);
   const from =
     typeof count === 'number'
       ? 16 - Math.min(count, 16)
       : x.let(select(count.lt_u(i32(16)), i32(16).sub(count), i32(0)));
-  put(x, 0, window(x, v128Zero, source(x, 0), from));
+  putHalves(
+    x,
+    eachHalf(x, halves(x, place(x, 0)), (value) => window(x, v128Zero, value, from)),
+  );
 };
 
 // prettier-ignore
-export const shifts: SemanticsTable = {
+export const shifts: SemanticsTable = both({
   PSLLW: shift('shl', 16), PSLLD: shift('shl', 32), PSLLQ: shift('shl', 64),
   PSRLW: shift('shr_u', 16), PSRLD: shift('shr_u', 32), PSRLQ: shift('shr_u', 64),
   PSRAW: shift('shr_s', 16), PSRAD: shift('shr_s', 32),
   PSRLDQ: rightBytes, PSLLDQ: leftBytes,
-};
+});

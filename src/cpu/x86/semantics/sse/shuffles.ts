@@ -2,7 +2,21 @@
 import * as L from '../../../layout.ts';
 import { type Expr, i32, type IntType, load, select, v128Zero } from '../../../../wasm/expr.ts';
 import { type Int, intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
-import { byteImmediate, byteValue, put, source } from './operands.ts';
+import {
+  binary,
+  both,
+  eachHalf,
+  halves,
+  type Immediate,
+  isAvx,
+  lastImmediate,
+  place,
+  put,
+  putHalves,
+  putScratch,
+  source,
+  without,
+} from './operands.ts';
 import { window } from './shifts.ts';
 import {
   anyTrue,
@@ -11,14 +25,13 @@ import {
   lanes,
   pick,
   shiftLanes,
+  signBits,
   splat,
   type Vector,
   vector,
   type VectorOp,
   withLane,
 } from './simd.ts';
-
-type Immediate = number | Expr<'i32'>;
 
 /** Two-bit field `i` of an immediate known now. */
 function field(immediate: number, i: number): number {
@@ -48,39 +61,42 @@ function shuffleDoublewords(x: X86, a: Vector, b: Vector, immediate: Immediate):
 }
 
 const pshufd: Semantics = (x) => {
-  const a = source(x, 1);
-  put(x, 0, shuffleDoublewords(x, a, a, byteImmediate(x, 2)));
+  const immediate = lastImmediate(x);
+  putHalves(
+    x,
+    eachHalf(x, halves(x, 1), (a) => shuffleDoublewords(x, a, a, immediate)),
+  );
 };
 
-const shufps: Semantics = (x) => {
-  const b = source(x, 1);
-  put(x, 0, shuffleDoublewords(x, source(x, 0), b, byteImmediate(x, 2)));
-};
+/** Definition that computes with an immediate, of which the upper half takes what lies `step` bits higher. */
+function binaryByImmediate(
+  step: number,
+  compute: (x: X86, a: Vector, b: Vector, immediate: Immediate) => Vector,
+): Semantics {
+  return (x) => {
+    const immediate = lastImmediate(x);
+    const above = x.width(0) === 256 && step > 0 ? without(x, immediate, step) : immediate;
+    binary((a, b, _x, half) => compute(x, a, b, half === 0 ? immediate : above))(x);
+  };
+}
 
-const shufpd: Semantics = (x) => {
-  const b = source(x, 1);
-  const a = source(x, 0);
-  const immediate = byteImmediate(x, 2);
-  if (typeof immediate === 'number') {
-    put(x, 0, pick(64, a, b, [immediate & 1, 2 + ((immediate >> 1) & 1)]));
-    return;
-  }
+const shufps = binaryByImmediate(0, shuffleDoublewords);
+
+const shufpd = binaryByImmediate(2, (x, a, b, immediate) => {
+  if (typeof immediate === 'number') return pick(64, a, b, [immediate & 1, 2 + ((immediate >> 1) & 1)]);
   // The same as fields for doublewords: quadword 0 is 0b0100, quadword 1 is 0b1110.
   const low = immediate.and(i32(1)).mul(i32(0x0a));
   const high = immediate.shr_u(i32(1)).and(i32(1)).mul(i32(0xa0));
-  put(x, 0, shuffleDoublewords(x, a, b, x.let(i32(0x44).add(low).add(high))));
-};
+  return shuffleDoublewords(x, a, b, x.let(i32(0x44).add(low).add(high)));
+});
 
 /** Shuffles the four words from `first` on; the other four stay. */
 function shuffleWords(first: 0 | 4): Semantics {
-  return (x) => {
-    const a = source(x, 1);
-    const immediate = byteImmediate(x, 2);
-    const words = [0, 1, 2, 3, 4, 5, 6, 7];
-    const inside = (word: number): boolean => word >> 2 === first >> 2;
+  const words = [0, 1, 2, 3, 4, 5, 6, 7];
+  const inside = (word: number): boolean => word >> 2 === first >> 2;
+  const shuffled = (a: Vector, immediate: Immediate): Vector => {
     if (typeof immediate === 'number') {
-      put(x, 0, pick(16, a, a, words.map((word) => (inside(word) ? first + field(immediate, word & 3) : word)))); // prettier-ignore
-      return;
+      return pick(16, a, a, words.map((word) => (inside(word) ? first + field(immediate, word & 3) : word))); // prettier-ignore
     }
     const factors = lanes(
       16,
@@ -92,24 +108,25 @@ function shuffleWords(first: 0 | 4): Semantics {
       16,
       words.map((word) => 0x0100 + 0x0202 * (inside(word) ? first : word)),
     );
-    put(x, 0, vector('i8x16.swizzle', a, vector('i16x8.add', scaled, base)));
+    return vector('i8x16.swizzle', a, vector('i16x8.add', scaled, base));
+  };
+  return (x) => {
+    const immediate = lastImmediate(x);
+    putHalves(
+      x,
+      eachHalf(x, halves(x, 1), (a) => shuffled(a, immediate)),
+    );
   };
 }
 
-const palignr: Semantics = (x) => {
-  const low = source(x, 1);
-  const high = source(x, 0);
-  const count = byteImmediate(x, 2);
-  if (typeof count === 'number') {
-    const result = count < 16 ? window(x, low, high, count) : window(x, high, v128Zero, Math.min(count - 16, 16));
-    put(x, 0, result);
-    return;
-  }
+const palignr = binaryByImmediate(0, (x, high, low, count) => {
+  if (typeof count === 'number')
+    return count < 16 ? window(x, low, high, count) : window(x, high, v128Zero, Math.min(count - 16, 16));
   const near = window(x, low, high, x.let(select(count.lt_u(i32(16)), count, i32(16))));
   const beyond = x.let(select(count.lt_u(i32(32)), count.sub(i32(16)), i32(16)));
   const far = window(x, high, v128Zero, x.let(select(count.lt_u(i32(16)), i32(0), beyond)));
-  put(x, 0, select(count.lt_u(i32(16)), near, far));
-};
+  return select(count.lt_u(i32(16)), near, far);
+});
 
 /** All ones in the lanes whose bit is set in the immediate. */
 export function laneMask(bits: 16 | 32 | 64, immediate: Immediate): Vector {
@@ -123,33 +140,33 @@ const SPLAT: Readonly<Record<16 | 32 | 64, VectorOp>> = { 16: 'i16x8.splat', 32:
 const EQUAL: Readonly<Record<16 | 32 | 64, VectorOp>> = { 16: 'i16x8.eq', 32: 'i32x4.eq', 64: 'i64x2.eq' };
 
 function blend(bits: 16 | 32 | 64): Semantics {
-  return (x) => {
-    const b = source(x, 1);
-    put(x, 0, vector('v128.bitselect', b, source(x, 0), laneMask(bits, byteImmediate(x, 2))));
-  };
+  return binaryByImmediate(bits === 16 ? 0 : 128 / bits, (_x, a, b, immediate) =>
+    vector('v128.bitselect', b, a, laneMask(bits, immediate)),
+  );
 }
 
-/** Lanes of b where the mask in XMM0 is negative. */
+/** Lanes of b where the mask, the last operand, is negative. */
 function blendVariable(negative: VectorOp): Semantics {
   return (x) => {
-    const b = source(x, 1);
-    const mask = vector(negative, source(x, 2), v128Zero);
-    put(x, 0, vector('v128.bitselect', b, source(x, 0), mask));
+    const masks = halves(x, x.insn.operandCount - 1);
+    // INVARIANT: the mask is as wide as the sources.
+    binary((a, b, _x, half) => vector('v128.bitselect', b, a, vector(negative, masks[half] as Vector, v128Zero)))(x);
   };
 }
 
 const insertps: Semantics = (x) => {
-  const immediate = byteImmediate(x, 2);
+  const immediate = lastImmediate(x);
+  const from = place(x, 1);
   const known = typeof immediate === 'number';
   const bits = (shift: number, mask: number): Expr<'i32'> =>
     known ? i32((immediate >> shift) & mask) : immediate.shr_u(i32(shift)).and(i32(mask));
   let value: Expr<'i32'>;
-  if (x.isMemory(1)) value = x.read(1, 32).toI32();
-  else if (known) value = lane32(32, x.readVector(1), immediate >> 6);
-  else value = load('i32', 32, laneAddress(x, 1, 32, immediate.shr_u(i32(6))));
-  const a = source(x, 0);
-  const place = known ? laneMask(32, 1 << ((immediate >> 4) & 3)) : laneMask(32, i32(1).shl(bits(4, 3)));
-  const inserted = vector('v128.bitselect', vector('i32x4.splat', value), a, place);
+  if (x.isMemory(from)) value = x.read(from, 32).toI32();
+  else if (known) value = lane32(32, x.readVector(from), immediate >> 6);
+  else value = load('i32', 32, laneAddress(x, from, 32, immediate.shr_u(i32(6))));
+  const a = source(x, place(x, 0));
+  const target = known ? laneMask(32, 1 << ((immediate >> 4) & 3)) : laneMask(32, i32(1).shl(bits(4, 3)));
+  const inserted = vector('v128.bitselect', vector('i32x4.splat', value), a, target);
   put(x, 0, vector('v128.andnot', inserted, laneMask(32, immediate)));
 };
 
@@ -160,17 +177,22 @@ function laneAddress(x: X86, i: number, bits: number, lane: Expr<'i32'>): Expr<'
 
 function insert(bits: 8 | 16 | 32 | 64): Semantics {
   return (x) => {
-    const value = x.read(1, bits);
-    const lane = byteImmediate(x, 2);
-    if (typeof lane === 'number') put(x, 0, withLane(bits, source(x, 0), lane & (128 / bits - 1), value));
-    else x.f.store(bits, laneAddress(x, 0, bits, lane), value);
+    const value = x.read(place(x, 1), bits);
+    const lane = lastImmediate(x);
+    const a = source(x, place(x, 0));
+    if (typeof lane === 'number') {
+      put(x, 0, withLane(bits, a, lane & (128 / bits - 1), value));
+      return;
+    }
+    if (isAvx(x)) put(x, 0, a);
+    x.f.store(bits, laneAddress(x, 0, bits, lane), value);
   };
 }
 
 /** A lane zero-extended to the register, or stored as wide as it is. */
 function extract(bits: 8 | 16 | 32 | 64): Semantics {
   return (x) => {
-    const lane = byteImmediate(x, 2);
+    const lane = lastImmediate(x);
     let value: Int;
     if (typeof lane === 'number') {
       const index = lane & (128 / bits - 1);
@@ -184,41 +206,53 @@ function extract(bits: 8 | 16 | 32 | 64): Semantics {
   };
 }
 
-const ptest: Semantics = (x) => {
-  const b = source(x, 1);
-  const a = source(x, 0);
-  const zero = (value: Vector): Expr<'i32'> => anyTrue(value).eqz();
-  const zf = x.let(zero(vector('v128.and', a, b)));
-  const cf = x.let(zero(vector('v128.andnot', b, a)));
-  x.flags.fromBits(cf.or(zf.shl(i32(6))));
-};
+/** ZF: no bit of a is set in b; CF: no bit of b outside a. With `signs`, only the lanes' sign bits count. */
+function test(signs?: 32 | 64): Semantics {
+  return (x) => {
+    const [low, high] = halves(x, 1);
+    const [a, above] = halves(x, 0);
+    const some = (name: 'v128.and' | 'v128.andnot'): Expr<'i32'> => {
+      let bits = vector(name, low, a);
+      if (high !== undefined && above !== undefined) bits = vector('v128.or', bits, vector(name, high, above));
+      return signs === undefined ? anyTrue(bits) : signBits(signs, bits).ne(i32(0));
+    };
+    x.flags.fromBits(
+      x.let(
+        some('v128.andnot')
+          .eqz()
+          .or(some('v128.and').eqz().shl(i32(6))),
+      ),
+    );
+  };
+}
 
 /** MPSADBW: eight sums of four absolute differences between a sliding window of a and one doubleword of b. */
-const mpsadbw: Semantics = (x) => {
-  const b = source(x, 1);
-  const a = source(x, 0);
-  const immediate = byteValue(x, 2);
-  const fromA = x.let(immediate.and(i32(4)));
-  const fromB = x.let(immediate.and(i32(3)).shl(i32(2)));
-  x.setState(128, L.CPU_SCRATCH, a);
-  x.setState(128, L.CPU_SCRATCH + 16, b);
-  let sum: Vector | undefined;
+const mpsadbw = binaryByImmediate(3, (x, a, b, immediate) => {
+  const bits = typeof immediate === 'number' ? i32(immediate) : immediate;
+  const fromA = x.let(bits.and(i32(4)));
+  const fromB = x.let(bits.and(i32(3)).shl(i32(2)));
+  putScratch(x, 0, a);
+  putScratch(x, 16, b);
+  let sum: Vector = v128Zero;
   for (let k = 0; k < 4; k++) {
     const eight = load('i64', 64, x.cpu.add(fromA), L.CPU_SCRATCH + k);
     const one = load('i32', 8, x.cpu.add(fromB), L.CPU_SCRATCH + 16 + k);
     const bytes = vector('i16x8.extend_low_i8x16_u', vector('i64x2.splat', eight));
     const difference = vector('i16x8.abs', vector('i16x8.sub', bytes, vector('i16x8.splat', one)));
-    sum = sum === undefined ? difference : vector('i16x8.add', sum, difference);
+    sum = k === 0 ? difference : vector('i16x8.add', sum, difference);
   }
-  if (sum !== undefined) put(x, 0, x.let(sum));
-};
+  return sum;
+});
 
 // prettier-ignore
 export const shuffles: SemanticsTable = {
+  ...both({
   PSHUFD: pshufd, SHUFPS: shufps, SHUFPD: shufpd, PSHUFLW: shuffleWords(0), PSHUFHW: shuffleWords(4), PALIGNR: palignr,
   PBLENDW: blend(16), BLENDPS: blend(32), BLENDPD: blend(64),
   PBLENDVB: blendVariable('i8x16.lt_s'), BLENDVPS: blendVariable('i32x4.lt_s'), BLENDVPD: blendVariable('i64x2.lt_s'),
   INSERTPS: insertps, PINSRB: insert(8), PINSRW: insert(16), PINSRD: insert(32), PINSRQ: insert(64),
   PEXTRB: extract(8), PEXTRW: extract(16), PEXTRD: extract(32), PEXTRQ: extract(64), EXTRACTPS: extract(32),
-  PTEST: ptest, MPSADBW: mpsadbw,
+  PTEST: test(), MPSADBW: mpsadbw,
+  }),
+  VPERMILPS_imm: pshufd, VPBLENDD: blend(32), VTESTPS: test(32), VTESTPD: test(64),
 };

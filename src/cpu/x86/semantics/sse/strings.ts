@@ -1,7 +1,7 @@
 /** PCMPESTRI PCMPESTRM PCMPISTRI PCMPISTRM. SDM volume 2, chapter 4.1; the comparison itself is microcode (sse/strings.ts). */
-import { type Expr, i32, select } from '../../../../wasm/expr.ts';
+import { type Expr, i32, select, v128Zero } from '../../../../wasm/expr.ts';
 import { RAX, RCX, RDX, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
-import { byteValue, putScratch, scratch, source } from './operands.ts';
+import { both, byteValue, isAvx, putScratch, scratch, source } from './operands.ts';
 import { laneMask } from './shuffles.ts';
 import { choose, lanes, lowLane, pick, vector } from './simd.ts';
 
@@ -50,11 +50,12 @@ function mask(explicit: boolean): Semantics {
     const bytes = vector('i8x16.eq', vector('v128.and', copies, places), places);
     const elements = choose(immediate.and(i32(1)), laneMask(16, bits), bytes);
     x.setXmm(0, choose(immediate.and(i32(0x40)), elements, lowLane(bits)));
+    if (isAvx(x)) x.setHigh(0, v128Zero);
     x.flags.fromBits(x.let(result.shr_u(i32(16))));
   };
 }
 
 // prettier-ignore
-export const strings: SemanticsTable = {
+export const strings: SemanticsTable = both({
   PCMPESTRI: index(true), PCMPISTRI: index(false), PCMPESTRM: mask(true), PCMPISTRM: mask(false),
-};
+});

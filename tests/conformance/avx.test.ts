@@ -1,0 +1,3 @@
+import { conformance } from './family.ts';
+
+conformance('avx');
