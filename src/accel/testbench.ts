@@ -37,6 +37,8 @@ export interface Testbench {
    * set TF or AC.
    */
   resetFlags(rflags?: number): void;
+  /** Sets MXCSR and what is kept with it. */
+  setMxcsr(value: number): void;
   /** Tells that code bytes were changed from outside: nothing decoded or translated before may run again. */
   codeChanged(): void;
   /**
@@ -99,6 +101,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
   const { i32 } = engine;
   const at = (offset: number): number => (vcpu.cpu + offset) >> 2;
   const findBlock = engine.function('findBlock');
+  const loadMxcsr = engine.function('sseLoadMxcsr');
   const runRecord = engine.function('runRecord');
   return {
     memory: engine.memory,
@@ -109,6 +112,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
       return range.host + linear - range.linear;
     },
     resetFlags: (rflags = 0x202) => registers.set('rflags', BigInt(rflags)),
+    setMxcsr: (value) => void loadMxcsr(vcpu.cpu, value),
     codeChanged: () => engine.cache.dropAll(),
     step(count) {
       for (let i = 0; i < count && (i32[at(L.CPU_EXC)] ?? 0) < 0; i++) vcpu.step();

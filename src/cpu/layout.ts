@@ -143,6 +143,13 @@ export const CPU_LAST_CS_LIMIT = 0x710; // u32
 export const CPU_SSE_FAULT = 0x714; // u32: what CR0 and CR4 make of SSE instructions: 0 = they run, else EXC_UD or EXC_NM; kept by updateMode
 export const CPU_TLB_GIANT = 0x718; // u64: bit (va >> 30) & 63 = a part of a 1 GiB page was filled there
 export const CPU_TLB_LARGE = 0x720; // 64 bytes: the same for 2 and 4 MiB pages, bit (va >> 22) & 511
+export const CPU_SSE_BOUNDS64 = 0x780; // 16 bytes, then three fields more: what plain arithmetic is held against, kept with MXCSR (microcode/mxcsr.ts)
+export const CPU_SSE_BOUNDS32 = 0x790; // 16 bytes
+export const CPU_SSE_BOUND64 = 0x7a0; // u64
+export const CPU_SSE_BOUND32 = 0x7a8; // u32
+export const CPU_SSE_ODD = 0x7ac; // u32: SSE_*, how the last exact operation ended
+export const SSE_FAULT = 1; // an exception is pending
+export const SSE_DENORMAL = 2; // done; an operand or the result is denormal
 
 export const CPU_XMM = 0x800; // 32 x 64 bytes: XMM i in the low 16 of each, the upper half of YMM i in the next 16; room for ZMM
 export const XMM_STRIDE = 64;

@@ -25,7 +25,7 @@ export interface FunctionRef {
   readonly signature: Signature;
 }
 
-/** Which way an `if` usually goes (branch hinting, custom section metadata.code.branch_hint). */
+/** Which way an `if` or a `br_if` usually goes (branch hinting, custom section metadata.code.branch_hint). */
 export interface BranchHint {
   readonly offset: number;
   readonly likely: boolean;
@@ -36,7 +36,7 @@ export class FunctionBuilder {
   private body = new ByteWriter();
   private readonly prologueBody = new ByteWriter();
   private readonly late: { readonly at: number; readonly statements: () => void; bytes: number }[] = [];
-  private readonly hintedIfs: { readonly at: number; readonly likely: boolean }[] = [];
+  private readonly hintedBranches: { readonly at: number; readonly likely: boolean }[] = [];
   private readonly localTypes: ValType[] = [];
   private readonly free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private temporaries: Local<ValType>[] = [];
@@ -126,7 +126,8 @@ export class FunctionBuilder {
   /** `likely`: whether the condition is expected to hold, for engines that read branch hints; left out when nobody knows. */
   if(condition: Expr<'i32'>, then: () => void, otherwise?: () => void, likely?: boolean): void {
     condition.emit(this.body);
-    if (likely !== undefined && this.body !== this.prologueBody) this.hintedIfs.push({ at: this.body.length, likely });
+    if (likely !== undefined && this.body !== this.prologueBody)
+      this.hintedBranches.push({ at: this.body.length, likely });
     this.body.bytes([0x04, 0x40]);
     this.depth++;
     then();
@@ -161,8 +162,11 @@ export class FunctionBuilder {
     this.body.u32(this.depth - label.depth);
   }
 
-  branchIf(label: Label, condition: Expr<'i32'>): void {
+  /** `likely` as for `if`. */
+  branchIf(label: Label, condition: Expr<'i32'>, likely?: boolean): void {
     condition.emit(this.body);
+    if (likely !== undefined && this.body !== this.prologueBody)
+      this.hintedBranches.push({ at: this.body.length, likely });
     this.body.byte(0x0d);
     this.body.u32(this.depth - label.depth);
   }
@@ -285,7 +289,7 @@ export class FunctionBuilder {
   private hintsFrom(start: number): BranchHint[] {
     let inserted = 0;
     let next = 0;
-    return this.hintedIfs.map(({ at, likely }) => {
+    return this.hintedBranches.map(({ at, likely }) => {
       for (let late = this.late[next]; late !== undefined && late.at <= at; late = this.late[++next]) {
         inserted += late.bytes;
       }

@@ -21,9 +21,11 @@ import {
   type Int,
   intType,
   type Linker,
+  type Precision,
   type VectorPair,
   X86,
 } from '../x86/semantics/context.ts';
+import { FloatState } from './float-state.ts';
 import type { RegionInsn } from './region.ts';
 import { VectorRegisters } from './vector-registers.ts';
 
@@ -64,6 +66,7 @@ export class JitContext extends X86 {
   private readonly edges: Edges;
   private readonly registers = new Map<number, Local<'i64'>>();
   private readonly vectors: VectorRegisters;
+  private readonly floats: FloatState;
   private readonly seenInBlock = new Set<string>();
   private readonly flagLocals = new Map<FlagPart, Local<'i64'>>();
   private pending = new Map<FlagPart, Expr<'i64'>>();
@@ -85,7 +88,8 @@ export class JitContext extends X86 {
     this.mode = mode;
     this.handlerType = handlerType;
     this.edges = edges;
-    this.vectors = new VectorRegisters(this);
+    this.floats = new FloatState(this);
+    this.vectors = new VectorRegisters(this, (key) => this.floats.forget(key));
     this.ripPage = f.local('i64');
     this.tlb = f.local('i32');
     this.continuation = f.local('i32');
@@ -103,6 +107,7 @@ export class JitContext extends X86 {
       this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
       this.f.set(this.left, this.state32(L.CPU_BUDGET));
       this.loadAll();
+      this.floats.loadConstants();
     });
     this.storeAll();
     this.setState(32, L.CPU_BUDGET, this.left.get);
@@ -125,6 +130,7 @@ export class JitContext extends X86 {
       this.flags.forget();
       this.f.releaseTemporaries();
       this.seenInBlock.clear();
+      this.floats.forgetAll();
     }
   }
 
@@ -158,6 +164,7 @@ export class JitContext extends X86 {
 
   private loadAll(): void {
     this.vectors.loadAll();
+    this.floats.loadBounds();
     for (const n of this.use.used) this.f.set(this.register(n), this.state64(L.CPU_GPR + n * 8));
     for (const part of this.use.flagsUsed) this.f.set(this.flagLocal(part), this.state64(FLAG_OFFSET[part]));
   }
@@ -225,6 +232,53 @@ export class JitContext extends X86 {
     const n = this.vectorOperand(i);
     if (n === undefined) super.writeFloat(i, value);
     else this.vectors.writeFloat(n, value);
+  }
+
+  // ---- floats ----
+
+  override floatBound(bits: Precision): Int {
+    return this.floats.scalar(bits);
+  }
+
+  override vectorBound(bits: Precision): Expr<'v128'> {
+    return this.floats.vector(bits);
+  }
+
+  override refreshFloatBounds(): void {
+    this.f.deferred(() => this.floats.loadBounds());
+  }
+
+  override vectorConstant(name: string, value: Expr<'v128'>): Expr<'v128'> {
+    return this.floats.constant(name, value);
+  }
+
+  override holdsNoDenormal(i: number, bits: Precision, all: boolean): boolean {
+    const n = this.vectorOperand(i);
+    return n !== undefined && this.floats.holdsNoDenormal(n * 2, bits, all);
+  }
+
+  override noteNoDenormal(i: number, bits: Precision, all: boolean): void {
+    const n = this.vectorOperand(i);
+    if (n !== undefined) this.floats.note(n * 2, bits, all);
+  }
+
+  override noteCopy(from: number, to: number): void {
+    const [source, target] = [this.vectorOperand(from), this.vectorOperand(to)];
+    if (source !== undefined && target !== undefined) this.floats.copy(source * 2, target * 2);
+  }
+
+  override settleOdd(odd: Expr<'i32'>, finish: () => void): void {
+    const how = this.let(odd);
+    const leave = (): void => {
+      const done = this.let(how.shr_u(i32(1)));
+      this.f.if(done, finish);
+      this.settleFlags();
+      this.setState(64, L.CPU_RIP, select(done, this.nextRip(), this.thisRip()));
+      this.f.set(this.left, this.left.get.sub(this.index === 0 ? done : done.add(i32(this.index))));
+      if (this.stepping) this.f.if(done, () => this.trapIfStepping());
+      this.leave();
+    };
+    this.f.if(how, leave, undefined, false);
   }
 
   flagPart(part: FlagPart): Expr<'i64'> {

@@ -28,8 +28,12 @@ export class VectorRegisters {
   /** Halves whose current value is in the state, because the instruction at hand asked for their address. */
   private readonly spilled = new Set<number>();
 
-  constructor(x: X86) {
+  private readonly changes: (key: number) => void;
+
+  /** `changes` is told which half (register * 2 + half) gets a new value. */
+  constructor(x: X86, changes: (key: number) => void) {
     this.x = x;
+    this.changes = changes;
   }
 
   private local(key: number): Local<'v128'> {
@@ -49,6 +53,7 @@ export class VectorRegisters {
     const key = n * 2 + half;
     this.x.f.set(this.local(key), value);
     this.written.add(key);
+    this.changes(key);
   }
 
   /** Clears the upper halves of the first `count` registers: those the region never names stay out of its locals. */
@@ -114,6 +119,7 @@ export class VectorRegisters {
     for (const key of this.spilled) {
       this.x.f.set(this.local(key), this.x.state('v128', 128, offset(key)));
       this.written.add(key);
+      this.changes(key);
     }
     this.spilled.clear();
   }

@@ -2,9 +2,10 @@
 import {
   CPU_CR0, CPU_CR2, CPU_CR3, CPU_CR4, CPU_CR8, CPU_DR0, CPU_DR6, CPU_DR7, CPU_EFER, CPU_EXC, CPU_EXIT, CPU_FCW, CPU_FSW, CPU_FTAG, CPU_FTOP,
   CPU_GDTR_BASE, CPU_GDTR_LIMIT, CPU_IDTR_BASE, CPU_IDTR_LIMIT, CPU_INT_SHADOW, CPU_KERNEL_GS_BASE, CPU_MISC_ENABLE, CPU_MONITOR,
-  CPU_MTRR, CPU_MXCSR, CPU_NMI_BLOCKED, CPU_PAT, CPU_PKRU, CPU_RIP, CPU_SINGLE, CPU_STAR, CPU_XCR0, CPU_XMM, CPU_XSS, CPU_ZERO, CS, DS,
+  CPU_MTRR, CPU_NMI_BLOCKED, CPU_PAT, CPU_PKRU, CPU_RIP, CPU_SINGLE, CPU_STAR, CPU_XCR0, CPU_XMM, CPU_XSS, CPU_ZERO, CS, DS,
   ES, FS, GS, LDTR, SS, TR, CPU_FPR, XMM_STRIDE,
 } from "../layout";
+import { setMxcsr } from "./mxcsr";
 import { updateMode } from "./mode";
 import { RDX, setFlags, setGpr, setSegment } from "./state";
 import { resetTlb } from "./tlb";
@@ -57,7 +58,7 @@ export function resetCpu(cpu: u32, init: i32, signature: u32): void {
     store<u16>(cpu, 0, CPU_FSW);
     store<u32>(cpu, 0, CPU_FTOP);
     store<u8>(cpu, 0xff, CPU_FTAG);
-    store<u32>(cpu, 0x1f80, CPU_MXCSR);
+    setMxcsr(cpu, 0x1f80);
     memory.fill(cpu + CPU_FPR, 0, 128);
     memory.fill(cpu + CPU_XMM, 0, 32 * XMM_STRIDE);
   }

@@ -5,7 +5,8 @@
  * their beginning; a lane's result is written only when no unmasked exception came up in any lane, so dst may be a or b.
  * These return i32: 0 = done (dst written, MXCSR flags ORed), 1 = #XM (#UD without CR4.OSXMMEXCPT) pending in CPU_EXC,
  * dst untouched, MXCSR flags set as the CPU sets them. Memory operands: put the loaded value into CPU_SCRATCH first.
- *   sseF64Packed(cpu, op, dst, a, b, count)     op = SSE_ADD.. below; SSE_SQRT uses b; dst[i] = a[i] op b[i]
+ *   sseF64Packed(cpu, op, dst, a, b, count)     op = SSE_ADD.. below; SSE_SQRT uses b; dst[i] = a[i] op b[i];
+ *                                               these two also return SSE_DENORMAL: done, and a denormal number was met
  *   sseF32Packed(cpu, op, dst, a, b, count)
  *   sseF64Compare(cpu, predicate 0..31, dst, a, b, count)      lanes of all ones or zeros
  *   sseF32Compare(cpu, predicate 0..31, dst, a, b, count)
@@ -20,13 +21,16 @@
  * (CVTDQ2PD and CVTSI2SD from 32 bits are exact: no function needed.)
  *   sseComiF64(cpu, a: u64, b: u64, ordered): i32    RFLAGS bits ZF|PF|CF (0x45), or -1 = exception pending.
  *   sseComiF32(cpu, a: u32, b: u32, ordered): i32    ordered 1 = COMIS* (IE on QNaN), 0 = UCOMIS*
- * By value, for scalars: the result, and afterwards sseFault(cpu) is nonzero when an exception is pending (result then 0):
- *   sseF64Op(cpu, op, a: u64, b: u64): u64      sseF32Op(cpu, op, a: u32, b: u32): u32
+ * By value, for scalars: the result; CPU_SSE_ODD says SSE_FAULT, SSE_DENORMAL or 0 afterwards:
+ *   sseF64Op(cpu, op, a: f64, b: f64): f64      sseF32Op(cpu, op, a: f32, b: f32): f32
  * Source: Intel SDM volume 1, chapters 4.8.4, 4.9, 11.5 and appendix E; 10.2.3 (MXCSR).
  */
-import { CPU_CR4, CPU_EXC, CPU_EXC_ERROR, CPU_MXCSR, CPU_SCRATCH, EXC_UD, EXC_XM } from "../layout";
+import {
+  CPU_CR4, CPU_EXC, CPU_EXC_ERROR, CPU_MXCSR, CPU_SCRATCH, CPU_SSE_ODD, EXC_UD, EXC_XM, SSE_DENORMAL, SSE_FAULT,
+} from "../layout";
 import { CR4_OSXMMEXCPT } from "./bits";
 import { clearExceptions, DE, exc, IE, INTEGER_BIT, PE, raiseFlags, rE, roundTo, rSig, ZE } from "./fpu/core";
+import { setMxcsr } from "./mxcsr";
 import { addRaw, divideRaw, multiplyRaw, rawE, rawLow, rawNegative, rawSig, squareRootRaw } from "./fpu/raw";
 
 export const SSE_ADD: u32 = 0;
@@ -219,26 +223,31 @@ function settle(cpu: u32): i32 {
   const early = flags & unmasked;
   // Numeric flags of the result are not reported when an operand's exception stops the instruction.
   if (!early) flags = exc & 0x3f;
-  store<u32>(cpu, mxcsr | flags, CPU_MXCSR);
+  if (flags & ~mxcsr) setMxcsr(cpu, mxcsr | flags);
   if (!(flags & unmasked)) return 0;
   store<i32>(cpu, (<u32>load<u64>(cpu, CPU_CR4) & CR4_OSXMMEXCPT) != 0 ? EXC_XM : EXC_UD, CPU_EXC);
   store<u32>(cpu, 0, CPU_EXC_ERROR);
   return 1;
 }
 
-/** Nonzero when the last of these functions left an exception pending. */
-export function sseFault(cpu: u32): i32 { return i32(load<i32>(cpu, CPU_EXC) >= 0); }
+@inline function isDenormal64(v: u64): u32 { return u32((v << 1) - 1 < 0x1fffffffffffff); }
+@inline function isDenormal32(v: u32): u32 { return u32((v << 1) - 1 < 0xffffff); }
+@inline function ended(faults: i32, denormals: u32): u32 { return faults ? SSE_FAULT : denormals ? SSE_DENORMAL : 0; }
 
-export function sseF64Op(cpu: u32, op: u32, a: u64, b: u64): u64 {
+export function sseF64Op(cpu: u32, op: u32, a: f64, b: f64): f64 {
   clearExceptions();
-  const result = operate(op, a, b, false, load<u32>(cpu, CPU_MXCSR));
-  return settle(cpu) != 0 ? 0 : result;
+  const x = reinterpret<u64>(a), y = reinterpret<u64>(b);
+  const result = operate(op, x, y, false, load<u32>(cpu, CPU_MXCSR));
+  store<u32>(cpu, ended(settle(cpu), isDenormal64(x) | isDenormal64(y) | isDenormal64(result)), CPU_SSE_ODD);
+  return reinterpret<f64>(result);
 }
 
-export function sseF32Op(cpu: u32, op: u32, a: u32, b: u32): u32 {
+export function sseF32Op(cpu: u32, op: u32, a: f32, b: f32): f32 {
   clearExceptions();
-  const result = <u32>operate(op, a, b, true, load<u32>(cpu, CPU_MXCSR));
-  return settle(cpu) != 0 ? 0 : result;
+  const x = reinterpret<u32>(a), y = reinterpret<u32>(b);
+  const result = <u32>operate(op, x, y, true, load<u32>(cpu, CPU_MXCSR));
+  store<u32>(cpu, ended(settle(cpu), isDenormal32(x) | isDenormal32(y) | isDenormal32(result)), CPU_SSE_ODD);
+  return reinterpret<f32>(result);
 }
 
 /** Results of a vector wait in the last 16 bytes of CPU_SCRATCH until it is known that no lane faults. */
@@ -252,24 +261,30 @@ function commit(cpu: u32, dst: u32, bytes: u32): i32 {
 
 @inline function laneOp(op: u32, lane: u32): u32 { return op == SSE_ADDSUB ? ((lane & 1) != 0 ? SSE_ADD : SSE_SUB) : op; }
 
-export function sseF64Packed(cpu: u32, op: u32, dst: u32, a: u32, b: u32, count: u32): i32 {
+export function sseF64Packed(cpu: u32, op: u32, dst: u32, a: u32, b: u32, count: u32): u32 {
   const mxcsr = load<u32>(cpu, CPU_MXCSR);
   clearExceptions();
   const results = pending(cpu);
+  let denormals: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
-    store<u64>(results + i * 8, operate(laneOp(op, i), load<u64>(a + i * 8), load<u64>(b + i * 8), false, mxcsr));
+    const x = load<u64>(a + i * 8), y = load<u64>(b + i * 8), result = operate(laneOp(op, i), x, y, false, mxcsr);
+    denormals |= isDenormal64(x) | isDenormal64(y) | isDenormal64(result);
+    store<u64>(results + i * 8, result);
   }
-  return commit(cpu, dst, count * 8);
+  return ended(commit(cpu, dst, count * 8), denormals);
 }
 
-export function sseF32Packed(cpu: u32, op: u32, dst: u32, a: u32, b: u32, count: u32): i32 {
+export function sseF32Packed(cpu: u32, op: u32, dst: u32, a: u32, b: u32, count: u32): u32 {
   const mxcsr = load<u32>(cpu, CPU_MXCSR);
   clearExceptions();
   const results = pending(cpu);
+  let denormals: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
-    store<u32>(results + i * 4, <u32>operate(laneOp(op, i), load<u32>(a + i * 4), load<u32>(b + i * 4), true, mxcsr));
+    const x = load<u32>(a + i * 4), y = load<u32>(b + i * 4), result = <u32>operate(laneOp(op, i), x, y, true, mxcsr);
+    denormals |= isDenormal32(x) | isDenormal32(y) | isDenormal32(result);
+    store<u32>(results + i * 4, result);
   }
-  return commit(cpu, dst, count * 4);
+  return ended(commit(cpu, dst, count * 4), denormals);
 }
 
 // ---- comparison ----

@@ -2,8 +2,9 @@
 export {
   sseComiF32, sseComiF64, sseCvtF32ToF64, sseCvtF32ToI32, sseCvtF32ToI64, sseCvtF64ToF32, sseCvtF64ToI32, sseCvtF64ToI64,
   sseCvtI32ToF32, sseCvtI64ToF32, sseCvtI64ToF64, sseF32Compare, sseF32Op, sseF32Packed, sseF32Round, sseF64Compare, sseF64Op,
-  sseF64Packed, sseF64Round, sseFault,
+  sseF64Packed, sseF64Round,
 } from "./sse-float";
+export { sseLoadMxcsr } from "./mxcsr";
 export { sseMaskedStore } from "./sse/masked-store";
 export { avxGather, avxMaskedLoad, avxMaskedStore } from "./sse/masked-vectors";
 export {

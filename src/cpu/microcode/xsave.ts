@@ -5,6 +5,7 @@
 import { CPU_IMAGE, CPU_MODE, CPU_MXCSR, CPU_PKRU, CPU_XCR0, CPU_XMM, MODE_64, MODE_SIZE_MASK, XMM_STRIDE } from "../layout";
 import { loadX87Image, x87Image } from "./fpu/image";
 import { probe, readGuest, writeGuest } from "./memory";
+import { setMxcsr } from "./mxcsr";
 import { setPkru } from "./processor";
 import { gpr, raiseGp, RAX, RDX } from "./state";
 
@@ -89,7 +90,7 @@ export function xrstor(cpu: u32, va: u64, rexW: u32, supervisor: i32): i32 {
       if (saved & SSE) v128.store(at, v128.load(image + XMM_AT + (i << 4)), CPU_XMM);
       else v128.store(at, i64x2(0, 0), CPU_XMM);
     }
-    store<u32>(cpu, loadsMxcsr ? mxcsr : MXCSR_INITIAL, CPU_MXCSR);
+    setMxcsr(cpu, loadsMxcsr ? mxcsr : MXCSR_INITIAL);
   }
   if (components & X87) {
     if (!(saved & X87)) {

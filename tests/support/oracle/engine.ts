@@ -159,7 +159,7 @@ export class EngineOracle implements Oracle {
     view.setUint16(cpu + L.CPU_FOP, fx.getUint16(FX_FOP, true), true);
     view.setBigUint64(cpu + L.CPU_FIP, fx.getBigUint64(FX_FIP, true), true);
     view.setBigUint64(cpu + L.CPU_FDP, fx.getBigUint64(FX_FDP, true), true);
-    view.setUint32(cpu + L.CPU_MXCSR, fx.getUint32(FX_MXCSR, true), true);
+    this.#bench.setMxcsr(fx.getUint32(FX_MXCSR, true));
     for (let i = 0; i < 8; i++) {
       const to = cpu + L.CPU_FPR + ((top + i) & 7) * 16;
       this.#bytes.set(state.fx.subarray(FX_ST + i * 16, FX_ST + i * 16 + 10), to);

@@ -3,6 +3,7 @@
  *
  * Built in and read from a buffer in wasm memory (CPU_FPU_IMAGE is one); whoever calls moves it from or to the guest.
  */
+import { setMxcsr } from "../mxcsr";
 import {
   CPU_FCS, CPU_FCW, CPU_FDP, CPU_FDS, CPU_FIP, CPU_FOP, CPU_FPR, CPU_FPU_IMAGE, CPU_FTAG, CPU_MODE, CPU_MXCSR, CPU_XMM,
   MODE_64, MODE_SIZE_MASK, XMM_STRIDE,
@@ -212,7 +213,7 @@ export function fxrstorImage(cpu: u32, host: u32, rexW: u32): i32 {
   const mxcsr = load<u32>(host, 24);
   if ((mxcsr & ~MXCSR_MASK) != 0) return 1;
   loadX87Image(cpu, host, rexW);
-  store<u32>(cpu, mxcsr, CPU_MXCSR);
+  setMxcsr(cpu, mxcsr);
   const count = xmmCount(cpu);
   for (let i: u32 = 0; i < count; i++) v128.store(cpu + i * XMM_STRIDE, v128.load(host + (i << 4), 160), CPU_XMM);
   return 0;

@@ -59,6 +59,11 @@ export const RDI = 7;
 /** Where the effective address of this instruction's memory operand comes from, when a definition asks `x.linear`. */
 export type Access = 'read' | 'write';
 
+/** Width of a float. */
+export type Precision = 32 | 64;
+/** What plain float arithmetic is held against: of scalars and of vectors of each width. */
+export type FloatBound = '32' | '64' | '32x4' | '64x2';
+
 /** Low and high half of a 256-bit value. */
 export type VectorPair = readonly [Expr<'v128'>, Expr<'v128'>];
 
@@ -252,6 +257,38 @@ export abstract class X86 {
   /** Sets the low lane of an xmm register operand; its other bytes stay. */
   writeFloat(i: number, value: Expr<FloatType>): void {
     this.f.store(value.type === 'f64' ? 64 : 32, this.registerAddress(i), value);
+  }
+
+  // ---- plain float arithmetic (sse/ordinary.ts) ----
+
+  /** Bound of a scalar result; 0 while MXCSR wants exact arithmetic. */
+  floatBound(bits: Precision): Int {
+    return bits === 64 ? this.state64(L.CPU_SSE_BOUND64) : this.state32(L.CPU_SSE_BOUND32);
+  }
+  /** The same for the lanes of a vector. */
+  vectorBound(bits: Precision): Expr<'v128'> {
+    return this.state('v128', 128, bits === 64 ? L.CPU_SSE_BOUNDS64 : L.CPU_SSE_BOUNDS32);
+  }
+  /** The bounds in the state may have changed: comes after what may raise PE or load MXCSR. */
+  refreshFloatBounds(): void {}
+  /** A constant that is wanted often; `name` says which. */
+  vectorConstant(_name: string, value: Expr<'v128'>): Expr<'v128'> {
+    return value;
+  }
+  /** Register operand `i` is known to hold no denormal number in its lowest lane, or in all. */
+  holdsNoDenormal(_i: number, _bits: Precision, _all: boolean): boolean {
+    return false;
+  }
+  /** From here on it is. Only where every way past `settleOdd` bears that out. */
+  noteNoDenormal(_i: number, _bits: Precision, _all: boolean): void {}
+  /** Vector register operand `to` has just become what `from` is. */
+  noteCopy(_from: number, _to: number): void {}
+  /**
+   * After exact microcode that tells how it ended (SSE_*): leaves here when an exception is pending; after a denormal number a
+   * tier may leave behind this instruction, once `finish` has written its result.
+   */
+  settleOdd(odd: Expr<'i32'>, _finish: () => void): void {
+    this.f.if(odd.eq(i32(L.SSE_FAULT)), () => this.leaveHere(), undefined, false);
   }
 
   /** Sets xmm register `n`. */

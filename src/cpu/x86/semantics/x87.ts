@@ -569,7 +569,7 @@ const fxsave: Semantics = (x) => {
   x.mem.hostForUpdate(at, 8);
   x.microOrFault('probe', at, i32(512), i32(1));
   const image = x.cpu.add(i32(L.CPU_IMAGE));
-  const bytes = x.micro('i32', 'fxsaveImage', image, i32(x.insn.rexW ? 1 : 0));
+  const bytes = x.microStateValue('fxsaveImage', image, i32(x.insn.rexW ? 1 : 0));
   x.microOrFault('writeGuest', at, image, bytes);
 };
 
@@ -578,7 +578,7 @@ const fxrstor: Semantics = (x) => {
   const image = x.cpu.add(i32(L.CPU_IMAGE));
   x.mem.load(at, 8);
   x.microOrFault('readGuest', at, image, i32(512));
-  x.raiseIf(x.micro('i32', 'fxrstorImage', image, i32(x.insn.rexW ? 1 : 0)), L.EXC_GP);
+  x.raiseIf(x.microStateValue('fxrstorImage', image, i32(x.insn.rexW ? 1 : 0)), L.EXC_GP);
 };
 
 export const x87: SemanticsTable = {

@@ -1,29 +1,29 @@
 /** ADD SUB MUL DIV SQRT MIN MAX of both precisions, packed and scalar; horizontal and alternating forms. SDM volume 2. */
-import { type Expr, i32, select } from '../../../../wasm/expr.ts';
+import * as L from '../../../layout.ts';
+import { type Expr, i32, load } from '../../../../wasm/expr.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { put, putScratch, quickOr, scratch, source } from './operands.ts';
+import { put, putScratch, scratch, source } from './operands.ts';
 import {
-  bothNumbers,
   compareFloats,
-  defaultMode,
-  defaultModeOrFlushing,
-  denormalLanes,
+  denormalIn,
   type Float,
   floatOp,
   floatType,
-  isFinite,
-  isNormal,
+  isDenormal,
+  isOrdinaryResult,
+  isPlain,
   nanLanes,
-  notDenormal,
-  notFiniteLanes,
-  notNormalLanes,
+  noLane,
+  oddResults,
   type Precision,
+  unless,
+  variable,
   zero,
   zeroLanes,
 } from './ordinary.ts';
-import { anyTrue, lanes, pick, splat, type Vector, vector } from './simd.ts';
+import { lanes, lowFloat, pick, splatFloat, type Vector, vector } from './simd.ts';
 
-type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'min' | 'max' | 'addsub';
+export type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'min' | 'max' | 'addsub';
 /** Operation numbers of the microcode (sse-float.ts there). */
 const CODE: Readonly<Record<Operation, number>> = {
   add: 0,
@@ -36,121 +36,70 @@ const CODE: Readonly<Record<Operation, number>> = {
   addsub: 7,
 };
 
-// ---- scalars ----
-
-interface Attempt {
-  readonly result: Float;
-  /** Nothing but PE, already raised, can have come up. */
-  readonly sure: Expr<'i32'>;
-  /** The same for rarer cases, looked at when `sure` does not hold. */
-  readonly alsoSure?: Expr<'i32'>;
+/** No rounding: NaNs and denormals among the operands are all that matters, and no mode does. */
+function chooses(operation: Operation): operation is 'min' | 'max' {
+  return operation === 'min' || operation === 'max';
 }
 
-function attempt(x: X86, bits: Precision, operation: Operation, a: Float, b: Float): Attempt {
-  const ordinary = x.let(notDenormal(a).and(notDenormal(b)));
-  if (operation === 'min' || operation === 'max') {
-    const first = compareFloats(operation === 'min' ? 'lt' : 'gt', a, b);
-    return { result: select(first, a, b), sure: bothNumbers(a, b).and(ordinary) };
+// ---- scalars ----
+
+function scalarResult(operation: Operation, a: Float, b: Float): Float {
+  if (chooses(operation)) {
+    const name = operation === 'min' ? 'pmin' : 'pmax';
+    return lowFloat(a.type, floatOp(a.type === 'f64' ? 64 : 32, name, splatFloat(b), splatFloat(a)));
   }
-  if (operation === 'sqrt') {
-    const sure = defaultModeOrFlushing(x).and(ordinary);
-    return { result: b.float('sqrt'), sure: sure.and(compareFloats('ge', b, zero(bits))) };
-  }
+  if (operation === 'sqrt') return b.float('sqrt');
   if (operation === 'addsub') throw new RangeError('addsub is packed only');
-  const result = x.let(a.float(operation, b));
-  if (operation === 'add' || operation === 'sub') {
-    // A denormal sum is exact, but FTZ would make it zero.
-    const sure = x.let(ordinary.and(isFinite(bits, result)));
-    const flushing = defaultModeOrFlushing(x).and(notDenormal(result));
-    return { result, sure: defaultMode(x).and(sure), alsoSure: flushing.and(sure) };
-  }
-  const operands = x.let(defaultModeOrFlushing(x).and(ordinary));
-  // A zero that comes from a zero.
-  let zeroOperand = compareFloats('eq', a, zero(bits));
-  if (operation === 'mul') zeroOperand = zeroOperand.or(compareFloats('eq', b, zero(bits)));
-  const exactZero = compareFloats('eq', result, zero(bits)).and(zeroOperand);
-  return { result, sure: operands.and(isNormal(bits, result)), alsoSure: operands.and(exactZero) };
+  return a.float(operation, b);
+}
+
+/** The result is zero for no other reason than the operands: exact. */
+function exactZero(x: X86, bits: Precision, operation: Operation, a: Float, b: Float, result: Float): Expr<'i32'>[] {
+  const plainZero = compareFloats('eq', result, zero(bits)).and(isPlain(x, bits));
+  if (operation === 'sqrt' || operation === 'add' || operation === 'sub') return [plainZero];
+  const zeroOperands = [plainZero.and(compareFloats('eq', a, zero(bits)))];
+  if (operation === 'mul') zeroOperands.push(plainZero.and(compareFloats('eq', b, zero(bits))));
+  return zeroOperands;
 }
 
 function scalar(bits: Precision, operation: Operation): Semantics {
   return (x) => {
     const b = x.readFloat(1, floatType(bits));
     const a = operation === 'sqrt' ? b : x.readFloat(0, floatType(bits));
-    const { result, sure, alsoSure } = attempt(x, bits, operation, a, b);
+    const doubts: Expr<'i32'>[] = [];
+    if (!x.holdsNoDenormal(1, bits, false)) doubts.push(isDenormal(b));
+    if (operation !== 'sqrt' && !x.holdsNoDenormal(0, bits, false)) doubts.push(isDenormal(a));
+    const value = variable(x, scalarResult(operation, a, b));
     const exact = (): void => {
-      x.f.store(bits, scratch(x), a);
-      x.f.store(bits, scratch(x, 16), b);
-      x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), i32(1));
+      x.f.set(value, x.micro(floatType(bits), `sseF${bits}Op`, i32(CODE[operation]), a, b));
+      if (!chooses(operation)) x.refreshFloatBounds();
+      x.settleOdd(x.state32(L.CPU_SSE_ODD), () => x.writeFloat(0, value.get));
     };
-    const value = quickOr(x, sure, result, () => {
-      if (alsoSure === undefined) exact();
-      else x.f.if(alsoSure, () => x.f.store(bits, scratch(x), result), exact);
-    });
-    x.writeFloat(0, value);
+    if (chooses(operation)) {
+      doubts.push(compareFloats('ne', a, a), compareFloats('ne', b, b));
+      unless(x, doubts, undefined, [], exact);
+    } else {
+      unless(x, doubts, isOrdinaryResult(x, bits, value.get), exactZero(x, bits, operation, a, b, value.get), exact);
+    }
+    const others = x.holdsNoDenormal(0, bits, true);
+    x.noteNoDenormal(1, bits, false);
+    x.writeFloat(0, value.get);
+    x.noteNoDenormal(0, bits, others);
   };
 }
 
 // ---- vectors ----
 
-interface Doubts {
-  /** The mode that must hold, if one must. */
-  readonly mode?: Expr<'i32'>;
-  /** Lanes in which the result may differ from what SSE gives, or flags may come up. */
-  readonly lanes: Vector;
+function or(left: Vector | undefined, right: Vector): Vector {
+  return left === undefined ? right : vector('v128.or', left, right);
 }
 
-function or(left: Vector, right: Vector): Vector {
-  return vector('v128.or', left, right);
-}
-
-/** `operands`: lanes with a denormal operand. */
-function doubts(
-  x: X86,
-  bits: Precision,
-  operation: Operation,
-  a: Vector,
-  b: Vector,
-  operands: Vector,
-  result: Vector,
-): Doubts {
-  if (operation === 'sqrt') {
-    const notPositive = vector('v128.not', floatOp(bits, 'ge', b, splat(bits, 0)));
-    return { mode: defaultModeOrFlushing(x), lanes: or(operands, notPositive) };
-  }
-  switch (operation) {
-    case 'min':
-    case 'max':
-      return { lanes: or(operands, or(nanLanes(bits, a), nanLanes(bits, b))) };
-    case 'mul':
-    case 'div':
-      return { mode: defaultModeOrFlushing(x), lanes: or(operands, notNormalLanes(bits, result)) };
-    default:
-      return { mode: defaultMode(x), lanes: or(operands, notFiniteLanes(bits, result)) };
-  }
-}
-
-/** What is left of them when one looks closer: zeros that come from zeros, sums while FTZ or DAZ is set. */
-function lesserDoubts(
-  x: X86,
-  bits: Precision,
-  operation: Operation,
-  a: Vector,
-  b: Vector,
-  operands: Vector,
-  result: Vector,
-): Doubts {
-  const mode = defaultModeOrFlushing(x);
-  if (operation === 'mul' || operation === 'div') {
-    const zeros = operation === 'div' ? zeroLanes(bits, a) : or(zeroLanes(bits, a), zeroLanes(bits, b));
-    const exactZero = vector('v128.and', zeroLanes(bits, result), zeros);
-    return { mode, lanes: or(operands, vector('v128.andnot', notNormalLanes(bits, result), exactZero)) };
-  }
-  return { mode, lanes: or(operands, or(notFiniteLanes(bits, result), denormalLanes(bits, result))) };
-}
-
-function none(doubt: Doubts): Expr<'i32'> {
-  const clear = anyTrue(doubt.lanes).eqz();
-  return doubt.mode === undefined ? clear : doubt.mode.and(clear);
+/** Lanes whose result is zero for no other reason than the operands: exact. */
+function exactZeroLanes(bits: Precision, operation: Operation, a: Vector, b: Vector, result: Vector): Vector {
+  const zeros = zeroLanes(bits, result);
+  if (operation === 'mul') return vector('v128.and', zeros, or(zeroLanes(bits, a), zeroLanes(bits, b)));
+  if (operation === 'div') return vector('v128.and', zeros, zeroLanes(bits, a));
+  return zeros;
 }
 
 function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): Vector {
@@ -174,29 +123,45 @@ function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): V
   }
 }
 
+/** Which operands are known to hold no denormal number. */
+interface Clean {
+  readonly a: boolean;
+  readonly b: boolean;
+}
+
 /** Register operand 0 becomes `a` op `b` in all lanes. */
-function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector): void {
-  const quick = x.let(compute(bits, operation, a, b));
+function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector, clean: Clean): void {
+  const value = variable(x, compute(bits, operation, a, b));
+  let operands: Vector | undefined;
+  if (!clean.b) operands = denormalIn(x, bits, b);
+  if (!clean.a && operation !== 'sqrt') operands = or(operands, denormalIn(x, bits, a));
   const exact = (): void => {
     putScratch(x, 0, a);
     putScratch(x, 16, b);
-    const count = i32(128 / bits);
-    x.microOrFault(`sseF${bits}Packed`, i32(CODE[operation]), scratch(x), scratch(x), scratch(x, 16), count);
+    const [from, count] = [scratch(x), i32(128 / bits)];
+    const odd = x.micro('i32', `sseF${bits}Packed`, i32(CODE[operation]), from, from, scratch(x, 16), count);
+    x.f.set(value, load('v128', 128, scratch(x)));
+    if (!chooses(operation)) x.refreshFloatBounds();
+    x.settleOdd(odd, () => put(x, 0, value.get));
   };
-  const single = operation === 'min' || operation === 'max' || operation === 'sqrt';
-  const denormal = denormalLanes(bits, b);
-  const operands = x.let(operation === 'sqrt' ? denormal : or(denormalLanes(bits, a), denormal));
-  const result = quickOr(x, none(doubts(x, bits, operation, a, b, operands, quick)), quick, () => {
-    if (single) exact();
-    else x.f.if(none(lesserDoubts(x, bits, operation, a, b, operands, quick)), () => putScratch(x, 0, quick), exact);
-  });
-  put(x, 0, result);
+  if (chooses(operation)) {
+    unless(x, [], noLane(or(or(operands, nanLanes(bits, a)), nanLanes(bits, b))), [], exact);
+  } else {
+    const odd = oddResults(x, bits, value.get);
+    const zeros = exactZeroLanes(bits, operation, a, b, value.get);
+    const lesser = noLane(or(operands, vector('v128.andnot', odd, zeros)));
+    unless(x, [], noLane(or(operands, odd)), [lesser.and(isPlain(x, bits))], exact);
+  }
+  put(x, 0, value.get);
+  x.noteNoDenormal(0, bits, true);
 }
 
 function packed(bits: Precision, operation: Operation): Semantics {
   return (x) => {
     const b = source(x, 1);
-    packedInto(x, bits, operation, operation === 'sqrt' ? b : source(x, 0), b);
+    const a = operation === 'sqrt' ? b : source(x, 0);
+    packedInto(x, bits, operation, a, b, { a: x.holdsNoDenormal(0, bits, true), b: x.holdsNoDenormal(1, bits, true) });
+    if (x.operand(0).reg !== x.operand(1).reg) x.noteNoDenormal(1, bits, true);
   };
 }
 
@@ -207,7 +172,9 @@ function horizontal(bits: Precision, operation: 'add' | 'sub'): Semantics {
   return (x) => {
     const b = source(x, 1);
     const a = source(x, 0);
-    packedInto(x, bits, operation, x.let(pick(bits, a, b, even)), x.let(pick(bits, a, b, odd)));
+    const clean = x.holdsNoDenormal(0, bits, true) && x.holdsNoDenormal(1, bits, true);
+    const [first, second] = [x.let(pick(bits, a, b, even)), x.let(pick(bits, a, b, odd))];
+    packedInto(x, bits, operation, first, second, { a: clean, b: clean });
   };
 }
 

@@ -6,12 +6,21 @@ import { OperandKind } from '../../decode/insn.ts';
 import { binary, both, halves, put, putHalves, scratch, source, unary } from './operands.ts';
 import { lane64, lowLane, pick, signBits, vector, withFloatLane } from './simd.ts';
 
-const move: Semantics = (x) => putHalves(x, halves(x, 1));
+const move: Semantics = (x) => {
+  putHalves(x, halves(x, 1));
+  x.noteCopy(1, 0);
+};
 
 /** Low lane to low lane; the rest of an xmm destination stays. */
 const moveLow: Semantics = (x) => {
-  if (x.isMemory(0)) x.write(0, x.read(1));
-  else x.writeFloat(0, x.readFloat(1, x.width(1) === 64 ? 'f64' : 'f32'));
+  if (x.isMemory(0)) {
+    x.write(0, x.read(1));
+    return;
+  }
+  const bits = x.width(1) === 64 ? 64 : 32;
+  const [low, others] = [x.holdsNoDenormal(1, bits, false), x.holdsNoDenormal(0, bits, true)];
+  x.writeFloat(0, x.readFloat(1, bits === 64 ? 'f64' : 'f32'));
+  if (low) x.noteNoDenormal(0, bits, others);
 };
 
 /** MOVD, MOVQ, and the loading MOVSS and MOVSD: an xmm destination is cleared above what is moved. */
@@ -43,7 +52,8 @@ const maskedStore: Semantics = (x) => {
 const loadMxcsr: Semantics = (x) => {
   const value = x.read(0).toI32();
   x.raiseIf(value.shr_u(i32(16)), L.EXC_GP);
-  x.setState(32, L.CPU_MXCSR, value);
+  x.microVoid('sseLoadMxcsr', value);
+  x.refreshFloatBounds();
 };
 
 const storeMxcsr: Semantics = (x) => x.write(0, x.let(x.state32(L.CPU_MXCSR)));

@@ -2,15 +2,18 @@
  * When plain WebAssembly arithmetic gives what SSE gives, flags included: the tests that guard every fast path.
  *
  * WebAssembly rounds to nearest and knows neither exception flags nor NaN payloads. So a fast path needs MXCSR in its default
- * state with PE already raised (after which an inexact result changes nothing), operands that are no NaN and no denormal, and
- * a result that neither overflowed nor may have been tiny. Everything else goes to the exact microcode (sse-float.ts there).
+ * state with PE already raised (after which an inexact result changes nothing), operands that are no denormal, and a result
+ * that is a normal number: NaNs and infinities among the operands show in the result. The state of MXCSR costs nothing: the bound
+ * that results are held against is one that none meets while it is another (microcode/mxcsr.ts). FTZ and DAZ matter to
+ * denormal numbers alone, which never pass. Everything else goes to the exact microcode (sse-float.ts there).
  */
 import * as L from '../../../layout.ts';
 import { type Expr, f32Bits, f64, type FloatType, i32, i64, type IntType } from '../../../../wasm/expr.ts';
-import type { Int, X86 } from '../context.ts';
-import { splat, type Vector, vector, type VectorOp } from './simd.ts';
+import type { Local } from '../../../../wasm/function-builder.ts';
+import type { Int, Precision, X86 } from '../context.ts';
+import { anyTrue, shiftLanes, splat, type Vector, vector, type VectorOp } from './simd.ts';
 
-export type Precision = 32 | 64;
+export type { Precision } from '../context.ts';
 
 const MXCSR_DAZ = 0x0040;
 const MXCSR_FTZ = 0x8000;
@@ -18,6 +21,7 @@ const MXCSR_FTZ = 0x8000;
 const DEFAULT_MXCSR = 0x1fa0;
 const DEFAULT_MXCSR_MASK = 0xffe0;
 
+/** PE raised, all masked, round to nearest, neither FTZ nor DAZ. */
 export function defaultMode(x: X86): Expr<'i32'> {
   return x.state32(L.CPU_MXCSR).and(i32(DEFAULT_MXCSR_MASK)).eq(i32(DEFAULT_MXCSR));
 }
@@ -36,20 +40,72 @@ const FORMAT = {
   64: { sign: 0x8000000000000000n, infinity: 0x7ff0000000000000n, least: 0x0010000000000000n },
 } as const;
 
-// ---- scalars: `value` is the number's bits, `number` the number ----
+// ---- scalars ----
+
+/** The number's bits without the sign, once to the left. */
+function shifted(number: Float): Int {
+  const value = number.reinterpret<IntType>(number.type === 'f64' ? 'i64' : 'i32');
+  return value.shl(constant(value, 1n));
+}
 
 function constant(value: Int, bits: bigint): Int {
   return value.type === 'i64' ? i64(bits) : i32(Number(BigInt.asIntN(32, bits)));
 }
 
+function leastShifted(number: Float): bigint {
+  return 2n * FORMAT[number.type === 'f64' ? 64 : 32].least;
+}
+
+export function isDenormal(number: Float): Expr<'i32'> {
+  const value = shifted(number);
+  return value.sub(constant(value, 1n)).lt_u(constant(value, leastShifted(number) - 1n));
+}
+
 /** Zero, normal, infinite or NaN. */
 export function notDenormal(number: Float): Expr<'i32'> {
-  const { least } = FORMAT[number.type === 'f64' ? 64 : 32];
-  const value = number.reinterpret<IntType>(number.type === 'f64' ? 'i64' : 'i32');
-  return value
-    .shl(constant(value, 1n))
-    .sub(constant(value, 1n))
-    .ge_u(constant(value, 2n * least - 1n));
+  const value = shifted(number);
+  return value.sub(constant(value, 1n)).ge_u(constant(value, leastShifted(number) - 1n));
+}
+
+/** A normal number that was not tiny before rounding either, and MXCSR is in its default mode. */
+export function isOrdinaryResult(x: X86, bits: Precision, number: Float): Expr<'i32'> {
+  const value = shifted(number);
+  return value.sub(constant(value, leastShifted(number) + 1n)).lt_u(x.floatBound(bits));
+}
+
+/** MXCSR is in its default mode, FTZ and DAZ apart. */
+export function isPlain(x: X86, bits: Precision): Expr<'i32'> {
+  return x.floatBound(bits).eqz().eqz();
+}
+
+/**
+ * `result` holds what plain arithmetic gives. It stays so when no `doubts` hold and `sure` does, or one of `alsoSure`; else `exact`
+ * sets it anew.
+ */
+export function unless(
+  x: X86,
+  doubts: readonly Expr<'i32'>[],
+  sure: Expr<'i32'> | undefined,
+  alsoSure: readonly Expr<'i32'>[],
+  exact: () => void,
+): void {
+  if (doubts.length === 0 && sure === undefined) return;
+  x.f.block((done) => {
+    x.f.block((doubtful) => {
+      for (const doubt of doubts) x.f.branchIf(doubtful, doubt, false);
+      if (sure === undefined) x.f.branch(done);
+      else x.f.branchIf(done, sure, true);
+      for (const also of alsoSure) x.f.branchIf(done, also);
+    });
+    exact();
+  });
+}
+
+/** A variable that begins as `value`. */
+export function variable<T extends Expr['type']>(x: X86, value: Expr<T>): Local<T> {
+  const local = x.f.temporary(value.type);
+  x.f.set(local, value);
+  return local;
 }
 
 export type Float = Expr<FloatType>;
@@ -70,10 +126,6 @@ export function zero(bits: Precision): Float {
 
 export function compareFloats(op: 'eq' | 'ne' | 'lt' | 'gt' | 'le' | 'ge', a: Float, b: Float): Expr<'i32'> {
   return a.compareFloat(op, b);
-}
-
-export function isFinite(bits: Precision, number: Float): Expr<'i32'> {
-  return compareFloats('lt', number.float('abs'), infinity(bits));
 }
 
 /** Finite, and so large that it was not tiny before rounding. */
@@ -100,6 +152,45 @@ function add(bits: Precision, a: Vector, constantLane: bigint): Vector {
   return vector(bits === 64 ? 'i64x2.add' : 'i32x4.add', a, splat(bits, constantLane));
 }
 
+const BIAS = { 32: 1n << 31n, 64: 1n << 63n } as const;
+
+function twice(bits: Precision, value: Vector): Vector {
+  return shiftLanes('shl', bits, value, i32(1));
+}
+
+function greater(bits: Precision, a: Vector, b: Vector): Vector {
+  return vector(bits === 64 ? 'i64x2.gt_s' : 'i32x4.gt_s', a, b);
+}
+
+/** A constant of all lanes, kept where it is at hand. */
+function often(x: X86, bits: Precision, name: string, lane: bigint): Vector {
+  return x.vectorConstant(`${name}${bits}`, splat(bits, BigInt.asUintN(bits, lane)));
+}
+
+/** Lanes with a denormal number. */
+export function denormalIn(x: X86, bits: Precision, value: Vector): Vector {
+  const moved = vector(
+    bits === 64 ? 'i64x2.add' : 'i32x4.add',
+    twice(bits, value),
+    often(x, bits, 'denormal-', BIAS[bits] - 1n),
+  );
+  return greater(bits, often(x, bits, 'denormal<', BIAS[bits] + 2n * FORMAT[bits].least - 1n), moved);
+}
+
+/** Lanes whose result is not a normal number above the smallest one; all while MXCSR is not in its default mode. */
+export function oddResults(x: X86, bits: Precision, value: Vector): Vector {
+  const moved = vector(
+    bits === 64 ? 'i64x2.add' : 'i32x4.add',
+    twice(bits, value),
+    often(x, bits, 'result-', BIAS[bits] - 2n * FORMAT[bits].least - 1n),
+  );
+  return greater(bits, moved, x.vectorBound(bits));
+}
+
+export function noLane(lanes: Vector): Expr<'i32'> {
+  return anyTrue(lanes).eqz();
+}
+
 export function denormalLanes(bits: Precision, value: Vector): Vector {
   const { sign, least: smallest } = FORMAT[bits];
   // Denormals become the smallest signed numbers; zero becomes the largest.
@@ -109,22 +200,6 @@ export function denormalLanes(bits: Precision, value: Vector): Vector {
 
 export function nanLanes(bits: Precision, value: Vector): Vector {
   return vector(bits === 64 ? 'f64x2.ne' : 'f32x4.ne', value, value);
-}
-
-/** Infinities and NaNs. */
-export function notFiniteLanes(bits: Precision, value: Vector): Vector {
-  return vector(
-    bits === 64 ? 'i64x2.gt_s' : 'i32x4.gt_s',
-    magnitude(bits, value),
-    splat(bits, FORMAT[bits].infinity - 1n),
-  );
-}
-
-/** All but finite numbers above the smallest normal one. */
-export function notNormalLanes(bits: Precision, value: Vector): Vector {
-  const { sign, infinity: infinite, least: smallest } = FORMAT[bits];
-  const moved = add(bits, magnitude(bits, value), sign - smallest - 1n);
-  return vector(bits === 64 ? 'i64x2.gt_s' : 'i32x4.gt_s', moved, splat(bits, sign + infinite - 1n - smallest - 1n));
 }
 
 export function zeroLanes(bits: Precision, value: Vector): Vector {

@@ -99,6 +99,11 @@ export function lowFloat<T extends FloatType>(type: T, value: Vector): Expr<T> {
   return laneOp(type, SIMD + FLOAT_LANE[type].extract, 0, value);
 }
 
+/** The same float in every lane. */
+export function splatFloat(value: Expr<FloatType>): Vector {
+  return vector(value.type === 'f64' ? 'f64x2.splat' : 'f32x4.splat', value);
+}
+
 /** `value` with lane `index` replaced. */
 export function withFloatLane(value: Vector, index: number, lane: Expr<FloatType>): Vector {
   return laneOp('v128', SIMD + FLOAT_LANE[lane.type].replace, index, value, lane);

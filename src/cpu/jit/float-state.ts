@@ -1,0 +1,99 @@
+/**
+ * What tier 1 knows of floats: the bounds that plain arithmetic is held against (microcode/mxcsr.ts) and constants in locals, and
+ * which registers hold no denormal number, so that an operand that came out of a checked operation is not looked at again.
+ *
+ * Knowledge ends with the basic block. Where exact microcode meets a denormal number after all, the region is left behind that
+ * instruction (X86.settleOdd), so whatever goes on may rely on it.
+ */
+import * as L from '../layout.ts';
+import type { Expr } from '../../wasm/expr.ts';
+import type { Local } from '../../wasm/function-builder.ts';
+import type { FloatBound, Int, Precision, X86 } from '../x86/semantics/context.ts';
+
+interface Known {
+  readonly bits: Precision;
+  /** All lanes, or only the lowest. */
+  readonly all: boolean;
+}
+
+export class FloatState {
+  private readonly x: X86;
+  private readonly bounds = new Map<FloatBound, Local<'i32' | 'i64' | 'v128'>>();
+  private readonly constants = new Map<string, { readonly local: Local<'v128'>; readonly value: Expr<'v128'> }>();
+  /** By register * 2 + half. */
+  private readonly known = new Map<number, Known>();
+
+  constructor(x: X86) {
+    this.x = x;
+  }
+
+  // ---- bounds and constants ----
+
+  private bound<T extends 'i32' | 'i64' | 'v128'>(name: FloatBound, type: T): Expr<T> {
+    let local = this.bounds.get(name);
+    if (local === undefined) {
+      local = this.x.f.local<'i32' | 'i64' | 'v128'>(type);
+      this.bounds.set(name, local);
+    }
+    // INVARIANT: the name decides the type.
+    return local.get as Expr<ValTypeOf> as Expr<T>;
+  }
+
+  scalar(bits: Precision): Int {
+    return bits === 64 ? this.bound('64', 'i64') : this.bound('32', 'i32');
+  }
+
+  vector(bits: Precision): Expr<'v128'> {
+    return this.bound(bits === 64 ? '64x2' : '32x4', 'v128');
+  }
+
+  constant(name: string, value: Expr<'v128'>): Expr<'v128'> {
+    let found = this.constants.get(name);
+    if (found === undefined) {
+      found = { local: this.x.f.local('v128'), value };
+      this.constants.set(name, found);
+    }
+    return found.local.get;
+  }
+
+  /** Takes the bounds in use from the state. */
+  loadBounds(): void {
+    for (const [name, local] of this.bounds) {
+      if (name === '64') this.x.f.set(local, this.x.state64(L.CPU_SSE_BOUND64));
+      else if (name === '32') this.x.f.set(local, this.x.state32(L.CPU_SSE_BOUND32));
+      else this.x.f.set(local, this.x.state('v128', 128, name === '64x2' ? L.CPU_SSE_BOUNDS64 : L.CPU_SSE_BOUNDS32));
+    }
+  }
+
+  loadConstants(): void {
+    for (const { local, value } of this.constants.values()) this.x.f.set(local, value);
+  }
+
+  // ---- knowledge ----
+
+  forgetAll(): void {
+    this.known.clear();
+  }
+
+  forget(key: number): void {
+    this.known.delete(key);
+  }
+
+  holdsNoDenormal(key: number, bits: Precision, all: boolean): boolean {
+    const known = this.known.get(key);
+    return known !== undefined && known.bits === bits && (known.all || !all);
+  }
+
+  note(key: number, bits: Precision, all: boolean): void {
+    const known = this.known.get(key);
+    this.known.set(key, { bits, all: all || (known?.bits === bits && known.all) });
+  }
+
+  copy(from: number, to: number): void {
+    const known = this.known.get(from);
+    if (known === undefined) this.known.delete(to);
+    else this.known.set(to, known);
+  }
+}
+
+type ValTypeOf = 'i32' | 'i64' | 'v128';
