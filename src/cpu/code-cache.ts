@@ -117,7 +117,7 @@ export class CodeCache {
   }
 
   /**
-   * Decodes the block at the address that findBlock left in the scratch area of `cpu`. With `single`, one instruction into the
+   * Decodes the block at the address that findBlock left in the scratch area of `cpu`, or takes it back into the block hash. With `single`, one instruction into the
    * arena's first block, known to nobody. Gives the record to run, or 0 when an exception is pending.
    */
   decodeBlock(cpu: number, single: boolean): number {
@@ -127,6 +127,13 @@ export class CodeCache {
     if (host === 0) {
       this.i32[(cpu + L.CPU_EXC) >> 2] = L.EXC_UD;
       return 0;
+    }
+    if (!single) {
+      const known = this.pages.get(phys >>> 12)?.entries.find((entry) => entry.phys === phys && entry.mode === mode);
+      if (known !== undefined) {
+        this.insert(phys, mode, known.record);
+        return known.record;
+      }
     }
     if (!single && this.top + MAX_BLOCK_BYTES > this.layout.arena + this.layout.arenaBytes) this.dropAll();
     const record = single ? this.layout.arena : this.top;
@@ -407,18 +414,22 @@ export class CodeCache {
     page.granules.fill(1, from >> GRANULE_SHIFT, ((to - 1) >> GRANULE_SHIFT) + 1);
   }
 
-  // ---- block hash: two ways, index and index ^ 1 (as microcode/blocks.ts reads it) ----
+  // ---- block hash (layout.ts), as microcode/blocks.ts reads it ----
 
   private hashEntry(phys: number, mode: number, way: number): number {
     const index = ((phys ^ (phys >>> 12) ^ (mode * 0x1f1)) & (L.BLOCK_HASH_ENTRIES - 1)) ^ way;
     return (this.layout.blockHash + index * L.BLOCK_HASH_ENTRY_SIZE) >> 2;
   }
 
+  /** The newest are found first: what is in a way moves on to the next, up to one that is free. */
   private insert(phys: number, mode: number, record: number): void {
+    let free = 0;
+    while (free < L.BLOCK_HASH_WAYS - 1 && this.i32[this.hashEntry(phys, mode, free) + 2] !== 0) free++;
+    for (let way = free; way > 0; way--) {
+      const [to, from] = [this.hashEntry(phys, mode, way), this.hashEntry(phys, mode, way - 1)];
+      this.i32.copyWithin(to, from, from + 4);
+    }
     const first = this.hashEntry(phys, mode, 0);
-    const second = this.hashEntry(phys, mode, 1);
-    // An occupied first way moves its block to the second: the newest are found first.
-    if (this.i32[first + 2] !== 0) for (let k = 0; k < 4; k++) this.i32[second + k] = this.i32[first + k] ?? 0;
     this.i32[first] = phys;
     this.i32[first + 1] = mode;
     this.i32[first + 2] = record;
@@ -426,7 +437,7 @@ export class CodeCache {
   }
 
   private remove(phys: number, mode: number): void {
-    for (const way of [0, 1]) {
+    for (let way = 0; way < L.BLOCK_HASH_WAYS; way++) {
       const entry = this.hashEntry(phys, mode, way);
       if (this.i32[entry] === (phys | 0) && this.i32[entry + 1] === mode) this.i32.fill(0, entry, entry + 4);
     }

@@ -321,8 +321,10 @@ export const REC_R2 = 22; // u16: state offset of a third register operand
 export const REC_IMM = 24; // i64: immediate, sign-extended; or u16 state offset of a fourth register operand; or, for a block's last record, u32 link (record of the target, 0 = not yet) and i32 page offset of the target
 
 // ---- block hash ----
-export const BLOCK_HASH_ENTRIES = 0x10000;
+export const BLOCK_HASH_ENTRIES = 0x40000;
+export const BLOCK_HASH_WAYS = 4;
 export const BLOCK_HASH_ENTRY_SIZE = 16; // u32 low physical address of the first byte, u32 mode, u32 record (0 = free), u32 physical address bits 32..39
-// A block (physical address `phys`, CPU_MODE `mode`) is in the entry blockHashIndex(low 32 bits of phys, mode) or in that index ^ 1:
+// A block (physical address `phys`, CPU_MODE `mode`) is in one of the entries index ^ 0 .. index ^ (BLOCK_HASH_WAYS - 1), or, when newer
+// ones pushed it out, in none, though the code cache still knows it:
 //   index = (phys ^ phys >>> 12 ^ mode * 0x1f1) & (BLOCK_HASH_ENTRIES - 1)
-// findBlock of the microcode looks at both. Whoever frees an entry (record = 0) or drops records also bumps the jump caches' generation.
+// findBlock of the microcode looks at all. Whoever frees an entry (record = 0) or drops records also bumps the jump caches' generation.

@@ -1,6 +1,6 @@
 /** From CPU_RIP to a decoded block: CS limit, fetch permission, block hash, jump cache (formats: layout.ts). */
 import {
-  ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
+  ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, BLOCK_HASH_WAYS, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
   CPU_SCRATCH, CPU_SEG, CPU_SINGLE, CS, JUMP_CACHE_ENTRIES, MACHINE_BLOCK_HASH, MODE_64, MODE_SIZE_MASK, MODE_TF, SEG_BASE, SEG_LIMIT,
   SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_TAG_MMIO,
 } from "../layout";
@@ -11,7 +11,7 @@ import { entryGpa, noteCodePage, translate } from "./tlb";
 /** TLB entry of the last `translateCode`. */
 let codeEntry: u32 = 0;
 
-/** First entry of the block hash to look at; the other is this ^ 1. */
+/** First entry of the block hash to look at; the others are this ^ 1 and so on. */
 export function blockHashIndex(phys: u32, mode: u32): u32 {
   return (phys ^ (phys >> 12) ^ (mode * 0x1f1)) & (BLOCK_HASH_ENTRIES - 1);
 }
@@ -38,12 +38,14 @@ export function findBlock(cpu: u32): u32 {
   if (load<u32>(cpu, CPU_SINGLE)) return 0;
   const low = load<u32>(cpu, CPU_SCRATCH), high = load<u32>(cpu, CPU_SCRATCH + 4);
   const index = blockHashIndex(low, mode);
-  let entry: u32 = load<u32>(MACHINE_BLOCK_HASH) + index * BLOCK_HASH_ENTRY_SIZE;
-  if (load<u32>(entry) != low || load<u32>(entry, 4) != mode || load<u32>(entry, 12) != high || !load<u32>(entry, 8)) {
-    entry = load<u32>(MACHINE_BLOCK_HASH) + (index ^ 1) * BLOCK_HASH_ENTRY_SIZE;
-    if (load<u32>(entry) != low || load<u32>(entry, 4) != mode || load<u32>(entry, 12) != high) return 0;
+  let record: u32 = 0;
+  for (let way: u32 = 0; way < <u32>BLOCK_HASH_WAYS; way++) {
+    const entry: u32 = load<u32>(MACHINE_BLOCK_HASH) + (index ^ way) * BLOCK_HASH_ENTRY_SIZE;
+    if (load<u32>(entry) == low && load<u32>(entry, 4) == mode && load<u32>(entry, 12) == high) {
+      record = load<u32>(entry, 8);
+      if (record) break;
+    }
   }
-  const record = load<u32>(entry, 8);
   if (record) {
     noteCodePage(cpu, rip, codeEntry);
     const slot = cpu + CPU_JUMP_CACHE + (<u32>((rip ^ (rip >> 12)) & (JUMP_CACHE_ENTRIES - 1)) << 4);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { MicrocodeBench } from '../../../tests/support/microcode-bench.ts';
+import { MicrocodeBench, RAM } from '../../../tests/support/microcode-bench.ts';
 import * as L from '../layout.ts';
 
 const NX = 1n << 63n;
@@ -172,7 +172,7 @@ describe('guest memory', () => {
   test('read-modify-write in place and through the bounce buffer', () => {
     const bench = new MicrocodeBench();
     bench.longMode();
-    expect(bench.call('slowRmw', 0x5010n, 4)).toBe(0x400000 + 0x5010);
+    expect(bench.call('slowRmw', 0x5010n, 4)).toBe(RAM + 0x5010);
     bench.setPhys32(0x5ffe, 0x11223344);
     const bounce = bench.call('slowRmw', 0x5ffen, 4);
     expect(bounce).toBe(bench.cpu + L.CPU_SCRATCH);
