@@ -3,14 +3,22 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../src/base/errors.ts';
+import { guestAssets } from '../src/host/node/assets/assets.ts';
+import { buildPrograms, type BuiltPrograms } from './build-programs.ts';
+import { compareCommits } from './compare.ts';
+import { updateDocs } from './docs.ts';
 import { GUEST_RAM_BYTES, type GuestImages, guestImages, PROMPT, SCRIPT_END_MARK } from './guest-images.ts';
 import type { PromptReport } from './guest-process.ts';
 import { GUEST_PROGRAMS, programsScript, programTimes } from './guest-programs.ts';
 import { integerLoop } from './integer-loop.ts';
-import { type BenchOptions, parseOptions, USAGE } from './options.ts';
-import { type GuestPeer, qemuVersion, startGuest } from './peers.ts';
-import { reportJson, reportText } from './report.ts';
+import { type BenchOptions, parseOptions, PARTS, type Part, USAGE } from './options.ts';
+import { type GuestPeer, qemuVersion, startGuest, v86Absence, v86Version } from './peers.ts';
+import { hostText, reportJson, reportText } from './report.ts';
 import { type Peer, Samples } from './samples.ts';
+import { absence, measureNative, measurePeer } from './slowdown/measure-slowdown.ts';
+import { PEER_TITLES, ProgramTimes } from './slowdown/program-times.ts';
+import { plotGroups, plotSvg } from './slowdown/slowdown-plot.ts';
+import { slowdownReport } from './slowdown/slowdown-table.ts';
 import { WatchedProcess } from './watched-process.ts';
 
 const SPEED = 'Speed of the engine';
@@ -26,11 +34,11 @@ async function measureLoop(samples: Samples): Promise<void> {
 }
 
 async function measureBoot(samples: Samples, peer: GuestPeer, images: GuestImages): Promise<void> {
-  const guest = startGuest(peer, images);
+  const guest = startGuest(peer, peer === 'v86' ? await guestAssets({ architecture: 'i386' }) : images);
   const seconds = await guest.until('the prompt', () => guest.output.includes(PROMPT));
   const cpuSeconds = guest.cpuSeconds();
   let report: PromptReport | undefined;
-  if (peer !== 'qemu') {
+  if (peer === 'jit' || peer === 'interp') {
     await guest.until('its report', () => guest.messages.length > 0);
     // INVARIANT: guest-process.ts sends nothing else.
     report = guest.messages[0] as PromptReport;
@@ -39,7 +47,8 @@ async function measureBoot(samples: Samples, peer: GuestPeer, images: GuestImage
   samples.add(BOOT, 'wall time', 's', peer, seconds);
   samples.add(BOOT, 'CPU time', 's', peer, cpuSeconds);
 
-  const resident = guest.residentBytes();
+  // v86's guest has another kernel, and its memory is not where the others' is.
+  const resident = peer === 'v86' ? undefined : guest.residentBytes();
   const touched = guest.touchedRam(report?.memoryBytes ?? GUEST_RAM_BYTES, report?.ramOffset ?? 0, GUEST_RAM_BYTES);
   if (resident !== undefined && touched !== undefined) {
     samples.add(MEMORY, 'resident', 'MiB', peer, resident / MIB);
@@ -61,33 +70,111 @@ async function measurePrograms(samples: Samples, peer: Peer, images: GuestImages
   GUEST_PROGRAMS.forEach(({ name }, i) => samples.add(PROGRAMS, name, 's', peer, times.get(i)));
 }
 
-async function measure(options: BenchOptions, samples: Samples, folder: string): Promise<string> {
+/** The C programs on the host and under each peer; the host before and after, since all others are held against it. */
+async function measureSlowdown(
+  options: BenchOptions,
+  times: ProgramTimes,
+  built: BuiltPrograms,
+  folder: string,
+  run: number,
+): Promise<void> {
+  const { programs: names } = options;
+  progress(options, 'slowdown', run, 'native');
+  await measureNative(times, built, names);
+  for (const peer of options.peers) {
+    const why = absence(peer, built);
+    if (why !== undefined) {
+      times.note(`absent: ${PEER_TITLES[peer]}, because ${why}`);
+      continue;
+    }
+    progress(options, 'slowdown', run, peer);
+    await measurePeer(times, built, peer, { names, folder });
+  }
+  await measureNative(times, built, names);
+}
+
+function progress(options: BenchOptions, part: Part, run: number, what: string): void {
+  console.error(`bench: ${part}, run ${run} of ${options.runs[part]}: ${what}`);
+}
+
+interface Figures {
+  readonly samples: Samples;
+  readonly times: ProgramTimes;
+  /** Guest kernel and peers. */
+  readonly software: string;
+}
+
+async function measure(options: BenchOptions, folder: string): Promise<Figures> {
+  const samples = new Samples();
+  const times = new ProgramTimes();
   const images = await guestImages(folder, programsScript('/bin/busybox', '/tmp'));
   const nativeScript = join(folder, 'native', 'programs.sh');
   await writeFile(nativeScript, programsScript(images.busybox, folder));
   const qemu = qemuVersion();
   if (qemu === undefined) samples.absent.set('qemu', 'qemu-system-x86_64 is not installed');
   const guests: GuestPeer[] = qemu === undefined ? ['jit', 'interp'] : ['jit', 'interp', 'qemu'];
+  const noV86 = v86Absence();
+  if (noV86 !== undefined) samples.absent.set('v86', noV86);
   if (process.platform !== 'linux' || process.arch !== 'x64')
     samples.absent.set('native', 'the host is no x86-64 Linux');
+  let built: BuiltPrograms | undefined;
+  if (options.parts.has('slowdown')) {
+    built = await buildPrograms((line) => console.error(`bench: ${line}`));
+    for (const sentence of built.missing) times.note(sentence);
+  }
 
   // Peers take turns, so that what else the host does falls on all of them.
-  for (let run = 1; run <= options.runs; run++) {
-    if (options.parts.has('loop')) {
-      console.error(`bench: run ${run} of ${options.runs}: loop`);
+  const wanted = (part: Part, run: number): boolean => options.parts.has(part) && run <= options.runs[part];
+  for (let run = 1; run <= Math.max(...Object.values(options.runs)); run++) {
+    if (built !== undefined && wanted('slowdown', run)) await measureSlowdown(options, times, built, folder, run);
+    if (wanted('loop', run)) {
+      progress(options, 'loop', run, 'jit, interp');
       await measureLoop(samples);
     }
-    for (const peer of options.parts.has('boot') ? guests : []) {
-      console.error(`bench: run ${run} of ${options.runs}: boot, ${peer}`);
+    for (const peer of wanted('boot', run) ? [...guests, ...(noV86 === undefined ? (['v86'] as const) : [])] : []) {
+      progress(options, 'boot', run, peer);
       await measureBoot(samples, peer, images);
     }
     const natives: Peer[] = samples.absent.has('native') ? [] : ['native'];
-    for (const peer of options.parts.has('programs') ? [...guests, ...natives] : []) {
-      console.error(`bench: run ${run} of ${options.runs}: programs, ${peer}`);
+    for (const peer of wanted('programs', run) ? [...guests, ...natives] : []) {
+      progress(options, 'programs', run, peer);
       await measurePrograms(samples, peer, images, nativeScript);
     }
   }
-  return [`Linux ${images.kernelVersion}`, qemu ?? 'no QEMU'].join(', ');
+  return { samples, times, software: [`Linux ${images.kernelVersion}`, qemu ?? 'no QEMU', v86Version()].join(', ') };
+}
+
+/** How often each part was measured. */
+function runsText(options: BenchOptions): string {
+  const parts = PARTS.filter((part) => part !== 'slowdown' && options.parts.has(part));
+  return parts.map((part) => `${options.runs[part]} of ${part}`).join(', ') + ' runs';
+}
+
+async function measureAll(options: BenchOptions, folder: string): Promise<void> {
+  const load = loadavg()[0] ?? 0;
+  const { samples, times, software } = await measure(options, folder);
+  const host = {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown CPU',
+    cpus: cpus().length,
+    node: process.version,
+    load,
+    software,
+  };
+  const loads = [load, loadavg()[0] ?? 0] as const;
+  const sections = (markdown: boolean): Map<string, string> => {
+    const made = new Map<string, string>();
+    if (options.parts.has('slowdown')) {
+      made.set('slowdown', `${hostText(host)}${markdown ? '  ' : ''}\n${slowdownReport(times, loads, markdown)}`);
+    }
+    if (samples.measures.length > 0) made.set('figures', reportText(samples, host, runsText(options), markdown));
+    return made;
+  };
+  console.log([...sections(options.markdown).values()].join('\n\n'));
+  if (options.json !== undefined) await writeFile(options.json, reportJson(samples, host, times));
+  if (options.write) {
+    const plot = options.parts.has('slowdown') ? plotSvg(plotGroups(times), times.peers()) : undefined;
+    await updateDocs(sections(true), plot);
+  }
 }
 
 async function main(words: readonly string[]): Promise<void> {
@@ -96,20 +183,9 @@ async function main(words: readonly string[]): Promise<void> {
     console.log(USAGE);
     return;
   }
-  const load = loadavg()[0] ?? 0;
   const folder = await mkdtemp(join(tmpdir(), 'orrery-bench-'));
-  const samples = new Samples();
   try {
-    const software = await measure(options, samples, folder);
-    const host = {
-      cpu: cpus()[0]?.model.trim() ?? 'unknown CPU',
-      cpus: cpus().length,
-      node: process.version,
-      load,
-      software,
-    };
-    console.log(reportText(samples, host, options.runs, options.markdown));
-    if (options.json !== undefined) await writeFile(options.json, reportJson(samples, host, options.runs));
+    await (options.compare === undefined ? measureAll : compareCommits)(options, folder);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

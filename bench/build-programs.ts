@@ -46,7 +46,8 @@ function gcc(args: readonly string[]): string | undefined {
 
 /** Everything that decides what comes out. */
 async function contentKey(compiler: string): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify([BUILD, compiler, COMMON, COMMON_32, PROGRAMS]));
+  const recipes = PROGRAMS.map(({ name, source, flags, library, bits }) => [name, source, flags, library, bits]);
+  const hash = createHash('sha256').update(JSON.stringify([BUILD, compiler, COMMON, COMMON_32, recipes]));
   for (const file of (await readdir(SOURCES)).toSorted()) {
     hash.update(file).update(await readFile(join(SOURCES, file)));
   }

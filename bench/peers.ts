@@ -1,6 +1,6 @@
 /** How each peer is started with a guest, and whether it is there. */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { COMMAND_LINE, GUEST_RAM_BYTES } from './guest-images.ts';
 import type { Peer } from './samples.ts';
@@ -52,6 +52,13 @@ export function v86Absence(): string | undefined {
     return 'the npm package v86 is not installed';
   }
   return existsSync(BIOS) && existsSync(VGA_BIOS) ? undefined : 'its BIOS is missing (apt-get install seabios)';
+}
+
+/** v86 and its version. */
+export function v86Version(): string {
+  if (v86Absence() !== undefined) return 'no v86';
+  const file = readFileSync(new URL('../package.json', import.meta.resolve('v86')), 'utf8');
+  return `v86 ${(JSON.parse(file) as { version: string }).version}`;
 }
 
 /** The program that runs Linux programs of `bits` without a machine; undefined where it is not installed. */

@@ -1,5 +1,6 @@
 /** The tables that the benchmark prints, and its JSON. */
 import { type Measure, type Peer, PEERS, type Samples, summary } from './samples.ts';
+import { markdownTable, textTable } from './tables.ts';
 
 export interface HostFacts {
   readonly cpu: string;
@@ -11,9 +12,16 @@ export interface HostFacts {
   readonly software: string;
 }
 
-const TITLES: Readonly<Record<Peer, string>> = { jit: 'jit', interp: 'interp', qemu: 'QEMU TCG', v86: 'v86', native: 'native' };
+const TITLES: Readonly<Record<Peer, string>> = {
+  jit: 'jit',
+  interp: 'interp',
+  qemu: 'QEMU TCG',
+  v86: 'v86',
+  native: 'native',
+};
 /** A busy machine: figures of one that does something else as well are no figures. */
 const QUIET_LOAD = 0.5;
+const BUSY = 'The machine was busy: do not compare these figures with others.';
 
 function number(value: number): string {
   if (value >= 100) return value.toFixed(0);
@@ -49,7 +57,13 @@ function spread(samples: Samples): number {
   return most * 100;
 }
 
-export function reportText(samples: Samples, host: HostFacts, runs: number, markdown: boolean): string {
+/** Who was measured on what, for the head of every table. */
+export function hostText(host: HostFacts): string {
+  return `${host.cpu}, ${host.cpus} CPUs; Node ${host.node}; ${host.software}`;
+}
+
+/** `runs`: how often each part was measured, in words. */
+export function reportText(samples: Samples, host: HostFacts, runs: string, markdown: boolean): string {
   const rows = [['', 'unit', ...PEERS.map((peer) => TITLES[peer]), 'jit against QEMU']];
   const sections = [...new Set(samples.measures.map((m) => m.section))];
   for (const section of sections) {
@@ -61,44 +75,24 @@ export function reportText(samples: Samples, host: HostFacts, runs: number, mark
   }
   const noise = `load average before the first run ${host.load.toFixed(2)}; samples are up to ${spread(samples).toFixed(0)} % off their median`;
   const lines = [
-    `${host.cpu}, ${host.cpus} CPUs; Node ${host.node}; ${host.software}`,
-    `${runs === 1 ? 'one run' : `medians of ${runs} runs (least–most)`}; ${noise}`,
+    hostText(host),
+    `medians (least–most) of ${runs}; ${noise}`,
     ...[...samples.absent].map(([peer, why]) => `absent: ${TITLES[peer]}, because ${why}`),
-    ...(host.load > QUIET_LOAD ? ['The machine was busy: do not compare these figures with others.'] : []),
+    ...(host.load > QUIET_LOAD ? [BUSY] : []),
   ];
   return [
     ...lines.map((line) => (markdown ? `${line}  ` : line)),
     '',
-    ...(markdown ? markdownTable(rows) : textTable(rows)),
+    ...(markdown ? markdownTable(rows, 2) : textTable(rows, 2)),
   ].join('\n');
 }
 
-function markdownTable(rows: readonly (readonly string[])[]): string[] {
-  const [head = []] = rows;
-  const line = (row: readonly string[]): string => `| ${head.map((_, i) => row[i] ?? '').join(' | ')} |`;
-  const rule = `| --- | --- |${head
-    .slice(2)
-    .map(() => ' ---: |')
-    .join('')}`;
-  return [line(head), rule, ...rows.slice(1).map(line)];
-}
-
-function textTable(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, i) =>
-    Math.max(...rows.filter((row) => row.length > 1).map((row) => (row[i] ?? '').length)),
-  );
-  return rows.map((row) => {
-    if (row.length === 1) return row[0] ?? '';
-    return row.map((text, i) => (i < 2 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join('  ');
-  });
-}
-
-export function reportJson(samples: Samples, host: HostFacts, runs: number): string {
+export function reportJson(samples: Samples, host: HostFacts, programs: unknown): string {
   const measures = samples.measures.map(({ section, name, unit, samples: values }) => ({
     section,
     name,
     unit,
     samples: Object.fromEntries(values),
   }));
-  return `${JSON.stringify({ host, runs, absent: Object.fromEntries(samples.absent), measures }, null, 2)}\n`;
+  return `${JSON.stringify({ host, absent: Object.fromEntries(samples.absent), measures, programs }, null, 2)}\n`;
 }

@@ -1,6 +1,6 @@
 /** A process under measurement: what it prints, its CPU time and memory as Linux tells them. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 
 const PAGE = 4096;
 /** Unit of the times in /proc/PID/stat on every Linux that Node runs on. */
@@ -12,6 +12,8 @@ export class WatchedProcess {
   readonly child: ChildProcess;
   /** Everything on standard output so far. */
   output = '';
+  /** Called when there is more of it. */
+  onOutput: () => void = () => undefined;
   /** Messages that the process sent. */
   readonly messages: unknown[] = [];
   private readonly startedMs = performance.now();
@@ -24,6 +26,7 @@ export class WatchedProcess {
     const decoder = new TextDecoder();
     this.child.stdout?.on('data', (bytes: Buffer) => {
       this.output += decoder.decode(bytes, { stream: true });
+      this.onOutput();
       this.changed();
     });
     this.child.stderr?.on('data', (bytes: Buffer) => {
@@ -61,6 +64,11 @@ export class WatchedProcess {
         };
       });
     }
+    return this.seconds();
+  }
+
+  /** Seconds since it was started. */
+  seconds(): number {
     return (performance.now() - this.startedMs) / 1000;
   }
 
@@ -79,6 +87,23 @@ export class WatchedProcess {
       .split(' ');
     if (fields === undefined) return undefined;
     return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+  }
+
+  /**
+   * Seconds that its busiest thread was ready to run while others ran, by /proc/PID/task/TID/schedstat (nanoseconds on a processor,
+   * nanoseconds in the queue); 0 where the kernel does not tell.
+   */
+  queuedSeconds(): number {
+    let busiest = { ran: -1, queued: 0 };
+    try {
+      for (const thread of readdirSync(`/proc/${this.child.pid}/task`)) {
+        const [ran = 0, queued = 0] = (this.proc(`task/${thread}/schedstat`) ?? '').split(' ').map(Number);
+        if (ran > busiest.ran) busiest = { ran, queued };
+      }
+    } catch {
+      return 0;
+    }
+    return busiest.queued / 1e9;
   }
 
   /** Resident memory in bytes. */
