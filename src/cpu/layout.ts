@@ -136,6 +136,8 @@ export const CPU_MXCSR = 0x4a4; // u32
 export const CPU_FPU_STORE = 0x4a8; // u32: 1 = what the last fpuStore* computed may be written to memory (no unmasked exception)
 export const CPU_FPR = 0x500; // 8 x 16 bytes, physical registers R0..R7: u64 significand, u16 sign and exponent; MM0..7 are the significands
 
+export const CPU_FLOAT_WORK = 0x600; // 128 bytes: three operands of 32 bytes of exact SSE and AVX arithmetic, and its results on their way
+
 export const CPU_TLB_LOG_COUNT = 0x700; // u32: entries in CPU_TLB_LOG
 export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache for CPL < 3; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
 export const CPU_LAST_CS_BASE = 0x708; // u64: CS base that the jump cache was filled under

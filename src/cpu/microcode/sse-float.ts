@@ -26,7 +26,7 @@
  * Source: Intel SDM volume 1, chapters 4.8.4, 4.9, 11.5 and appendix E; 10.2.3 (MXCSR).
  */
 import {
-  CPU_CR4, CPU_EXC, CPU_EXC_ERROR, CPU_MXCSR, CPU_SCRATCH, CPU_SSE_ODD, EXC_UD, EXC_XM, SSE_DENORMAL, SSE_FAULT,
+  CPU_CR4, CPU_EXC, CPU_EXC_ERROR, CPU_FLOAT_WORK, CPU_MXCSR, CPU_SSE_ODD, EXC_UD, EXC_XM, SSE_DENORMAL, SSE_FAULT,
 } from "../layout";
 import { CR4_OSXMMEXCPT } from "./bits";
 import { clearExceptions, DE, exc, IE, INTEGER_BIT, PE, raiseFlags, rE, roundTo, rSig, ZE } from "./fpu/core";
@@ -250,8 +250,8 @@ export function sseF32Op(cpu: u32, op: u32, a: f32, b: f32): f32 {
   return reinterpret<f32>(result);
 }
 
-/** Results of a vector wait in the last 16 bytes of CPU_SCRATCH until it is known that no lane faults. */
-@inline function pending(cpu: u32): u32 { return cpu + CPU_SCRATCH + 48; }
+/** Results of a vector wait in the last 32 bytes of CPU_FLOAT_WORK until it is known that no lane faults. */
+@inline function pending(cpu: u32): u32 { return cpu + CPU_FLOAT_WORK + 96; }
 
 function commit(cpu: u32, dst: u32, bytes: u32): i32 {
   if (settle(cpu) != 0) return 1;

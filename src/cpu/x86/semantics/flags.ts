@@ -4,7 +4,7 @@
  * The last operation that set all of them is remembered at build time, so that `cmp; jl` becomes one comparison.
  * CF is kept as 0 or 1. Results are kept sign-extended, so one formula serves all widths.
  */
-import { type Expr, i32, i64, int } from '../../../wasm/expr.ts';
+import { type Expr, type FloatType, i32, i64, int } from '../../../wasm/expr.ts';
 import type { FlagPart, Int, X86 } from './context.ts';
 
 export const CF = 0x001;
@@ -24,9 +24,16 @@ interface Setter {
   readonly result: Int;
 }
 
+/** A comparison of floats. */
+interface FloatSetter {
+  readonly kind: 'float';
+  readonly a: Expr<FloatType>;
+  readonly b: Expr<FloatType>;
+}
+
 export class Flags {
   private readonly x: X86;
-  private last: Setter | undefined;
+  private last: Setter | FloatSetter | undefined;
 
   constructor(x: X86) {
     this.x = x;
@@ -182,6 +189,18 @@ export class Flags {
     this.set('aux', aux.toI64().or(sf.toI64().shl(i64(63))));
   }
 
+  /** COMISS and its kin: ZF PF CF say unordered, greater (none), less (CF) or equal (ZF). `a` and `b` are reusable. */
+  floats(a: Expr<FloatType>, b: Expr<FloatType>): void {
+    const different = a.compareFloat('lt', b).or(a.compareFloat('gt', b));
+    // A result of 0 has even parity unless the delta says otherwise.
+    const parityDelta = a.compareFloat('eq', b).shl(i32(8));
+    this.set('res', different.toI64());
+    this.set('cf', a.compareFloat('ge', b).eqz().toI64());
+    this.set('ov', i64(0));
+    this.set('aux', parityDelta.toI64());
+    this.last = { kind: 'float', a, b };
+  }
+
   // ---- reading: i32, 0 or 1 ----
 
   cf(): Expr<'i32'> {
@@ -219,7 +238,8 @@ export class Flags {
 
   /** Condition code 0..15 as in the low opcode bits of Jcc: O B E BE S P L LE, odd = negated. */
   condition(code: number): Expr<'i32'> {
-    const fused = this.last === undefined ? undefined : fuse(this.last, code);
+    const { last } = this;
+    const fused = last === undefined ? undefined : last.kind === 'float' ? fuseFloats(last, code) : fuse(last, code);
     if (fused !== undefined) return fused;
     const plain = this.plain(code >> 1);
     return code & 1 ? plain.eqz() : plain;
@@ -263,6 +283,26 @@ function wide(value: Int, bits: number): Expr<'i64'> {
   if (bits === 64) return value.toI64();
   if (bits === 32) return value.toI32().toI64Signed();
   return value.toI64().signExtend(bits);
+}
+
+/** The condition straight from the floats compared; undefined for those that they do not decide. */
+function fuseFloats({ a, b }: FloatSetter, code: number): Expr<'i32'> | undefined {
+  switch (code) {
+    case 2:
+      return a.compareFloat('ge', b).eqz();
+    case 3:
+      return a.compareFloat('ge', b);
+    case 6:
+      return a.compareFloat('gt', b).eqz();
+    case 7:
+      return a.compareFloat('gt', b);
+    case 10:
+      return a.compareFloat('ne', a).or(b.compareFloat('ne', b));
+    case 11:
+      return a.compareFloat('eq', a).and(b.compareFloat('eq', b));
+    default:
+      return undefined;
+  }
 }
 
 /** The condition straight from the operands of the operation that set the flags; undefined where that is no gain. */

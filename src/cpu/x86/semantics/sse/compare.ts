@@ -1,43 +1,62 @@
 /** Comparisons of floats: CMPccPS and its kin, COMISS, UCOMISS and their double forms. SDM volume 2. */
-import { type Expr, i32, int, select, v128Zero } from '../../../../wasm/expr.ts';
+import { type Expr, i32, int, load, select, v128Zero } from '../../../../wasm/expr.ts';
+import type { Local } from '../../../../wasm/function-builder.ts';
 import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
-import { byteImmediate, put, putScratch, quickOr, scratch, source } from './operands.ts';
+import { putWork, takeWork, together, work } from './exact.ts';
 import {
-  bothNumbers,
+  both,
+  halves,
+  type Immediate,
+  isAvx,
+  lastImmediate,
+  place,
+  putHalves,
+  putScalar,
+  scratch,
+} from './operands.ts';
+import {
   compareFloats,
-  denormalLanes,
+  denormalIn,
   type Float,
   floatOp,
   floatType,
+  infinity,
+  isDenormal,
   nanLanes,
-  notDenormal,
+  noLane,
+  one,
   type Precision,
+  unless,
+  variable,
+  zero,
 } from './ordinary.ts';
-import { anyTrue, choose, type Vector, vector } from './simd.ts';
+import { choose, type Vector, vector } from './simd.ts';
 
-/** Neither is a NaN nor denormal: nothing is flagged, and DAZ changes nothing. */
-function bothOrdinary(a: Float, b: Float): Expr<'i32'> {
-  return bothNumbers(a, b).and(notDenormal(a)).and(notDenormal(b));
+/** Doubts that `a` and `b`, operands `i` and `j`, are neither NaNs nor denormals. */
+function numberDoubts(x: X86, bits: Precision, a: Float, b: Float, i: number, j: number): Expr<'i32'>[] {
+  const doubts: Expr<'i32'>[] = [];
+  if (!x.holdsNoDenormal(i, bits, false)) doubts.push(isDenormal(a));
+  if (!x.holdsNoDenormal(j, bits, false)) doubts.push(isDenormal(b));
+  return [...doubts, compareFloats('ne', a, a), compareFloats('ne', b, b)];
 }
 
 /** Sets ZF, PF and CF; unordered is all three. */
 function compareToFlags(bits: Precision, ordered: 0 | 1): Semantics {
+  const type = floatType(bits);
   return (x) => {
-    const b = x.readFloat(1, floatType(bits));
-    const a = x.readFloat(0, floatType(bits));
-    const quick = compareFloats('lt', a, b).or(compareFloats('eq', a, b).shl(i32(6)));
-    const result = x.f.temporary('i32');
-    x.f.if(
-      bothOrdinary(a, b),
-      () => x.f.set(result, quick),
-      () => {
-        const integer = intType(bits);
-        const [ia, ib] = [a.reinterpret(integer), b.reinterpret(integer)];
-        x.f.set(result, x.micro('i32', `sseComiF${bits}`, ia, ib, i32(ordered)));
-        x.f.if(result.get.lt_s(i32(0)), () => x.leaveHere());
-      },
-    );
-    x.flags.fromBits(result.get);
+    const b = x.readFloat(1, type);
+    const a = x.readFloat(0, type);
+    // What the flags follow from: the operands, or numbers in the same relation.
+    const [left, right] = [variable(x, a), variable(x, b)];
+    unless(x, numberDoubts(x, bits, a, b, 0, 1), undefined, [], () => {
+      const integer = intType(bits);
+      const flags = x.micro('i32', `sseComiF${bits}`, a.reinterpret(integer), b.reinterpret(integer), i32(ordered));
+      x.f.if(flags.lt_s(i32(0)), () => x.leaveHere(), undefined, false);
+      const greater = select(flags.eqz(), one(bits), zero(bits));
+      x.f.set(left, select(flags.and(i32(4)), infinity(bits).float('sub', infinity(bits)), greater));
+      x.f.set(right, select(flags.eq(i32(1)), one(bits), zero(bits)));
+    });
+    x.flags.floats(left.get, right.get);
   };
 }
 
@@ -59,57 +78,86 @@ function predicate<T>(
   return choice(index.and(i32(4)), negated(truth), truth);
 }
 
-/** Predicate of the immediate: bits above the third do not count. */
-function predicateOf(x: X86): number | Expr<'i32'> {
-  const immediate = byteImmediate(x, 2);
-  return typeof immediate === 'number' ? immediate & 7 : x.let(immediate.and(i32(7)));
+/** Predicate of the immediate: legacy forms look at three bits, VEX forms at five. The lower three decide between ordered numbers. */
+function predicateOf(x: X86): Immediate {
+  const immediate = lastImmediate(x);
+  const mask = isAvx(x) ? 31 : 7;
+  return typeof immediate === 'number' ? immediate & mask : x.let(immediate.and(i32(mask)));
+}
+
+function value(index: Immediate): Expr<'i32'> {
+  return typeof index === 'number' ? i32(index) : index;
 }
 
 function compareScalar(bits: Precision): Semantics {
   return (x) => {
-    const b = x.readFloat(1, floatType(bits));
-    const a = x.readFloat(0, floatType(bits));
+    const [first, second] = [place(x, 0), place(x, 1)];
+    const b = x.readFloat(second, floatType(bits));
+    const a = x.readFloat(first, floatType(bits));
     const index = predicateOf(x);
     const truths = [compareFloats('eq', a, b), compareFloats('lt', a, b), compareFloats('le', a, b), i32(0)] as const;
     const truth = predicate(
       index,
       truths,
-      (value) => value.eqz(),
+      (one) => one.eqz(),
       (condition, one, other) => select(condition, one, other),
     );
     const integer = intType(bits);
-    const quick = int(integer, 0).sub(truth.toInt(integer));
-    const result = quickOr(x, bothOrdinary(a, b), quick, () => {
+    const result = variable(x, int(integer, 0).sub(truth.toInt(integer)));
+    unless(x, numberDoubts(x, bits, a, b, first, second), undefined, [], () => {
       x.f.store(bits, scratch(x), a);
       x.f.store(bits, scratch(x, 16), b);
-      const number = typeof index === 'number' ? i32(index) : index;
-      x.microOrFault(`sseF${bits}Compare`, number, scratch(x), scratch(x), scratch(x, 16), i32(1));
+      x.microOrFault(`sseF${bits}Compare`, value(index), scratch(x), scratch(x), scratch(x, 16), i32(1));
+      x.f.set(result, load(integer, bits, scratch(x)));
     });
-    x.writeFloat(0, result.reinterpret(floatType(bits)));
+    putScalar(x, result.get.reinterpret(floatType(bits)));
   };
 }
 
 function comparePacked(bits: Precision): Semantics {
   return (x) => {
-    const b = source(x, 1);
-    const a = source(x, 0);
+    const [first, second] = [place(x, 0), place(x, 1)];
+    const bs = halves(x, second);
+    const as = halves(x, first);
     const index = predicateOf(x);
-    const or = (left: Vector, right: Vector): Vector => vector('v128.or', left, right);
-    const doubtful = or(or(denormalLanes(bits, a), denormalLanes(bits, b)), or(nanLanes(bits, a), nanLanes(bits, b)));
-    const truths = [floatOp(bits, 'eq', a, b), floatOp(bits, 'lt', a, b), floatOp(bits, 'le', a, b), v128Zero] as const;
-    const quick = predicate(index, truths, (value) => vector('v128.not', value), choose);
-    const result = quickOr(x, anyTrue(doubtful).eqz(), quick, () => {
-      putScratch(x, 0, a);
-      putScratch(x, 16, b);
-      const number = typeof index === 'number' ? i32(index) : index;
-      x.microOrFault(`sseF${bits}Compare`, number, scratch(x), scratch(x), scratch(x, 16), i32(128 / bits));
+    const results: Local<'v128'>[] = [];
+    let doubtful: Vector | undefined;
+    const doubt = (lanes: Vector): void => {
+      doubtful = doubtful === undefined ? lanes : vector('v128.or', doubtful, lanes);
+    };
+    as.forEach((a, half) => {
+      // INVARIANT: the operands are equally wide.
+      const b = bs[half] as Vector;
+      if (half > 0 || !x.holdsNoDenormal(first, bits, true)) doubt(denormalIn(x, bits, a));
+      if (half > 0 || !x.holdsNoDenormal(second, bits, true)) doubt(denormalIn(x, bits, b));
+      doubt(nanLanes(bits, a));
+      doubt(nanLanes(bits, b));
+      const truths = [
+        floatOp(bits, 'eq', a, b),
+        floatOp(bits, 'lt', a, b),
+        floatOp(bits, 'le', a, b),
+        v128Zero,
+      ] as const;
+      results.push(
+        variable(
+          x,
+          predicate(index, truths, (one) => vector('v128.not', one), choose),
+        ),
+      );
     });
-    put(x, 0, result);
+    // INVARIANT: there was a half.
+    unless(x, [], noLane(doubtful as Vector), [], () => {
+      putWork(x, [as, bs]);
+      const count = i32((128 / bits) * as.length);
+      x.microOrFault(`sseF${bits}Compare`, value(index), work(x, 0), work(x, 0), work(x, 1), count);
+      takeWork(x, results);
+    });
+    putHalves(x, together(results));
   };
 }
 
 // prettier-ignore
-export const compare: SemanticsTable = {
+export const compare: SemanticsTable = both({
   UCOMISS: compareToFlags(32, 0), UCOMISD: compareToFlags(64, 0), COMISS: compareToFlags(32, 1), COMISD: compareToFlags(64, 1),
   CMPSS: compareScalar(32), CMPSD: compareScalar(64), CMPPS: comparePacked(32), CMPPD: comparePacked(64),
-};
+});

@@ -120,6 +120,9 @@ export function infinity(bits: Precision): Float {
 function least(bits: Precision): Float {
   return bits === 64 ? f64(2 ** -1022) : f32Bits(0x00800000);
 }
+export function one(bits: Precision): Float {
+  return bits === 64 ? f64(1) : f32Bits(0x3f800000);
+}
 export function zero(bits: Precision): Float {
   return bits === 64 ? f64(0) : f32Bits(0);
 }
