@@ -27,6 +27,7 @@ import {
 } from '../x86/semantics/context.ts';
 import { FloatState } from './float-state.ts';
 import type { RegionInsn } from './region.ts';
+import { X87State } from './x87-state.ts';
 import { VectorRegisters } from './vector-registers.ts';
 
 const FLAG_OFFSET: Record<FlagPart, number> = {
@@ -67,6 +68,9 @@ export class JitContext extends X86 {
   private readonly registers = new Map<number, Local<'i64'>>();
   private readonly vectors: VectorRegisters;
   private readonly floats: FloatState;
+  private readonly x87: X87State;
+  /** What `changesInBlock` was told last, by subject. */
+  private readonly facts = new Map<string, number>();
   private readonly seenInBlock = new Set<string>();
   private readonly flagLocals = new Map<FlagPart, Local<'i64'>>();
   private pending = new Map<FlagPart, Expr<'i64'>>();
@@ -89,6 +93,7 @@ export class JitContext extends X86 {
     this.handlerType = handlerType;
     this.edges = edges;
     this.floats = new FloatState(this);
+    this.x87 = new X87State(f, this.cpu);
     this.vectors = new VectorRegisters(this, (key) => this.floats.forget(key));
     this.ripPage = f.local('i64');
     this.tlb = f.local('i32');
@@ -131,13 +136,52 @@ export class JitContext extends X86 {
       this.f.releaseTemporaries();
       this.seenInBlock.clear();
       this.floats.forgetAll();
+      this.x87.forget();
+      this.facts.clear();
     }
+  }
+
+  override get inlines(): boolean {
+    return true;
   }
 
   override firstInBlock(what: string): boolean {
     if (this.seenInBlock.has(what)) return false;
     this.seenInBlock.add(what);
     return true;
+  }
+
+  override changesInBlock(what: string, value: number): boolean {
+    if (this.facts.get(what) === value) return false;
+    this.facts.set(what, value);
+    return true;
+  }
+
+  override forgetInBlock(): void {
+    this.facts.clear();
+  }
+
+  // ---- the x87's state in locals ----
+
+  override prepareX87(): void {
+    this.x87.prepare();
+  }
+
+  override state<T extends ValType>(type: T, bits: number, offset: number): Expr<T> {
+    const local = this.x87.at(offset);
+    // INVARIANT: these fields are read as i32.
+    return local === undefined ? super.state(type, bits, offset) : (local.get as Expr as Expr<T>);
+  }
+
+  override setState(bits: number, offset: number, value: Expr): void {
+    const local = this.x87.at(offset);
+    if (local === undefined) {
+      super.setState(bits, offset, value);
+      return;
+    }
+    // INVARIANT: these fields are i32.
+    this.f.set(local, (value as Expr<'i32'>).and(i32(2 ** this.x87.width(offset) - 1)));
+    super.setState(bits, offset, local.get);
   }
 
   // ---- registers and flags in locals ----
@@ -506,7 +550,11 @@ export class JitContext extends X86 {
   }
 
   override micro<T extends ValType>(result: T, name: string, ...args: Expr[]): Expr<T> {
-    if (hostIsBlindTo(name)) return super.micro(result, name, ...args);
+    if (hostIsBlindTo(name)) {
+      const done = super.micro(result, name, ...args);
+      if (changesX87(name)) this.x87.reload();
+      return done;
+    }
     let value: Expr<T> | undefined;
     this.budgeted(() => {
       value = super.micro(result, name, ...args);
@@ -516,8 +564,10 @@ export class JitContext extends X86 {
   }
 
   override microVoid(name: string, ...args: Expr[]): void {
-    if (hostIsBlindTo(name)) super.microVoid(name, ...args);
-    else this.budgeted(() => super.microVoid(name, ...args));
+    if (hostIsBlindTo(name)) {
+      super.microVoid(name, ...args);
+      if (changesX87(name)) this.x87.reload();
+    } else this.budgeted(() => super.microVoid(name, ...args));
   }
 
   leaveHere(): void {
@@ -633,11 +683,13 @@ export class JitContext extends X86 {
 
   /** Runs `call` with all state in memory, and takes it from there afterwards. */
   private synchronised(call: () => void): void {
+    this.facts.clear();
     this.commitFlags();
     this.flags.forget();
     // What the region changes further down may have been changed already, in an earlier turn of a loop.
     this.f.deferred(() => this.storeAll());
     call();
+    this.x87.reload();
     this.f.deferred(() => this.loadAll());
   }
 }
@@ -645,6 +697,11 @@ export class JitContext extends X86 {
 /** Microcode that computes from and into registers alone: no memory, no device, no clock. */
 function hostIsBlindTo(name: string): boolean {
   return (name.startsWith('sse') && name !== 'sseMaskedStore') || name.startsWith('fpu') || name.startsWith('mmx');
+}
+
+/** Microcode of the x87, or that uses its registers. */
+function changesX87(name: string): boolean {
+  return !name.startsWith('sse');
 }
 
 /** Low `bits` of a 64-bit register, zero-extended in their container. */

@@ -390,6 +390,21 @@ export abstract class X86 {
     this.f.store(bits, this.cpu, value, offset);
   }
 
+  /** Long sequences are worth their place in the code. */
+  get inlines(): boolean {
+    return false;
+  }
+
+  /** False when `value` is what was said of `what` last in the same basic block. */
+  changesInBlock(_what: string, _value: number): boolean {
+    return true;
+  }
+  /** Nothing said to `changesInBlock` holds any more. */
+  forgetInBlock(): void {}
+
+  /** TOP, tags and status word of the x87 are about to be used. */
+  prepareX87(): void {}
+
   /** False when it is certain that `what` was asked for before in the same basic block. */
   firstInBlock(_what: string): boolean {
     return true;

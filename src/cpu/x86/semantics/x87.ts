@@ -6,7 +6,17 @@
 import * as L from '../../layout.ts';
 import { type Expr, i32, i64, i64Halves, load, select } from '../../../wasm/expr.ts';
 import { OperandKind } from '../decode/insn.ts';
+import type { Label } from '../../../wasm/function-builder.ts';
 import type { Access, Int, Semantics, SemanticsTable, X86 } from './context.ts';
+
+import {
+  arithmeticInline,
+  extendedAt,
+  extendedFrom,
+  putExtended,
+  requireCommonMode,
+  requireNormal,
+} from './x87-inline.ts';
 
 const CR0_MP = 2;
 const CR0_EM = 4;
@@ -21,6 +31,7 @@ type Operation = keyof typeof ARITHMETIC;
 
 /** #NM when the FPU is not to be used; for waiting instructions #MF when an exception is pending. */
 function requireFpu(x: X86, waiting: boolean): void {
+  x.prepareX87();
   const unavailable = x.state32(L.CPU_CR0).and(i32(CR0_EM | CR0_TS));
   if (!waiting) {
     x.raiseIf(unavailable, L.EXC_NM);
@@ -33,16 +44,30 @@ function requireFpu(x: X86, waiting: boolean): void {
   });
 }
 
-/** Remembers where this instruction is, and its memory operand. Comes after whatever can fault. */
-function remember(x: X86): void {
+/** Which selectors an instruction has to remember: they hardly ever change, unlike offsets. */
+interface Selectors {
+  readonly code: boolean;
+  readonly data: boolean;
+}
+
+/** Asked once an instruction, before its ways part. */
+function selectors(x: X86): Selectors {
   const memory = x.insn.operandCount > 0 && x.isMemory(0);
+  if (x.is64) return { code: false, data: false };
+  return {
+    code: x.changesInBlock('FCS', L.CS),
+    data: memory && x.changesInBlock('FDS', x.insn.mem.segment),
+  };
+}
+
+/** Remembers where this instruction is, and its memory operand. Comes after whatever can fault. */
+function remember(x: X86, { code, data }: Selectors = selectors(x)): void {
   x.setState(64, L.CPU_FIP, x.thisRip());
-  if (memory) x.setState(64, L.CPU_FDP, x.effectiveAddress().toI64());
-  if (x.is64) return;
+  if (x.insn.operandCount > 0 && x.isMemory(0)) x.setState(64, L.CPU_FDP, x.effectiveAddress().toI64());
   const selector = (segment: Expr<'i32'>): Expr<'i32'> =>
     load('i32', 16, x.cpu.add(segment.mul(i32(L.SEG_SIZE))), L.CPU_SEG + L.SEG_SELECTOR);
-  x.setState(16, L.CPU_FCS, selector(i32(L.CS)));
-  if (memory) x.setState(16, L.CPU_FDS, selector(x.segmentNumber()));
+  if (code) x.setState(16, L.CPU_FCS, selector(i32(L.CS)));
+  if (data) x.setState(16, L.CPU_FDS, selector(x.segmentNumber()));
 }
 
 /** A definition that works on registers alone: one microcode function. */
@@ -199,18 +224,67 @@ function readInteger(x: X86): Expr<'i64'> {
 
 // ---- arithmetic ----
 
-function arithmetic(operation: Operation, popCount = 0): Semantics {
+/**
+ * Does `quick`, which may leave for the label that it is given before it has changed anything, or else `exact`. In tier 0, whose
+ * handlers are many and small, it is always `exact`.
+ */
+function inlineOr(x: X86, quick: (rare: Label, st: Stack) => void, exact: () => void): void {
+  if (!x.inlines) {
+    exact();
+    return;
+  }
+  x.f.block((done) => {
+    x.f.block((rare) => {
+      requireCommonMode(x, rare);
+      quick(rare, stack(x));
+      x.f.branch(done);
+    });
+    exact();
+  });
+}
+
+function arithmetic(operation: Operation, popCount: 0 | 1 = 0): Semantics {
   const code = i32(ARITHMETIC[operation]);
   return (x) => {
     requireFpu(x, true);
+    const inline = operation === 'div' || operation === 'divr' ? undefined : operation;
     if (x.isMemory(0)) {
       const value = x.read(0);
       remember(x);
-      x.microVoid(`fpuArithF${x.width(0)}`, code, value);
-    } else {
-      remember(x);
-      x.microVoid('fpuArith', code, i32(x.operand(0).reg), i32(x.operand(1).reg), i32(popCount));
+      const width = x.width(0) === 64 ? 64 : 32;
+      const exact = (): void => x.microVoid(`fpuArithF${width}`, code, value);
+      if (inline === undefined) {
+        exact();
+        return;
+      }
+      const quick = (rare: Label, st: Stack): void => {
+        x.f.branchIf(rare, st.holds(0).eqz(), false);
+        const b = extendedFrom(x, value.toI64(), width, rare);
+        const a = extendedAt(x, st.slot(0));
+        requireNormal(x, a, rare);
+        arithmeticInline(x, inline, st.slot(0), a, b, rare);
+      };
+      inlineOr(x, quick, exact);
+      return;
     }
+    remember(x);
+    const [to, from] = [x.operand(0).reg, x.operand(1).reg];
+    const exact = (): void => x.microVoid('fpuArith', code, i32(to), i32(from), i32(popCount));
+    if (inline === undefined) {
+      exact();
+      return;
+    }
+    const quick = (rare: Label, st: Stack): void => {
+      x.f.branchIf(rare, st.holds(to).and(st.holds(from)).eqz(), false);
+      const slot = st.slot(to);
+      const a = extendedAt(x, slot);
+      requireNormal(x, a, rare);
+      const b = to === from ? a : extendedAt(x, st.slot(from));
+      if (to !== from) requireNormal(x, b, rare);
+      arithmeticInline(x, inline, slot, a, b, rare);
+      if (popCount > 0) popped(x, st, st.tags);
+    };
+    inlineOr(x, quick, exact);
   };
 }
 
@@ -333,7 +407,13 @@ const fld: Semantics = (x) => {
   } else {
     const value = x.read(0);
     remember(x);
-    x.microVoid(`fpuLoadF${x.width(0)}`, value);
+    const quick = (rare: Label, st: Stack): void => {
+      x.f.branchIf(rare, st.holds(7), false);
+      const real = extendedFrom(x, value.toI64(), 32, rare);
+      putExtended(x, pushed(x, st), real);
+      clearC1(x);
+    };
+    inlineOr(x, quick, () => x.microVoid('fpuLoadF32', value));
   }
 };
 
@@ -359,9 +439,12 @@ const fbld: Semantics = (x) => {
   x.microVoid('fpuLoadBcd', low, high);
 };
 
+/** A store that may be one of two ways. */
+type StoringSemantics = (x: X86, remembered?: Selectors) => void;
+
 /** Computes, writes unless an unmasked exception forbids it, then lets flags and stack change. */
-function storing(popCount: number, compute: (x: X86) => () => void): Semantics {
-  return (x) => {
+function storing(popCount: number, compute: (x: X86) => () => void): StoringSemantics {
+  return (x, remembered = selectors(x)) => {
     requireFpu(x, true);
     const write = compute(x);
     // What is not written must be writable all the same.
@@ -371,23 +454,24 @@ function storing(popCount: number, compute: (x: X86) => () => void): Semantics {
       x.mem.hostForUpdate(at, 8);
       x.microOrFault('probe', at, i32(bytes), i32(1));
     });
-    remember(x);
+    remember(x, remembered);
     x.microVoid('fpuStored', i32(popCount));
   };
 }
 
 /** Ends a store of ST0 done here: FSW without C1, with `flags`; pops. */
-function stored(x: X86, st: Stack, popCount: 0 | 1, flags?: Expr<'i32'>): void {
-  remember(x);
+function stored(x: X86, remembered: Selectors, st: Stack, popCount: 0 | 1, flags?: Expr<'i32'>): void {
+  remember(x, remembered);
   const fsw = x.state('i32', 16, L.CPU_FSW).and(i32(~FSW_C1));
   x.setState(16, L.CPU_FSW, flags === undefined ? fsw : fsw.or(flags));
   if (popCount > 0) popped(x, st, st.tags);
 }
 
 /** FSTP m80 of a register that is not empty: nothing to compute. */
-function storeExtended(popCount: 0 | 1, otherwise: Semantics): Semantics {
+function storeExtended(popCount: 0 | 1, otherwise: StoringSemantics): Semantics {
   return (x) => {
     requireFpu(x, true);
+    const remembered = selectors(x);
     const st = stack(x);
     x.f.if(
       st.holds(0),
@@ -396,17 +480,18 @@ function storeExtended(popCount: 0 | 1, otherwise: Semantics): Semantics {
         x.setState(64, L.CPU_FPU_IMAGE, load('i64', 64, slot, L.CPU_FPR));
         x.setState(16, L.CPU_FPU_IMAGE + 8, load('i32', 16, slot, L.CPU_FPR + 8));
         writeExtended(x);
-        stored(x, st, popCount);
+        stored(x, remembered, st, popCount);
       },
-      () => otherwise(x),
+      () => otherwise(x, remembered),
     );
   };
 }
 
 /** FST m64 of a normal number that stays one, to nearest, PE masked. */
-function storeDouble(popCount: 0 | 1, otherwise: Semantics): Semantics {
+function storeDouble(popCount: 0 | 1, otherwise: StoringSemantics): Semantics {
   return (x) => {
     requireFpu(x, true);
+    const remembered = selectors(x);
     const st = stack(x);
     const slot = st.slot(0);
     const sig = x.let(load('i64', 64, slot, L.CPU_FPR));
@@ -429,6 +514,7 @@ function storeDouble(popCount: 0 | 1, otherwise: Semantics): Semantics {
         x.write(0, x.let(bits));
         stored(
           x,
+          remembered,
           st,
           popCount,
           cut
@@ -438,7 +524,7 @@ function storeDouble(popCount: 0 | 1, otherwise: Semantics): Semantics {
             .or(up.shl(i32(9))),
         );
       },
-      () => otherwise(x),
+      () => otherwise(x, remembered),
     );
   };
 }
@@ -498,6 +584,7 @@ function storeImage(build: string, afterwards: string): Semantics {
     x.f.drop(x.micro('i32', build, ...environmentFormat(x)));
     x.microOrFault('writeGuest', at, x.cpu.add(i32(L.CPU_FPU_IMAGE)), i32(bytes));
     x.microVoid(afterwards);
+    x.forgetInBlock();
   };
 }
 
@@ -509,6 +596,7 @@ function loadImage(name: string): Semantics {
     probeEnds(x, at, bytes, 0);
     x.microOrFault('readGuest', at, x.cpu.add(i32(L.CPU_FPU_IMAGE)), i32(bytes));
     x.microVoid(name, ...environmentFormat(x));
+    x.forgetInBlock();
   };
 }
 
@@ -535,6 +623,7 @@ const fnclex: Semantics = (x) => {
 const fninit: Semantics = (x) => {
   requireFpu(x, false);
   x.microVoid('fpuInit');
+  x.forgetInBlock();
 };
 
 /** FWAIT needs CR0.MP and CR0.TS together for #NM. */

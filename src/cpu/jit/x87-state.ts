@@ -1,0 +1,62 @@
+/**
+ * TOP, the tags and the status word of the x87 in locals within a basic block, for tier 1: each instruction would else wait for what
+ * the one before it stored. The state is always up to date; the locals are taken anew after microcode that may change it.
+ */
+import * as L from '../layout.ts';
+import { type Expr, load } from '../../wasm/expr.ts';
+import type { FunctionBuilder, Local } from '../../wasm/function-builder.ts';
+
+const FIELDS: ReadonlyMap<number, number> = new Map([
+  [L.CPU_FTOP, 32],
+  [L.CPU_FTAG, 8],
+  [L.CPU_FSW, 16],
+]);
+
+export class X87State {
+  private readonly f: FunctionBuilder;
+  private readonly cpu: Expr<'i32'>;
+  private readonly locals = new Map<number, Local<'i32'>>();
+  private valid = false;
+
+  constructor(f: FunctionBuilder, cpu: Expr<'i32'>) {
+    this.f = f;
+    this.cpu = cpu;
+  }
+
+  /** A block begins. */
+  forget(): void {
+    this.valid = false;
+  }
+
+  /** Takes the fields into locals, unless they are there. Comes where every way through the instruction comes by. */
+  prepare(): void {
+    if (this.valid) return;
+    this.valid = true;
+    this.reload();
+  }
+
+  /** Microcode has run. */
+  reload(): void {
+    if (!this.valid) return;
+    for (const [offset, bits] of FIELDS) this.f.set(this.local(offset), load('i32', bits, this.cpu, offset));
+  }
+
+  private local(offset: number): Local<'i32'> {
+    let local = this.locals.get(offset);
+    if (local === undefined) {
+      local = this.f.local('i32');
+      this.locals.set(offset, local);
+    }
+    return local;
+  }
+
+  /** The local that holds the field at `offset`, if one does. */
+  at(offset: number): Local<'i32'> | undefined {
+    return this.valid && FIELDS.has(offset) ? this.local(offset) : undefined;
+  }
+
+  /** Bits of the field at `offset`. */
+  width(offset: number): number {
+    return FIELDS.get(offset) ?? 0;
+  }
+}
