@@ -21,7 +21,7 @@ describe('-cpu', () => {
 
   it('takes switches that concern the host, and features of QEMU that are not here', () => {
     expect(cpuModel('max,host-phys-bits,migratable=no,-vmx').features).toEqual(cpuModel('host').features);
-    expect(missingFeatures('max,+vmx,avx2=on,-svm,+pcid')).toEqual(['vmx', 'avx2']);
+    expect(missingFeatures('max,+vmx,avx512f=on,-svm,+pcid')).toEqual(['vmx', 'avx512f']);
     expect(cpuModel('max,+vmx').features.has('vmx')).toBe(false);
   });
 
@@ -39,6 +39,27 @@ describe('-cpu', () => {
   it('has models whose features all exist, whatever they claim', () => {
     const unknown = CPU_MODELS.flatMap((model) => [...model.features].filter((feature) => !(feature in FEATURES)));
     expect(unknown).toEqual([]);
+  });
+
+  it('takes away what needs a feature with it', () => {
+    const { features } = cpuModel('EPYC,-avx');
+    expect(['avx', 'avx2', 'fma', 'f16c'].filter((f) => features.has(f))).toEqual([]);
+    expect(cpuModel('Haswell,-xsave').features.has('avx2')).toBe(false);
+    expect(cpuModel('Haswell').features.has('avx2')).toBe(true);
+  });
+
+  it('tells the components of the XSAVE area and what they take', () => {
+    const cpuid = new Cpuid(cpuModel('x86-64-v3,+pku,+xsavec'));
+    const sizes = (xcr0: number): number[] => [0, 1].map((leaf) => cpuid.query(0xd, leaf, { ...CONTEXT, xcr0 }).ebx);
+    expect(cpuid.query(0xd, 0, CONTEXT)).toMatchObject({ eax: 0x207, ecx: 840 });
+    expect(cpuid.query(0xd, 2, CONTEXT)).toEqual({ eax: 256, ebx: 576, ecx: 0, edx: 0 });
+    expect([sizes(3), sizes(7), sizes(0x203), sizes(0x207)]).toEqual([
+      [576, 576],
+      [832, 832],
+      [840, 584],
+      [840, 840],
+    ]);
+    expect(new Cpuid(cpuModel('x86-64-v2,+xsave')).query(0xd, 2, CONTEXT).eax).toBe(0);
   });
 
   it('repeats the low features in the extended leaf for AMD only', () => {

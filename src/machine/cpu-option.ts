@@ -11,9 +11,9 @@ import { FEATURES } from '../cpu/x86/feature-places.ts';
 /** Features that QEMU knows and this engine does not have: taken away silently, asked for with a warning. */
 const ABSENT_FEATURES: ReadonlySet<string> = new Set(
   (
-    '3dnow 3dnowext acpi amd-ssbd amd-stibp arch-capabilities arch-lbr avx avx2 avx-vnni avx512bw avx512cd avx512dq avx512er ' +
+    '3dnow 3dnowext acpi amd-ssbd amd-stibp arch-capabilities arch-lbr avx-vnni avx512bw avx512cd avx512dq avx512er ' +
     'avx512f avx512ifma avx512pf avx512vbmi avx512vl avx512-bf16 avx512-bitalg avx512-vbmi2 avx512-vnni avx512-vpopcntdq ' +
-    'bus-lock-detect cid cldemote clzero cmp-legacy core-capability dca ds ds-cpl dtes64 est extapic f16c fma fma4 fxsr-opt ' +
+    'bus-lock-detect cid cldemote clzero cmp-legacy core-capability dca ds ds-cpl dtes64 est extapic fma4 fxsr-opt ' +
     'fzrm gfni hle ht ia64 ibpb ibrs ibs intel-pt la57 lam lbrv lwp md-clear misalignsse mmxext movdir64b movdiri mp mpx ' +
     'nodeid-msr npt nrip-save osvw pause-filter pbe pcommit pdcm perfctr-core perfctr-nb pfthreshold pks pmm pn ' +
     'rtm sgx skinit smx spec-ctrl ss ssb-no ssbd sse4a stibp svm svm-lock tbm tce tm tm2 topoext tsc-adjust tsx-ctrl vaes ' +
@@ -33,6 +33,12 @@ const ALIASES: Readonly<Record<string, string>> = {
   xd: 'nx',
   i64: 'lm',
   lzcnt: 'abm',
+};
+
+/** Features that there cannot be without another: they go with it. */
+const NEEDING: Readonly<Record<string, readonly string[]>> = {
+  xsave: ['xsaveopt', 'xsavec', 'xgetbv1', 'xsaves', 'avx'],
+  avx: ['avx2', 'fma', 'f16c'],
 };
 
 interface Change {
@@ -129,6 +135,8 @@ export function cpuModel(text: string): CpuModel {
       model = changed;
     }
   }
+  for (const [needed, needing] of Object.entries(NEEDING))
+    if (!features.has(needed)) for (const feature of needing) features.delete(feature);
   return { ...model, features };
 }
 

@@ -7,6 +7,7 @@ import { readMsr, readTsc, writeMsr } from "./msr";
 import { canonical, count, cpl, gpr, protectedMode, raise, raiseGp, RAX, RBX, RCX, RDX, setGpr } from "./state";
 import { xsetbv } from "./control";
 import { flushTlb, invlpg } from "./tlb";
+import { inUse } from "./xsave";
 
 @inline function setEdxEax(cpu: u32, value: u64): void {
   setGpr(cpu, RAX, value & 0xffffffff);
@@ -48,10 +49,11 @@ export function wrmsr(cpu: u32): i32 {
   return writeMsr(cpu, <u32>gpr(cpu, RCX), edxEax(cpu));
 }
 
-/** XGETBV: XCR0, and what of it is in use (1), which is all. */
+/** XGETBV: XCR0, and what of it is in use (1). */
 export function xgetbv(cpu: u32): i32 {
   if (<u32>gpr(cpu, RCX) > 1) return raiseGp(cpu, 0);
-  setEdxEax(cpu, load<u64>(cpu, CPU_XCR0));
+  const xcr0 = load<u64>(cpu, CPU_XCR0);
+  setEdxEax(cpu, gpr(cpu, RCX) ? xcr0 & inUse(cpu) : xcr0);
   return 0;
 }
 

@@ -1,7 +1,7 @@
 /**
  * CPU models by the names that QEMU's `-cpu` gives them: who made the processor, its signature, and its features.
  *
- * A model of a real processor has what the engine can do of that processor's features and nothing more: AVX and hardware
+ * A model of a real processor has what the engine can do of that processor's features and nothing more: AVX-512 and hardware
  * virtualisation are missing from all of them. Every 64-bit model also has what guests need of a hypervisor.
  */
 import { FEATURES } from './feature-places.ts';
@@ -46,18 +46,19 @@ const BASE64 = words(
 const GUEST = words('kvmclock kvm-nopiodelay kvmclock-stable-bit arat invtsc cr8legacy');
 const PARAVIRT = [...GUEST, ...words('x2apic tsc-deadline rdtscp')];
 const V2 = words('pni ssse3 cx16 sse4.1 sse4.2 popcnt lahf_lm');
+const V3 = [...V2, ...words('avx avx2 bmi1 bmi2 f16c fma abm movbe xsave')];
 
 const CORE2 = words('pni ssse3 cx16 lahf_lm monitor');
 const NEHALEM = [...V2, 'x2apic'];
 const WESTMERE = [...NEHALEM, 'aes', 'pclmulqdq'];
-const SANDY_BRIDGE = [...WESTMERE, ...words('tsc-deadline xsave rdtscp')];
-const IVY_BRIDGE = [...SANDY_BRIDGE, ...words('fsgsbase smep erms rdrand')];
-const HASWELL = [...IVY_BRIDGE, ...words('movbe pcid bmi1 bmi2 invpcid abm')];
+const SANDY_BRIDGE = [...WESTMERE, ...words('tsc-deadline xsave avx rdtscp')];
+const IVY_BRIDGE = [...SANDY_BRIDGE, ...words('f16c fsgsbase smep erms rdrand')];
+const HASWELL = [...IVY_BRIDGE, ...words('avx2 fma movbe pcid bmi1 bmi2 invpcid abm')];
 const BROADWELL = [...HASWELL, ...words('rdseed adx smap 3dnowprefetch')];
 const SKYLAKE_CLIENT = [...BROADWELL, ...words('xsaveopt xsavec xgetbv1')];
 const SKYLAKE_SERVER = [...SKYLAKE_CLIENT, ...words('clflushopt clwb pdpe1gb pku')];
 const EPYC = words(
-  'pni pclmulqdq monitor ssse3 cx16 sse4.1 sse4.2 movbe popcnt aes xsave rdrand fsgsbase bmi1 smep bmi2 rdseed adx smap ' +
+  'pni pclmulqdq monitor ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx avx2 f16c rdrand fsgsbase bmi1 smep bmi2 rdseed adx smap ' +
     'clflushopt sha-ni xsaveopt xsavec xgetbv1 pdpe1gb rdtscp lahf_lm abm 3dnowprefetch',
 );
 
@@ -81,13 +82,18 @@ function real(
 }
 
 export const CPU_MODELS: readonly CpuModel[] = [
-  generic('max', 'everything the engine does (the default)', Object.keys(FEATURES)),
+  generic(
+    'max',
+    'everything the engine does (the default)',
+    Object.keys(FEATURES).filter((name) => !/^(avx2?|fma|f16c)$/.test(name)),
+  ),
   generic('qemu64', 'the baseline of x86-64 with what guests need of a hypervisor', [
     ...BASE64,
     ...words('pni cx16 lahf_lm'),
     ...PARAVIRT,
   ]),
   generic('x86-64-v2', 'the x86-64-v2 level', [...BASE64, ...V2, ...PARAVIRT]),
+  generic('x86-64-v3', 'the x86-64-v3 level', [...BASE64, ...V3, ...PARAVIRT]),
   real('kvm64', VENDOR_INTEL, 'Common KVM processor', [15, 6, 1], words('pni cx16')),
   real('Opteron_G1', VENDOR_AMD, 'AMD Opteron 240 (Gen 1 Class Opteron)', [15, 6, 1], words('pni')),
   real('Opteron_G2', VENDOR_AMD, 'AMD Opteron 22xx (Gen 2 Class Opteron)', [15, 6, 1], words('pni cx16 lahf_lm')),

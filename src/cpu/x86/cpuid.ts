@@ -32,12 +32,25 @@ export interface CpuidContext {
   readonly apicOff?: boolean;
 }
 
-/** Legacy region and header, then the protection keys' component. Layout: microcode/xsave.ts. */
+/** Legacy region and header, then the components of AVX and protection keys. Layout: microcode/xsave.ts. */
 const XSAVE_AREA_BYTES = 576;
+const XSAVE_AVX_BYTES = 256;
+const XSAVE_PKRU_AT = XSAVE_AREA_BYTES + XSAVE_AVX_BYTES;
 const XSAVE_PKRU_BYTES = 8;
+const XCR0_AVX = 4;
 const XCR0_PKRU = 0x200;
 export const PHYSICAL_BITS = 40;
 const LINEAR_BITS = 48;
+
+function standardBytes(components: number): number {
+  if ((components & XCR0_PKRU) !== 0) return XSAVE_PKRU_AT + XSAVE_PKRU_BYTES;
+  return (components & XCR0_AVX) === 0 ? XSAVE_AREA_BYTES : XSAVE_PKRU_AT;
+}
+
+function compactedBytes(components: number): number {
+  const avx = (components & XCR0_AVX) === 0 ? 0 : XSAVE_AVX_BYTES;
+  return XSAVE_AREA_BYTES + avx + ((components & XCR0_PKRU) === 0 ? 0 : XSAVE_PKRU_BYTES);
+}
 
 /** All answers of one model. Immutable; shared by the machine's vCPUs. */
 export class Cpuid {
@@ -65,20 +78,16 @@ export class Cpuid {
 
   /** Leaf 0xd: components of the XSAVE area. */
   private extendedState(subleaf: number, xcr0: number): CpuidResult {
-    const pku = this.has('pku');
-    const enabledBytes = XSAVE_AREA_BYTES + ((xcr0 & XCR0_PKRU) !== 0 ? XSAVE_PKRU_BYTES : 0);
+    const components = 3 | (this.has('avx') ? XCR0_AVX : 0) | (this.has('pku') ? XCR0_PKRU : 0);
     switch (subleaf) {
       case 0:
-        return {
-          eax: pku ? 3 | XCR0_PKRU : 3,
-          ebx: enabledBytes,
-          ecx: XSAVE_AREA_BYTES + (pku ? XSAVE_PKRU_BYTES : 0),
-          edx: 0,
-        };
+        return { eax: components, ebx: standardBytes(xcr0), ecx: standardBytes(components), edx: 0 };
       case 1:
-        return { eax: this.word(0xd, 'eax'), ebx: enabledBytes, ecx: 0, edx: 0 };
+        return { eax: this.word(0xd, 'eax'), ebx: compactedBytes(xcr0), ecx: 0, edx: 0 };
+      case 2:
+        return this.has('avx') ? { eax: XSAVE_AVX_BYTES, ebx: XSAVE_AREA_BYTES, ecx: 0, edx: 0 } : ZERO;
       case 9:
-        return pku ? { eax: XSAVE_PKRU_BYTES, ebx: XSAVE_AREA_BYTES, ecx: 0, edx: 0 } : ZERO;
+        return this.has('pku') ? { eax: XSAVE_PKRU_BYTES, ebx: XSAVE_PKRU_AT, ecx: 0, edx: 0 } : ZERO;
       default:
         return ZERO;
     }
