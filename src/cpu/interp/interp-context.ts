@@ -222,16 +222,25 @@ export class InterpContext extends X86 {
     this.f.return();
   }
 
-  leaveDone(): void {
+  private leaveDone(): void {
+    this.setRipNext();
     this.spend();
     this.trapIfStepping();
     this.f.return();
-    this.ended = true;
   }
 
   leaveNext(): void {
-    this.setRipNext();
     this.leaveDone();
+    this.ended = true;
+  }
+
+  leaveNextIf(condition: Expr<'i32'>): void {
+    this.f.if(condition, () => this.leaveDone(), undefined, false);
+  }
+
+  goOn(): void {
+    this.emitJump(this.state64(L.CPU_RIP), nothingRaised(this));
+    this.ended = true;
   }
 
   /** Takes this block's instructions up to here off the budget; gives what is left. */
@@ -282,11 +291,11 @@ export class InterpContext extends X86 {
     this.ended = true;
   }
 
-  private emitJump(target: Expr<'i64'>): void {
+  private emitJump(target: Expr<'i64'>, condition?: Expr<'i32'>): void {
     const rip = this.let(target);
     const left = this.spend();
     if (!this.stepping) {
-      emitJumpCacheLookup(this, rip, left, (record) => this.continueAt(record));
+      emitJumpCacheLookup(this, rip, left, (record) => this.continueAt(record), condition);
     }
     this.setState(64, L.CPU_RIP, rip);
     this.trapIfStepping();
@@ -301,7 +310,7 @@ export class InterpContext extends X86 {
   finish(): void {
     if (this.ended) return;
     if (this.insn.row.endsBlock === true && !isConditional(this.insn)) {
-      this.leaveNext();
+      this.goOnNext();
       return;
     }
     const next = this.recordOffset + L.REC_SIZE;
@@ -341,12 +350,21 @@ export function isConditional(insn: Insn): boolean {
   return kind === OperandKind.rel && name !== 'JMP' && name !== 'CALL' && name !== 'XBEGIN';
 }
 
-/** Looks `rip` up in the jump cache; when it is there and budget is left, sets RIP_PAGE and runs `found` with the record. */
+/** No trap is pending behind an instruction that is done. */
+export function nothingRaised(x: X86): Expr<'i32'> {
+  return x.state32(L.CPU_EXC).lt_s(i32(0));
+}
+
+/**
+ * Looks `rip` up in the jump cache; when it is there, budget is left and `condition` holds, sets RIP_PAGE and runs `found` with the
+ * record.
+ */
 export function emitJumpCacheLookup(
   x: X86,
   rip: Expr<'i64'>,
   left: Expr<'i32'>,
   found: (record: Expr<'i32'>) => void,
+  condition?: Expr<'i32'>,
 ): void {
   const slot = rip
     .xor(rip.shr_u(i64(12)))
@@ -359,7 +377,7 @@ export function emitJumpCacheLookup(
     .and(load('i32', 32, entry, L.CPU_JUMP_CACHE + 8).eq(x.state32(L.CPU_JUMP_GEN)))
     .and(left.ge_s(i32(0)));
   x.f.if(
-    hit,
+    condition === undefined ? hit : hit.and(condition),
     () => {
       const record = x.let(load('i32', 32, entry, L.CPU_JUMP_CACHE + 12));
       x.setState(64, L.CPU_RIP_PAGE, rip.sub(load('i64', 16, record, L.REC_OFFSET)));

@@ -137,7 +137,7 @@ class RegionEmitter implements Edges {
       const definition = this.semantics[at.insn.row.name];
       if (definition === undefined) x.raise(L.EXC_UD);
       else definition(x);
-      if (!x.ended && at.insn.row.endsBlock === true && !isConditional(at.insn)) x.leaveNext();
+      if (!x.ended && at.insn.row.endsBlock === true && !isConditional(at.insn)) x.goOnNext();
     });
     if (!x.ended) x.fallThrough(block.end);
   }

@@ -8,7 +8,7 @@
  *   instruction that reads them, in the cold path of an exit, or at the end of the block.
  */
 import * as L from '../layout.ts';
-import { emitJumpCacheLookup } from '../interp/interp-context.ts';
+import { emitJumpCacheLookup, nothingRaised } from '../interp/interp-context.ts';
 import { segmentIsFlat } from '../interp/address-form.ts';
 import { linearThroughSegment } from '../interp/segment-check.ts';
 import { type Expr, type FloatType, i32, i64, i64Halves, load, select, type ValType } from '../../wasm/expr.ts';
@@ -577,17 +577,30 @@ export class JitContext extends X86 {
     this.leave();
   }
 
-  leaveDone(): void {
+  private leaveDone(): void {
+    this.setRipNext();
     this.settleFlags();
     this.spend(this.index + 1);
     this.trapIfStepping();
     this.leave();
-    this.ended = true;
   }
 
   leaveNext(): void {
-    this.setRipNext();
     this.leaveDone();
+    this.ended = true;
+  }
+
+  leaveNextIf(condition: Expr<'i32'>): void {
+    this.f.if(condition, () => this.leaveDone(), undefined, false);
+  }
+
+  goOn(): void {
+    this.emitJump(this.state64(L.CPU_RIP), nothingRaised(this));
+    this.ended = true;
+  }
+
+  override tlbSetChanged(): void {
+    this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
   }
 
   private get stepping(): boolean {
@@ -647,15 +660,21 @@ export class JitContext extends X86 {
     this.ended = true;
   }
 
-  private emitJump(target: Expr<'i64'>): void {
+  private emitJump(target: Expr<'i64'>, condition?: Expr<'i32'>): void {
     const rip = this.let(target);
     this.settleFlags();
     const left = this.spend(this.index + 1);
     if (!this.stepping) {
-      emitJumpCacheLookup(this, rip, left, (record) => {
-        this.f.set(this.continuation, record);
-        this.leave();
-      });
+      emitJumpCacheLookup(
+        this,
+        rip,
+        left,
+        (record) => {
+          this.f.set(this.continuation, record);
+          this.leave();
+        },
+        condition,
+      );
     }
     this.setState(64, L.CPU_RIP, rip);
     this.trapIfStepping();

@@ -47,6 +47,8 @@ export function findBlock(cpu: u32): u32 {
     }
   }
   if (record) {
+    // In MODE_TF every instruction passes through here.
+    if (mode & MODE_TF) return record;
     noteCodePage(cpu, rip, codeEntry);
     const slot = cpu + CPU_JUMP_CACHE + (<u32>((rip ^ (rip >> 12)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
     store<u64>(slot, rip);

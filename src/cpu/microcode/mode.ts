@@ -44,6 +44,12 @@ export function avxFault(cpu: u32): void {
   raise(cpu, avxExceptionBy(cpu), 0);
 }
 
+/** Recomputes CPU_TLB_SET alone, at CPL < 3. */
+export function updateTlbSet(cpu: u32): void {
+  const suspended = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP);
+  store<u32>(cpu, cpu + CPU_TLB + (suspended ? TLB_SET_SUPERVISOR_AC : TLB_SET_SUPERVISOR) * TLB_SET_SIZE, CPU_TLB_SET);
+}
+
 /** Recomputes CPU_MODE, CPU_TLB_SET, CPU_SSE_FAULT and CPU_JUMP_GEN from CR0, CR4, XCR0, EFER, the segments and RFLAGS. */
 export function updateMode(cpu: u32): void {
   const rflags = load<u32>(cpu, CPU_RFLAGS), csAttr = segAttr(cpu, CS);

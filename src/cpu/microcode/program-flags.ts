@@ -4,7 +4,7 @@ import {
   RFLAGS_AC, RFLAGS_ARITHMETIC, RFLAGS_DF, RFLAGS_ID, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF, RFLAGS_VIF, RFLAGS_VIP,
   RFLAGS_VM,
 } from "./bits";
-import { updateMode } from "./mode";
+import { updateMode, updateTlbSet } from "./mode";
 import { cpl, getFlags, iopl, offerInterrupts, protectedMode, raiseGp, setFlags, vm86 } from "./state";
 
 /** The image that PUSHF of `bits` pushes, into CPU_SCRATCH. */
@@ -55,9 +55,9 @@ export function sti(cpu: u32): i32 {
   return 0;
 }
 
-/** STAC and CLAC at CPL 0. */
+/** STAC and CLAC at CPL 0: of what `updateMode` looks at, they change the TLB set alone. */
 export function setAc(cpu: u32, value: i32): void {
   const old = load<u32>(cpu, CPU_RFLAGS);
   store<u32>(cpu, value ? old | RFLAGS_AC : old & ~RFLAGS_AC, CPU_RFLAGS);
-  updateMode(cpu);
+  updateTlbSet(cpu);
 }

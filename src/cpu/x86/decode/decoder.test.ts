@@ -338,12 +338,11 @@ describe('tables', () => {
       '0f 22 d8',
       '0f 01 38',
       '0f 30',
-      'fb',
       '9d',
       '8e d8',
     ])
       expect(decoded(hex).row.endsBlock, hex).toBe(true);
-    for (const hex of ['90', '01 c0', '50', 'fa', 'ec', '0f 31', 'a4'])
+    for (const hex of ['90', '01 c0', '50', 'fa', 'fb', '0f 01 cb', 'ec', '0f 31', 'a4'])
       expect(decoded(hex).row.endsBlock, hex).toBe(false);
   });
 

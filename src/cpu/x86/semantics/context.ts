@@ -430,10 +430,24 @@ export abstract class X86 {
 
   /** Leaves generated code at this instruction, which is not done: an exception is pending, or it is to be tried again. */
   abstract leaveHere(): void;
-  /** This instruction is done and CPU_RIP has been set (by microcode): leaves to the dispatcher, which looks at everything anew. */
-  abstract leaveDone(): void;
-  /** This instruction is done, execution goes on after it, but mode, mapping or interrupts may have changed. Block end. */
+  /** This instruction is done, and the accelerator is wanted before the next (CPU_EXIT is set). Block end. */
   abstract leaveNext(): void;
+  /** The same if `condition` holds; else the block goes on. */
+  abstract leaveNextIf(condition: Expr<'i32'>): void;
+  /**
+   * This instruction is done and CPU_RIP has been set by microcode, with whatever mode and mapping it changed: goes on there, or to
+   * the dispatcher when something is pending. Block end.
+   */
+  abstract goOn(): void;
+  /** This instruction is done, execution goes on after it, but mode, mapping or interrupts may have changed. Block end. */
+  goOnNext(): void {
+    this.setRipNext();
+    this.goOn();
+  }
+  /** The TLB set was changed by microcode. */
+  tlbSetChanged(): void {
+    // The set is read anew for each access, unless a tier says otherwise.
+  }
 
   // ---- instruction pointer and jumps ----
 

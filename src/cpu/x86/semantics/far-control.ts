@@ -9,7 +9,7 @@ import { readFarPointer } from './segment.ts';
 function transfer(x: X86, name: string, ...args: Expr[]): void {
   x.setRipNext();
   x.microState(name, true, ...args);
-  x.leaveDone();
+  x.goOn();
 }
 
 function far(name: string): Semantics {

@@ -98,6 +98,12 @@ const cli: Semantics = (x) => {
   else x.setState(32, L.CPU_RFLAGS, x.state32(L.CPU_RFLAGS).and(i32(~RFLAGS_IF)));
 };
 
+/** An interrupt that waits is taken behind the next instruction: the dispatcher sees to it. */
+const sti: Semantics = (x) => {
+  x.microOrFault('sti');
+  x.leaveNextIf(x.state32(L.CPU_BUDGET).lt_s(i32(0)));
+};
+
 const hlt: Semantics = (x) => {
   requireCpl0(x);
   exit(x, L.EXIT_HLT);
@@ -133,7 +139,10 @@ const mwait: Semantics = (x) => {
 function setAc(value: number): Semantics {
   return (x) => {
     if (x.cpl !== 0) x.raise(L.EXC_UD);
-    else x.microVoid('setAc', i32(value));
+    else {
+      x.microVoid('setAc', i32(value));
+      x.tlbSetChanged();
+    }
   };
 }
 
@@ -241,7 +250,7 @@ export const system: SemanticsTable = {
   MONITOR: monitor,
   MWAIT: mwait,
   CLI: cli,
-  STI: (x) => x.microOrFault('sti'),
+  STI: sti,
   IN: input,
   OUT: output,
   VMCALL: hypercall,

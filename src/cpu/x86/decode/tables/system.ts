@@ -46,8 +46,8 @@ export const SYSTEM: readonly RowSpec[] = [
   row('NP 0F 01 C4', 'VMXOFF', '', ENDS),
   row('NP 0F 01 C8', 'MONITOR'), // DS:rAX, or mem.segment
   row('NP 0F 01 C9', 'MWAIT', '', ENDS),
-  row('NP 0F 01 CA', 'CLAC', '', ENDS),
-  row('NP 0F 01 CB', 'STAC', '', ENDS),
+  row('NP 0F 01 CA', 'CLAC', ''),
+  row('NP 0F 01 CB', 'STAC', ''),
   row('NP 0F 01 D0', 'XGETBV'),
   row('NP 0F 01 D1', 'XSETBV', '', ENDS),
   row('NP 0F 01 D4', 'VMFUNC', '', ENDS),
@@ -83,7 +83,7 @@ export const SYSTEM: readonly RowSpec[] = [
   // ---- interrupts and ports ----
   row('F4', 'HLT', '', ENDS),
   row('FA', 'CLI'),
-  row('FB', 'STI', '', ENDS),
+  row('FB', 'STI', ''),
   row('E4', 'IN', 'AL Ib'),
   row('E5', 'IN', 'eAX Ib'),
   row('EC', 'IN', 'AL DX'),
