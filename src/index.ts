@@ -2,7 +2,9 @@
  * Orrery as a library, on any host. In Node import `orrery` (src/node.ts), in a page `orrery` resolves to src/browser.ts; both
  * export all of this with the host's services filled in.
  */
-export { Machine } from './machine/machine.ts';
+export { Machine, type MachineProfile, type ProfileOptions } from './machine/machine.ts';
+export type { HotFunction, Profile, ProfileFrame, ProfileSample } from './machine/profile/profile.ts';
+export type { SymbolFile } from './machine/profile/symbol-table.ts';
 export type { AccessCount, CodeStatistics, MachineStatistics, TierStatistics } from './machine/statistics.ts';
 export type { DeviceConfig, ImageSource, MachineConfig, MachineExit } from './machine/config.ts';
 export type { HostServices } from './machine/host-services.ts';

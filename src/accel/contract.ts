@@ -117,6 +117,8 @@ export interface VcpuPlace {
   readonly privilegeLevel: number;
   /** Bits an address has in the code that runs: 16, 32 or 64. */
   readonly codeBits: 16 | 32 | 64;
+  /** IA-32e mode, whatever code runs in it. */
+  readonly longMode: boolean;
   /** Physical address of the page tables. */
   readonly pageTables: number;
   /** Where the guest's kernel is entered, as SYSCALL, SYSENTER and the page fault gate tell; 0 = not set up. */

@@ -14,6 +14,7 @@ import { StateRegisters, applyInitialState } from './registers.ts';
 /** Numbers of general registers. */
 const RSP = 4;
 const RBP = 5;
+const EFER_LMA = 0x400;
 /** RFLAGS.IF */
 const RFLAGS_IF = 0x200;
 /** Kinds of `deliverInterrupt` (microcode/exceptions.ts). */
@@ -366,6 +367,7 @@ export class WasmVcpu implements Vcpu {
       framePointer: address(L.CPU_GPR + RBP * 8, L.SS),
       privilegeLevel: (mode >> L.MODE_CPL_SHIFT) & 3,
       codeBits,
+      longMode: (this.get(L.CPU_EFER) & EFER_LMA) !== 0,
       pageTables: this.reader.pageTables,
       syscallEntry: this.signed(L.CPU_LSTAR),
       sysenterEntry: this.signed(L.CPU_SYSENTER_EIP),

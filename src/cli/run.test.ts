@@ -27,11 +27,33 @@ describe('the command line of orrery run', () => {
     });
   });
 
+  it('takes what looks at the guest', () => {
+    const args = [
+      '--stats',
+      '--profile',
+      'p.svg',
+      '--profile-rate=500',
+      '--symbols',
+      'System.map',
+      '-d',
+      'jit,int',
+      '-D',
+      'log',
+    ];
+    expect(parseRunArguments(args)).toMatchObject({
+      observe: { stats: true, profiles: ['p.svg'], rateHz: 500, symbols: ['System.map'] },
+      logCategories: ['jit', 'int'],
+      logFile: 'log',
+    });
+  });
+
   it.each([
     [['--memroy', '1G'], "run: no option '--memroy'; did you mean '--memory'?"],
     [['--memory'], '--memory: a value is missing'],
     [['ls'], "run: 'ls' belongs to no option; a command for the guest stands behind --"],
     [['--accel', 'kvm'], "--accel: 'kvm' is neither jit nor interp"],
+    [['--profile', 'p.gif'], '--profile p.gif: the name ends in none of'],
+    [['-d', 'jti'], "-d: no log category 'jti'; did you mean 'jit'?"],
     [['--arch', 'arm'], "--arch: 'arm' is neither amd64 nor i386"],
     [['--script', 'f', '--', 'ls'], '--script f: there is a command behind -- as well'],
   ])('refuses %j in one sentence', (args, message) => {

@@ -6,6 +6,8 @@ import { guestAssets } from '../host/node/assets/assets.ts';
 import type { GuestArchitecture } from '../host/node/assets/assets.ts';
 import { writeCpio } from '../machine/cpio.ts';
 import type { Command } from './command.ts';
+import { addProfileFile, nothingObserved, type ObserveRequest, parseRate } from './observe/observe.ts';
+import { openLog, parseLogCategories } from './observe/log-option.ts';
 import { runGuest } from './run/guest-session.ts';
 import { createMachine } from './system/machine-door.ts';
 import { parseSize } from './system/option-text.ts';
@@ -24,6 +26,12 @@ the machine off and Ctrl-A x ends it at once. The kernel and its file system are
   --initrd FILE    with this initial file system
   --append TEXT    more words for the kernel's command line
   --verbose        show the kernel's messages
+  --stats          report what was executed, translated and accessed, at the end and at SIGUSR1
+  --profile FILE   sample the guest: FILE.svg a flame graph, FILE.json for speedscope, FILE.folded stacks as text
+  --profile-rate HZ
+                   samples a second (default 1000)
+  --symbols FILE   names of guest code: a System.map or an ELF file; may be given again
+  -d CATEGORIES    log to standard error (orrery system -d help lists them), or with -D FILE to a file
 `;
 
 interface RunRequest {
@@ -37,11 +45,16 @@ interface RunRequest {
   script: string | undefined;
   command: readonly string[];
   verbose: boolean;
+  observe: ObserveRequest;
+  logCategories: readonly string[];
+  logFile: string | undefined;
   help: boolean;
 }
 
-const VALUE_OPTIONS = ['--script', '--memory', '--cpu', '--accel', '--arch', '--kernel', '--initrd', '--append'];
-const OTHER_OPTIONS = ['--verbose', '--help'];
+const VALUE_OPTIONS = [
+  '--script', '--memory', '--cpu', '--accel', '--arch', '--kernel', '--initrd', '--append', '--profile', '--profile-rate', '--symbols', '-d', '-D',
+]; // prettier-ignore
+const OTHER_OPTIONS = ['--verbose', '--stats', '--help'];
 
 function applyValue(request: RunRequest, option: string, value: string): void {
   switch (option) {
@@ -58,6 +71,21 @@ function applyValue(request: RunRequest, option: string, value: string): void {
     case '--arch':
       if (value !== 'amd64' && value !== 'i386') throw new UserError(`--arch: '${value}' is neither amd64 nor i386`);
       request.arch = value;
+      break;
+    case '--profile':
+      addProfileFile(request.observe, option, value);
+      break;
+    case '--profile-rate':
+      request.observe.rateHz = parseRate(option, value);
+      break;
+    case '--symbols':
+      request.observe.symbols.push(value);
+      break;
+    case '-d':
+      request.logCategories = parseLogCategories(value);
+      break;
+    case '-D':
+      request.logFile = value;
       break;
     case '--append':
       request.append = value;
@@ -83,13 +111,17 @@ export function parseRunArguments(args: readonly string[]): RunRequest {
     script: undefined,
     command: [],
     verbose: false,
+    observe: nothingObserved(),
+    logCategories: [],
+    logFile: undefined,
     help: false,
   };
   for (let at = 0; at < args.length; at++) {
     const argument = args[at] ?? '';
     const equals = argument.indexOf('=');
     const name = argument.startsWith('--') && equals > 0 ? argument.slice(0, equals) : argument;
-    if (name === '--') {
+    if (name === '--stats') request.observe.stats = true;
+    else if (name === '--') {
       request.command = args.slice(at + 1);
       break;
     } else if (name === '--verbose') request.verbose = true;
@@ -159,6 +191,7 @@ export const runCommand: Command = {
       return 0;
     }
     const script = await scriptOf(request);
+    const log = openLog(request.logFile);
     const needsAssets = request.kernel === undefined || request.initrd === undefined;
     const assets = needsAssets
       ? await guestAssets({ architecture: request.arch, progress: (line) => process.stderr.write(`orrery: ${line}\n`) })
@@ -166,7 +199,7 @@ export const runCommand: Command = {
     const kernelName = request.kernel ?? assets?.kernel ?? '';
     const initrdName = request.initrd ?? assets?.initrd ?? '';
     const initrd = (): Promise<Uint8Array> => readFileOf('--initrd', initrdName);
-    return runGuest(
+    const guest = runGuest(
       {
         kernel: () => readFileOf('--kernel', kernelName),
         kernelName,
@@ -178,9 +211,11 @@ export const runCommand: Command = {
         noReboot: true,
         serialPorts: 1,
         ...(request.cpu !== undefined && { cpu: request.cpu }),
+        ...(request.logCategories.length > 0 && { log: { categories: request.logCategories, write: log.write } }),
       },
-      { scripted: script !== undefined, verbose: request.verbose },
+      { scripted: script !== undefined, verbose: request.verbose, observe: request.observe },
       createMachine,
     );
+    return guest.finally(() => log.close());
   },
 };

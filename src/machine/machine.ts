@@ -18,6 +18,11 @@ import { featuredMsrs } from './featured-msrs.ts';
 import type { HostServices } from './host-services.ts';
 import { checkRamSize } from './pc-memory.ts';
 import { Pc } from './pc.ts';
+import { readElfSymbols } from './profile/elf-symbols.ts';
+import { GuestSymbols, readSymbolFile } from './profile/guest-symbols.ts';
+import type { Profile } from './profile/profile.ts';
+import { Profiler } from './profile/profiler.ts';
+import { type SymbolFile, SymbolTable } from './profile/symbol-table.ts';
 import { RunLoop } from './run-loop.ts';
 import { machineStatistics, type MachineStatistics } from './statistics.ts';
 import { observeVcpu } from './vcpu-log.ts';
@@ -30,6 +35,25 @@ const MEMORY_SLOTS = 64;
 const DEVICE_MEMORY_BYTES = 32 << 20;
 /** The guest's time stamp counter counts nanoseconds of virtual time. */
 const TSC_HZ = 1_000_000_000;
+const DEFAULT_RATE_HZ = 1000;
+const MAX_RATE_HZ = 20_000;
+
+export interface ProfileOptions {
+  /** Samples a second of the time the guest runs, default 1000. */
+  readonly rateHz?: number;
+  /** Look for the callers of what runs. Default true. */
+  readonly stacks?: boolean;
+  /** Where names of guest code come from, beside the kernel that the machine loads and a running Linux's own table. */
+  readonly symbols?: readonly SymbolFile[];
+}
+
+/** A profile under way. */
+export interface MachineProfile {
+  /** What was seen so far. */
+  snapshot(): Profile;
+  /** Ends it; gives what was seen. Works after the machine has ended, too. */
+  stop(): Profile;
+}
 
 function imageBytes(source: ImageSource | undefined): Promise<Uint8Array> | Uint8Array | undefined {
   return typeof source === 'function' ? source() : source;
@@ -233,15 +257,50 @@ export class Machine {
     return machineStatistics({ vm, vcpu, loop, board, virtualTimeNs: this.clock.now() });
   }
 
+  /**
+   * Begins to take samples of where the guest is, at all times or until `stop`. A guest that is looked at runs a little slower; what it does
+   * stays the same where time counts instructions.
+   * @throws {UserError} for a rate that cannot be, or a symbol file without symbols.
+   */
+  profile(options: ProfileOptions = {}): MachineProfile {
+    const { rateHz = DEFAULT_RATE_HZ, stacks = true, symbols = [] } = options;
+    if (!(rateHz >= 1 && rateHz <= MAX_RATE_HZ)) {
+      throw new UserError(`--profile-rate: ${rateHz} is not between 1 and ${MAX_RATE_HZ} samples a second`);
+    }
+    const tables = symbols.map(readSymbolFile);
+    if (this.kernelSymbols !== undefined) tables.push(this.kernelSymbols);
+    const names = new GuestSymbols(this.vcpu, tables);
+    const profiler = new Profiler(this.vcpu, this.loop, names, { rateHz, stacks });
+    const entry = { profiler, names };
+    this.profiles.add(entry);
+    return {
+      snapshot: () => profiler.snapshot(),
+      stop: () => {
+        this.profiles.delete(entry);
+        return profiler.stop();
+      },
+    };
+  }
+
+  /** Symbols of the kernel's file, if it has any. */
+  private kernelSymbols: SymbolTable | undefined;
+  private readonly profiles = new Set<{ readonly profiler: Profiler; readonly names: GuestSymbols }>();
+
   /** Resets everything and puts the kernel where it starts. */
   private async powerOn(): Promise<void> {
     const { kernelName, initrdName, commandLine } = this.config;
     const [kernel, initrd] = await Promise.all([imageBytes(this.config.kernel), imageBytes(this.config.initrd)]);
+    for (const { profiler, names } of this.profiles) {
+      profiler.beforeReset();
+      names.forget();
+    }
     this.board.reset();
     this.vcpu.reset();
     if (kernel === undefined) {
       throw new UserError('-kernel: there is nothing to start; name a kernel image (firmware is not there yet)');
     }
+    const elfSymbols = readElfSymbols(kernel);
+    this.kernelSymbols = elfSymbols.length > 0 ? new SymbolTable(elfSymbols) : undefined;
     const image = this.board.bootKernel({
       kernel: { name: kernelName ?? 'kernel', bytes: kernel },
       ...(initrd !== undefined && { initrd: { name: initrdName ?? 'initrd', bytes: initrd } }),

@@ -46,15 +46,27 @@ describe.skipIf(image === undefined)('docs/manual/library.md', () => {
     expect(made.config.nsPerInstruction).toBe(2);
     await made.stop();
   });
+
+  it('profiles a boot and tells what was executed', async () => {
+    const [profiling = ''] = (await examples('library.md', 'ts')).filter((code) => code.includes('machine.profile('));
+    const machine = await Machine.create({ kernel, initrd: withScript(initrd, 'true'), noReboot: true });
+    const lines: string[] = [];
+    const process = { stdout: { write: (line: string) => lines.push(line) } };
+    expect(await run(profiling, { machine, process }, 'svg')).toContain('<title>start_kernel (kernel)');
+    expect(lines).toHaveLength(6);
+  });
 });
 
-describe('docs/manual/commands.md', () => {
+describe.each([
+  ['commands.md', 7],
+  ['profiling.md', 3],
+] as const)('docs/manual/%s', (page, least) => {
   it('shows command lines that are understood', async () => {
-    const lines = (await examples('commands.md', 'sh')).join('').split('\n');
+    const lines = (await examples(page, 'sh')).join('').split('\n');
     const commands = lines
       .map((line) => line.replace(/\s+#.*$/, '').replace(/^.*\| /, ''))
       .filter((line) => line !== '');
-    expect(commands.length).toBeGreaterThan(6);
+    expect(commands.length).toBeGreaterThanOrEqual(least);
     for (const command of commands) {
       const [orrery, name, ...args] = (command.match(/'[^']*'|\S+/g) ?? []).map((word) => word.replaceAll("'", ''));
       expect(orrery).toBe('orrery');

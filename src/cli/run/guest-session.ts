@@ -8,6 +8,7 @@ import type { QueuedChardev } from '../../chardev/chardev.ts';
 import { StdioChardev } from '../../host/node/chardev/stdio.ts';
 import { onEndingSignal } from '../../host/node/terminal.ts';
 import type { MachineConfig } from '../../machine/config.ts';
+import { observe, type Observation, type ObserveRequest } from '../observe/observe.ts';
 import type { CreateMachine, MachineHandle } from '../system/machine-door.ts';
 import { machineMonitor } from '../system/machine-monitor.ts';
 import { pumpSerial } from '../system/serial-pump.ts';
@@ -23,6 +24,7 @@ export interface GuestSessionOptions {
   readonly scripted: boolean;
   /** Pass on what the kernel says before the script. */
   readonly verbose: boolean;
+  readonly observe: ObserveRequest;
 }
 
 const toText = (bytes: Uint8Array): string =>
@@ -65,6 +67,7 @@ export async function runGuest(
   create: CreateMachine,
 ): Promise<number> {
   const machine = await create(config);
+  const observation = observe(options.observe, machine, 'orrery run');
   let forcedStatus: number | undefined;
   const quit = (status: number): void => {
     forcedStatus ??= status;
@@ -72,8 +75,13 @@ export async function runGuest(
   };
   const signals = onEndingSignal((status) => quit(status));
   try {
-    if (process.stdin.isTTY && !options.scripted) return await runShell(machine, quit, () => forcedStatus);
-    return await runPiped(machine, options, quit, () => forcedStatus);
+    const forced = (): number | undefined => forcedStatus;
+    const shell = process.stdin.isTTY && !options.scripted;
+    const status = shell
+      ? await runShell(machine, observation, quit, forced)
+      : await runPiped(machine, options, quit, forced);
+    observation.finish();
+    return status;
   } finally {
     signals.dispose();
     process.stdin.pause();
@@ -82,6 +90,7 @@ export async function runGuest(
 
 async function runShell(
   machine: MachineHandle,
+  observation: Observation,
   quit: (status: number) => void,
   forced: () => number | undefined,
 ): Promise<number> {
@@ -94,7 +103,13 @@ async function runShell(
         if (toMonitor) monitor.show();
       },
     );
-    const monitor = machineMonitor(mux.monitor, machine, { started: true }, () => quit(0));
+    const monitor = machineMonitor(
+      mux.monitor,
+      machine,
+      { started: true },
+      () => observation.report(),
+      () => quit(0),
+    );
     const port = machine.serial[0];
     const pump = port === undefined ? Promise.resolve() : pumpSerial(port, mux.console);
     await machine.start();

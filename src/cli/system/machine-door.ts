@@ -3,6 +3,8 @@
  * nothing.
  */
 import type { MachineConfig, MachineExit } from '../../machine/config.ts';
+import type { MachineProfile, ProfileOptions } from '../../machine/machine.ts';
+import type { MachineStatistics } from '../../machine/statistics.ts';
 
 export interface MachineSerialPort {
   readonly readable: ReadableStream<Uint8Array>;
@@ -18,6 +20,8 @@ export interface MachineHandle {
   reset(): void | Promise<void>;
   pressPowerButton(): void;
   stop(): void | Promise<void>;
+  statistics(): MachineStatistics;
+  profile(options: ProfileOptions): MachineProfile;
 }
 
 export type CreateMachine = (config: MachineConfig) => Promise<MachineHandle>;

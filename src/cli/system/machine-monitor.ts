@@ -13,11 +13,13 @@ export function machineMonitor(
   chardev: QueuedChardev,
   machine: MachineHandle,
   run: MachineRun,
+  report: () => string,
   quit: () => void,
 ): MonitorConsole {
   let paused = !run.started;
   return new MonitorConsole(chardev, {
     status: () => (paused ? 'paused' : 'running'),
+    report,
     async pause() {
       await machine.pause();
       paused = true;

@@ -5,6 +5,8 @@ import type { QueuedChardev } from '../../chardev/chardev.ts';
 /** What the monitor does to the machine. */
 export interface MonitorTarget {
   status(): string;
+  /** Statistics about execution and translation, in lines. */
+  report(): string;
   pause(): Promise<void>;
   resume(): Promise<void>;
   reset(): Promise<void>;
@@ -18,6 +20,20 @@ interface MonitorCommand {
   run(target: MonitorTarget, words: readonly string[]): Promise<string>;
 }
 
+/** What `info` shows, by topic. */
+const TOPICS: Readonly<Record<string, { readonly help: string; readonly show: (target: MonitorTarget) => string }>> = {
+  status: { help: 'whether the guest runs', show: (target) => `VM status: ${target.status()}\n` },
+  jit: { help: 'instructions and time by tier, translations, exits', show: (target) => target.report() },
+};
+
+function info(target: MonitorTarget, topic: string): string {
+  const names = Object.keys(TOPICS);
+  if (topic === '') return names.map((name) => `info ${name} -- ${TOPICS[name]?.help ?? ''}\n`).join('');
+  const found = Object.hasOwn(TOPICS, topic) ? TOPICS[topic] : undefined;
+  if (found !== undefined) return found.show(target);
+  return `no information '${topic}'${didYouMean(topic, names) || `; there is ${names.map((name) => `info ${name}`).join(', ')}`}\n`;
+}
+
 const COMMANDS: readonly MonitorCommand[] = [
   {
     names: ['help', '?'],
@@ -26,15 +42,8 @@ const COMMANDS: readonly MonitorCommand[] = [
   },
   {
     names: ['info'],
-    help: 'show something: info status',
-    run: (target, [topic = '']) =>
-      Promise.resolve(
-        topic === 'status'
-          ? `VM status: ${target.status()}\n`
-          : topic === ''
-            ? 'info status -- whether the guest runs\n'
-            : `no information '${topic}'${didYouMean(topic, ['status']) || '; there is info status'}\n`,
-      ),
+    help: 'show something: info alone lists what',
+    run: (target, [topic = '']) => Promise.resolve(info(target, topic)),
   },
   { names: ['stop', 's'], help: 'stop the guest', run: (target) => target.pause().then(() => '') },
   { names: ['cont', 'c'], help: 'let the guest go on', run: (target) => target.resume().then(() => '') },

@@ -3,8 +3,9 @@
  * into a SystemRequest and opens nothing.
  */
 import { UserError } from '../../base/errors.ts';
-import { LOG_CATEGORIES } from '../../base/log.ts';
 import { didYouMean } from '../../base/nearest.ts';
+import { checkLogCategory } from '../observe/log-option.ts';
+import { addProfileFile, parseRate } from '../observe/observe.ts';
 import { machineProperty, parseGlobal } from './board-options.ts';
 import { checkChardev } from './chardev-spec.ts';
 import { parseInteger, parseOptionList, parseSize } from './option-text.ts';
@@ -144,10 +145,9 @@ function applyLog(request: SystemRequest, text: string): void {
     if (category.startsWith('trace:')) {
       request.trace.push(category.slice('trace:'.length));
       request.logCategories.push('trace');
-    } else if (Object.hasOwn(LOG_CATEGORIES, category)) request.logCategories.push(category);
-    else {
-      const hint = didYouMean(category, Object.keys(LOG_CATEGORIES)) || '; -d help lists them';
-      throw new UserError(`-d: no log category '${category}'${hint}`);
+    } else {
+      checkLogCategory(category);
+      request.logCategories.push(category);
     }
   }
 }
@@ -284,6 +284,29 @@ export const SYSTEM_OPTIONS: readonly SystemOption[] = [
     apply: (request, value) => (request.logFile = value),
   },
   { name: 'trace', value: '[enable=]PATTERN', help: 'log trace events whose names match', apply: applyTrace },
+  {
+    name: 'stats',
+    help: 'report what was executed, translated and accessed, at the end and at SIGUSR1',
+    apply: (request) => (request.observe.stats = true),
+  },
+  {
+    name: 'profile',
+    value: 'FILE',
+    help: 'sample the guest: FILE.svg a flame graph, FILE.json for speedscope, FILE.folded',
+    apply: (request, value) => addProfileFile(request.observe, '-profile', value),
+  },
+  {
+    name: 'profile-rate',
+    value: 'HZ',
+    help: 'samples a second (default 1000)',
+    apply: (request, value) => (request.observe.rateHz = parseRate('-profile-rate', value)),
+  },
+  {
+    name: 'symbols',
+    value: 'FILE',
+    help: 'names of guest code: a System.map or an ELF file; may be given again',
+    apply: (request, value) => request.observe.symbols.push(value),
+  },
   {
     name: 'icount',
     value: '[shift=]N',

@@ -1,4 +1,5 @@
 /** What a command line asks for, before any file is opened: the machine's description plus what only a host can provide. */
+import { nothingObserved, type ObserveRequest } from '../observe/observe.ts';
 import type { DeviceConfig } from '../../machine/config.ts';
 import type { GlobalProperty } from './board-options.ts';
 import type { OptionList } from './option-text.ts';
@@ -40,6 +41,7 @@ export interface SystemRequest {
   nsPerInstruction: number | undefined;
   startTimeMs: number | undefined;
   pidFile: string | undefined;
+  observe: ObserveRequest;
   /** What was asked for and changes nothing, a sentence each. */
   warnings: string[];
   listing: Listing | undefined;
@@ -71,6 +73,7 @@ export function emptyRequest(): SystemRequest {
     nsPerInstruction: undefined,
     startTimeMs: undefined,
     pidFile: undefined,
+    observe: nothingObserved(),
     warnings: [],
     listing: undefined,
   };

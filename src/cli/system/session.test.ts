@@ -13,6 +13,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const request = (line: string): ReturnType<typeof parseSystemOptions> =>
   parseSystemOptions(line === '' ? [] : line.split(' '));
 
+const unused = (): never => {
+  throw new Error('nobody asked for that');
+};
+
 /** A machine whose every port says which it is and that then ends as told. */
 function talkative(exit: MachineExit, seen: MachineConfig[] = []): CreateMachine {
   return (config) => {
@@ -44,6 +48,8 @@ function talkative(exit: MachineExit, seen: MachineConfig[] = []): CreateMachine
       reset() {},
       pressPowerButton() {},
       stop() {},
+      statistics: unused,
+      profile: unused,
     });
   };
 }

@@ -2,7 +2,7 @@
  * One run of `orrery system`: opens what the request names, makes the machine, connects its ports with the host and waits for
  * its end. Whatever happens, the terminal is given back and output is flushed.
  */
-import { closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { UserError } from '../../base/errors.ts';
 import type { QueuedChardev } from '../../chardev/chardev.ts';
@@ -11,6 +11,8 @@ import { StdioChardev } from '../../host/node/chardev/stdio.ts';
 import { onEndingSignal } from '../../host/node/terminal.ts';
 import type { MachineConfig } from '../../machine/config.ts';
 import { missingFeatures } from '../../machine/cpu-option.ts';
+import { openLog } from '../observe/log-option.ts';
+import { observe } from '../observe/observe.ts';
 import { withGlobals } from './board-options.ts';
 import { expandCharText, openChardev } from './chardev-spec.ts';
 import type { OpenedChardev } from './chardev-spec.ts';
@@ -86,22 +88,6 @@ export async function machineConfig(
   };
 }
 
-interface LogFile {
-  readonly write: (line: string) => void;
-  readonly close: () => void;
-}
-
-function openLog(path: string | undefined): LogFile {
-  if (path === undefined) return { write: (line) => void process.stderr.write(`${line}\n`), close: () => {} };
-  let fd: number;
-  try {
-    fd = openSync(path, 'w');
-  } catch (error) {
-    throw new UserError(`-D: ${path} cannot be written: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
-  }
-  return { write: (line) => void writeSync(fd, `${line}\n`), close: () => closeSync(fd) };
-}
-
 /** The process's one terminal: who has it, and whether the monitor shares it. */
 class TerminalShare {
   private stdio: StdioChardev | undefined;
@@ -158,8 +144,9 @@ function startMonitor(
   terminal: TerminalShare,
   machine: MachineHandle,
   run: { started: boolean },
+  report: () => string,
 ): void {
-  const monitor = machineMonitor(chardev, machine, run, () => terminal.onQuit());
+  const monitor = machineMonitor(chardev, machine, run, report, () => terminal.onQuit());
   if (terminal.mux === undefined) monitor.show();
   terminal.onMonitor = () => monitor.show();
 }
@@ -225,7 +212,10 @@ async function runMachine(
   if (request.pidFile !== undefined) writeFileSync(request.pidFile, `${process.pid}\n`);
   try {
     const run = { started: !request.paused };
-    if (host.monitor !== undefined) startMonitor(host.monitor, host.terminal, machine, run);
+    const observation = observe(request.observe, machine, request.kernel ?? 'guest');
+    if (host.monitor !== undefined) {
+      startMonitor(host.monitor, host.terminal, machine, run, () => observation.report());
+    }
     const pumps = host.opened.map(({ chardev }, index) => {
       const port = machine.serial[index];
       return port === undefined ? Promise.resolve() : pumpSerial(port, chardev);
@@ -234,6 +224,7 @@ async function runMachine(
     const exit = await machine.exited;
     // What the guest said last is still on its way; a socket that nobody reads may keep it.
     await atMost(LAST_OUTPUT_MS, Promise.all(pumps));
+    observation.finish();
     if (exit.message !== undefined) process.stderr.write(`orrery: ${exit.message}\n`);
     return forcedStatus ?? exit.status;
   } finally {
