@@ -18,6 +18,10 @@ export interface TestbenchRange {
 
 export interface TestbenchOptions {
   readonly tier: 'interp' | 'jit';
+  /** As EngineOptions has them; `hotAfter` is 1 by default. */
+  readonly hotAfter?: number;
+  readonly arenaBytes?: number;
+  readonly maxTranslations?: number;
   /** User pages, all executable. */
   readonly ranges: readonly TestbenchRange[];
   /** Default 64. 32-bit code has flat segments; 16-bit code segments of 64 KiB at the bases given. */
@@ -57,7 +61,12 @@ export interface Testbench {
 /** Makes a testbench. The memory that backs the ranges is fresh and zero. */
 export function createTestbench(options: TestbenchOptions): Testbench {
   const total = options.ranges.reduce((sum, range) => sum + range.bytes, 0) + TABLE_BYTES;
-  const vm = new WasmVm({ hostMemoryBytes: total + 0x20000, vcpus: 1 }, { tier: options.tier, hotAfter: 1 });
+  const { tier, hotAfter = 1, arenaBytes, maxTranslations } = options;
+  const small = {
+    ...(arenaBytes !== undefined && { arenaBytes }),
+    ...(maxTranslations !== undefined && { maxTranslations }),
+  };
+  const vm = new WasmVm({ hostMemoryBytes: total + 0x20000, vcpus: 1 }, { tier, hotAfter, ...small });
   const ram = vm.allocate(total);
   vm.setMemoryRegion({
     slot: 0,
@@ -145,6 +154,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
         if (i32[at(L.CPU_EXIT)] === L.EXIT_TRANSLATE) {
           i32[at(L.CPU_EXIT)] = L.EXIT_NONE;
           engine.cache.translate(i32[at(L.CPU_EXIT_INFO)] ?? 0);
+          engine.cache.installTranslations();
         }
       }
     },

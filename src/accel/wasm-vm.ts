@@ -16,6 +16,9 @@ export interface WasmAcceleratorOptions {
   readonly tier: 'interp' | 'jit';
   /** Entries into a block before it is translated (tier `jit`); 1 = at once, and single steps are translated too. */
   readonly hotAfter?: number;
+  /** Room for decoded code and number of translations (EngineOptions): small in tests. */
+  readonly arenaBytes?: number;
+  readonly maxTranslations?: number;
 }
 
 export function wasmAccelerator(options: WasmAcceleratorOptions): Accelerator {
@@ -34,12 +37,11 @@ export class WasmVm implements Vm {
     this.limit = options.vcpus;
     this.forced = accelerator.tier === 'jit' && accelerator.hotAfter === 1;
     this.engine = new Engine({
+      ...accelerator,
       microcode: microcodeModule(),
       vcpus: options.vcpus,
       hostMemoryBytes: options.hostMemoryBytes,
       host: this.imports(),
-      tier: accelerator.tier,
-      ...(accelerator.hotAfter === undefined ? {} : { hotAfter: accelerator.hotAfter }),
       onDecoded: (insns, cpu) => this.at(cpu).observer.decoded?.(insns),
       wantsDecoded: () => this.vcpus.some((vcpu) => vcpu.observer.decoded !== undefined),
     });

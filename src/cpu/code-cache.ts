@@ -40,6 +40,8 @@ export interface CodeCacheLayout {
   readonly cpus: readonly number[];
   /** Entries into a block before it is translated; 0 = never. */
   readonly hotAfter: number;
+  /** Most translations kept at once, at least 1. */
+  readonly maxTranslations: number;
 }
 
 interface BlockEntry {
@@ -222,6 +224,12 @@ export class CodeCache {
     const entry = this.entries.get(record);
     const page = entry === undefined ? undefined : this.pages.get(entry.phys >>> 12);
     if (entry === undefined || page === undefined) return;
+    if ((this.translator?.counts.live ?? 0) >= this.layout.maxTranslations) {
+      // The block is decoded anew, becomes hot anew and is then the first of those to come.
+      this.installTranslations();
+      this.dropAll();
+      return;
+    }
     this.i32[record >> 2] = this.handlers.pseudo(Pseudo.skip);
     const offset = entry.phys & (PAGE - 1);
     const translation = this.translator?.translate(this.bytes, entry.hostPage, offset, entry.mode, false);

@@ -20,6 +20,8 @@ const CODE_PAGES = 0x100000;
  */
 const HOT_AFTER = 8000;
 const ARENA_BYTES = 40 << 20;
+/** So that a block and what comes before it always fit. */
+const MIN_ARENA_BYTES = 16 << 10;
 
 /** Functions of the microcode by name; parameters are i32 as numbers, i64 as bigints. */
 export type MicrocodeFunction = (...args: (number | bigint)[]) => number;
@@ -49,6 +51,10 @@ export interface EngineOptions {
   readonly tier: 'interp' | 'jit';
   /** Default HOT_AFTER; 1 translates everything at once. */
   readonly hotAfter?: number;
+  /** Room for decoded records, bytes; small values make tests forget code all the time. */
+  readonly arenaBytes?: number;
+  /** Most translations kept at once. */
+  readonly maxTranslations?: number;
   /** Sees every block as it is decoded (`-d in_asm`). */
   readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
   /** Whether anybody wants `onDecoded` now. */
@@ -73,7 +79,8 @@ export class Engine implements CodeTable {
     const blockHash = L.FIRST_VCPU + options.vcpus * L.CPU_STRIDE;
     const codePageMap = blockHash + L.BLOCK_HASH_ENTRIES * L.BLOCK_HASH_ENTRY_SIZE;
     const arena = codePageMap + CODE_PAGES;
-    this.top = align(arena + ARENA_BYTES, WASM_PAGE);
+    const arenaBytes = Math.max(options.arenaBytes ?? ARENA_BYTES, MIN_ARENA_BYTES);
+    this.top = align(arena + arenaBytes, WASM_PAGE);
     const pages = Math.ceil((this.top + options.hostMemoryBytes) / WASM_PAGE) + 1;
     if (pages > 0x10000)
       throw new RangeError(`${options.hostMemoryBytes} bytes of guest memory do not fit a 4 GiB WebAssembly memory`);
@@ -105,12 +112,13 @@ export class Engine implements CodeTable {
       {
         memory: this.memory,
         arena,
-        arenaBytes: ARENA_BYTES,
+        arenaBytes,
         blockHash,
         codePageMap,
         codePageCount: CODE_PAGES,
         cpus,
         hotAfter,
+        maxTranslations: options.maxTranslations ?? Infinity,
       },
       this.handlers,
       {

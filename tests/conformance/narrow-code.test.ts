@@ -4,7 +4,7 @@ import type { Family, Form } from '../support/oracle/forms.ts';
 import type { CodeSize } from '../support/oracle/machine-state.ts';
 import { hostHasAvx, nativeOracle } from '../support/oracle/native.ts';
 import { replay } from '../support/oracle/replay.ts';
-import { engineOracle, type Tier, TIERS } from '../support/oracle/tiers.ts';
+import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
 
 const isFull = process.env['ORRERY_CONFORMANCE'] === 'full';
 const AMOUNT = { interp: { encodings: isFull ? 20 : 1, states: 6 }, jit: { encodings: isFull ? 10 : 1, states: 3 } };
@@ -13,7 +13,7 @@ const AMOUNT = { interp: { encodings: isFull ? 20 : 1, states: 6 }, jit: { encod
 const CASES = TIERS.flatMap((tier) => ([32, 16] as const).map((codeSize: CodeSize) => ({ tier, codeSize })));
 
 /** Definitions are the same in all widths, so one form in four is enough to translate. */
-function chosen(family: Family, codeSize: CodeSize, tier: Tier): readonly Form[] {
+function chosen(family: Family, codeSize: CodeSize, tier: (typeof TIERS)[number]): readonly Form[] {
   const forms = formsOf(family, codeSize);
   return isFull || tier === 'interp' ? forms : forms.filter((_, i) => i % 4 === 0);
 }

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { hasNativeOracle, nativeOracle } from '../support/oracle/native.ts';
 import { SequenceRunner } from '../support/oracle/sequences.ts';
-import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
+import { engineOracle, PROGRAM_TIERS } from '../support/oracle/tiers.ts';
 
 const PROGRAMS = process.env['ORRERY_CONFORMANCE'] === 'full' ? 20_000 : 200;
 const PRINTED = 3;
 
-const CASES = TIERS.flatMap((tier) => ([64, 32, 16] as const).map((codeSize) => ({ tier, codeSize })));
+const CASES = PROGRAM_TIERS.flatMap((tier) => ([64, 32, 16] as const).map((codeSize) => ({ tier, codeSize })));
 
 describe.runIf(hasNativeOracle).each(CASES)('random $codeSize-bit programs, $tier', ({ tier, codeSize }) => {
   it('end as on the host CPU', () => {

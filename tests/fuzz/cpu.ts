@@ -1,10 +1,10 @@
 /** The long form of cpu.test.ts: `node tests/fuzz/cpu.ts [instructions = 10000000] [tier = interp] [first seed = 1]`. */
 import { CpuFuzzer } from '../support/oracle/fuzz-cpu.ts';
-import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
+import { engineOracle, PROGRAM_TIERS } from '../support/oracle/tiers.ts';
 
 const [instructions = '10000000', tierName = 'interp', first = '1'] = process.argv.slice(2);
-const tier = TIERS.find((t) => t === tierName);
-if (tier === undefined) throw new Error(`${tierName} is not one of ${TIERS.join(', ')}`);
+const tier = PROGRAM_TIERS.find((t) => t === tierName);
+if (tier === undefined) throw new Error(`${tierName} is not one of ${PROGRAM_TIERS.join(', ')}`);
 const fuzzer = new CpuFuzzer(engineOracle(tier));
 const started = performance.now();
 let seed = Number(first);
