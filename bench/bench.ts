@@ -13,7 +13,7 @@ import { GUEST_PROGRAMS, programsScript, programTimes } from './guest-programs.t
 import { integerLoop } from './integer-loop.ts';
 import { type BenchOptions, parseOptions, PARTS, type Part, USAGE } from './options.ts';
 import { type GuestPeer, qemuVersion, startGuest, v86Absence, v86Version } from './peers.ts';
-import { hostText, reportJson, reportText } from './report.ts';
+import { hostLines, reportJson, reportText } from './report.ts';
 import { type Peer, Samples } from './samples.ts';
 import { absence, measureNative, measurePeer } from './slowdown/measure-slowdown.ts';
 import { PEER_TITLES, ProgramTimes } from './slowdown/program-times.ts';
@@ -136,7 +136,9 @@ async function measure(options: BenchOptions, folder: string): Promise<Figures> 
       await measureBoot(samples, peer, images);
     }
     const natives: Peer[] = samples.absent.has('native') ? [] : ['native'];
-    for (const peer of wanted('programs', run) ? [...guests, ...natives] : []) {
+    // The interpreter takes longer over these than everything else together.
+    const patient = guests.filter((peer) => peer !== 'interp' || options.peers.includes('interp'));
+    for (const peer of wanted('programs', run) ? [...patient, ...natives] : []) {
       progress(options, 'programs', run, peer);
       await measurePrograms(samples, peer, images, nativeScript);
     }
@@ -164,7 +166,8 @@ async function measureAll(options: BenchOptions, folder: string): Promise<void> 
   const sections = (markdown: boolean): Map<string, string> => {
     const made = new Map<string, string>();
     if (options.parts.has('slowdown')) {
-      made.set('slowdown', `${hostText(host)}${markdown ? '  ' : ''}\n${slowdownReport(times, loads, markdown)}`);
+      const head = hostLines(host).map((line) => (markdown ? `${line}  ` : line));
+      made.set('slowdown', [...head, slowdownReport(times, loads, markdown)].join('\n'));
     }
     if (samples.measures.length > 0) made.set('figures', reportText(samples, host, runsText(options), markdown));
     return made;

@@ -24,6 +24,9 @@ const COMMON_32 = ['-m32', '-march=pentium4', '-mfpmath=sse'];
 /** Raised when this file builds differently. */
 const BUILD = 1;
 
+/** Builds older than this go when another is made. */
+const KEPT_MS = 24 * 3600 * 1000;
+
 export interface BuiltPrograms {
   /** By name: path of the program; `tiny` is what `exec` starts. */
   readonly bits64: ReadonlyMap<string, string>;
@@ -83,9 +86,20 @@ async function readManifest(folder: string): Promise<Manifest | undefined> {
   }
 }
 
+/** Removes what was built of other programs long ago. */
+async function removeOld(): Promise<void> {
+  for (const name of await readdir(cacheFolder())) {
+    const folder = join(cacheFolder(), name);
+    if (!/^bench-[0-9a-f]{16}$/.test(name)) continue;
+    const made = await stat(folder);
+    if (Date.now() - made.mtimeMs > KEPT_MS) await rm(folder, { recursive: true, force: true });
+  }
+}
+
 async function buildInto(folder: string, progress: (line: string) => void): Promise<Manifest> {
   progress('building the programs');
   await mkdir(cacheFolder(), { recursive: true });
+  await removeOld();
   const work = await mkdtemp(join(cacheFolder(), '.bench-'));
   try {
     await Promise.all(['64', '32'].map((name) => mkdir(join(work, name))));

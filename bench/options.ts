@@ -37,7 +37,8 @@ export const USAGE = `usage: npm run bench -- [--only ${PARTS.join('|')}] [--run
                     boot      Linux to its first shell prompt: time, speed and memory
                     programs  a few programs of BusyBox
   --runs N        how often everything is measured (default ${PARTS.map((part) => `${part} ${DEFAULT_RUNS[part]}`).join(', ')}; --compare ${COMPARE_RUNS})
-  --peers LIST    peers of slowdown, of ${SLOWDOWN_PEERS.join(',')} (default: all but interp)
+  --peers LIST    peers of slowdown, of ${SLOWDOWN_PEERS.join(',')} (default: all but interp,
+                  which then takes no part in programs either)
   --program NAME  only this C program; may be given several times
   --json FILE     writes every sample there
   --markdown      prints the tables as docs/performance.md holds them

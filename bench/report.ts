@@ -57,9 +57,10 @@ function spread(samples: Samples): number {
   return most * 100;
 }
 
-/** Who was measured on what, for the head of every table. */
-export function hostText(host: HostFacts): string {
-  return `${host.cpu}, ${host.cpus} CPUs; Node ${host.node}; ${host.software}`;
+/** Who was measured on what, and whether that says much, for the head of every table. */
+export function hostLines(host: HostFacts): string[] {
+  const line = `${host.cpu}, ${host.cpus} CPUs; Node ${host.node}; ${host.software}`;
+  return host.load > QUIET_LOAD ? [line, BUSY] : [line];
 }
 
 /** `runs`: how often each part was measured, in words. */
@@ -75,10 +76,9 @@ export function reportText(samples: Samples, host: HostFacts, runs: string, mark
   }
   const noise = `load average before the first run ${host.load.toFixed(2)}; samples are up to ${spread(samples).toFixed(0)} % off their median`;
   const lines = [
-    hostText(host),
+    ...hostLines(host),
     `medians (least–most) of ${runs}; ${noise}`,
     ...[...samples.absent].map(([peer, why]) => `absent: ${TITLES[peer]}, because ${why}`),
-    ...(host.load > QUIET_LOAD ? [BUSY] : []),
   ];
   return [
     ...lines.map((line) => (markdown ? `${line}  ` : line)),

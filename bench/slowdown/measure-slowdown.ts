@@ -19,9 +19,9 @@ import { PEER_TITLES, type ProgramTimes, type SlowdownPeer } from './program-tim
 
 /** How much of each program a peer runs; the time of a round is what is compared. */
 export const PERCENT: Readonly<Record<SlowdownPeer, number>> = {
-  'qemu-user': 30,
-  qemu: 30,
-  v86: 20,
+  'qemu-user': 20,
+  qemu: 20,
+  v86: 10,
   jit: 100,
   interp: 10,
 };

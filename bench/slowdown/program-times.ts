@@ -19,7 +19,9 @@ export const PEER_TITLES: Readonly<Record<SlowdownPeer, string>> = {
 interface Sampled {
   /** Of each run, the time of a round. */
   readonly nsPerRound: number[];
-  checksum: string;
+  readonly checksum: string;
+  /** In the first run. */
+  readonly rounds: number;
 }
 
 /** How far runs of the same program lie from the quickest, as fractions of it: the middle program's, and the worst. */
@@ -43,7 +45,7 @@ export class ProgramTimes {
     const byName = this.samples.get(column) ?? new Map<string, Sampled>();
     this.samples.set(column, byName);
     for (const { name, rounds, ns, checksum } of results) {
-      const sampled = byName.get(name) ?? { nsPerRound: [], checksum };
+      const sampled = byName.get(name) ?? { nsPerRound: [], checksum, rounds };
       byName.set(name, sampled);
       this.rounds.set(name, Math.max(rounds, this.rounds.get(name) ?? 0));
       sampled.nsPerRound.push(ns / rounds);
@@ -59,6 +61,14 @@ export class ProgramTimes {
   fullTimes(column: Column, name: string): number[] {
     const rounds = this.rounds.get(name) ?? 0;
     return (this.samples.get(column)?.get(name)?.nsPerRound ?? []).map((ns) => ns * rounds);
+  }
+
+  /** Which part of a program's rounds a peer ran, of the program of which it ran most. */
+  share(column: Column): number {
+    const shares = [...(this.samples.get(column) ?? [])].map(
+      ([name, { rounds }]) => rounds / (this.rounds.get(name) ?? 1),
+    );
+    return Math.max(0, ...shares);
   }
 
   /** The least time of a round in nanoseconds. */

@@ -57,7 +57,9 @@ export function slowdownReport(times: ProgramTimes, load: readonly [number, numb
     return mean.programs === most ? text : `${text} (of ${mean.programs})`;
   }
 
+  const shares = peers.map((peer) => `${PEER_TITLES[peer]} ${Math.round(times.share(peer) * 100)} %`);
   const lines = [
+    `of a program's rounds each peer ran: ${shares.join(', ')}`,
     `load average ${load[0].toFixed(2)} before, ${load[1].toFixed(2)} after; ${noise(times)}`,
     ...times.disagreements(),
     ...times.notes,

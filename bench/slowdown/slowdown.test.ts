@@ -68,6 +68,7 @@ it('the table holds a row a program that anybody ran, and the means', () => {
   expect(text).toContain('| LZ, both ways | 0.40 | 10.0 | 2.00 |');
   expect(text).toContain('| n-body, x87 (32-bit) | 0.10 | - | 5.00 |');
   expect(text).toContain('| **Geometric mean of the CPU set (2 programs)** |  | **10.0** (of 1) | **4.00** |');
+  expect(text).toContain('ran: v86 10 %, Orrery 100 %');
   expect(text).not.toContain('getppid');
   expect(text).toContain('native 25 % (at most 25 %)');
 });
