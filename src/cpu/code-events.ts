@@ -52,7 +52,10 @@ export interface CodeStatistics {
   /** Pages whose code was forgotten; times all code was. */
   readonly invalidations: number;
   readonly flushes: number;
-  /** Host milliseconds: decoding blocks for tier 0 (with the handlers they need), and the three steps of a translation. */
+  /**
+   * Host milliseconds: decoding blocks for tier 0 (with the handlers they need), and the three steps of a translation. What the
+   * JavaScript engine puts off until a function is first called, or does on threads of its own, is not in them.
+   */
   readonly decodeMs: number;
   readonly discoverMs: number;
   readonly generateMs: number;

@@ -48,7 +48,7 @@ interface Table {
 export function readSymbolFile({ name, bytes }: SymbolFile): SymbolTable {
   const isElf = bytes[0] === 0x7f && bytes[1] === 0x45;
   const table = new SymbolTable(isElf ? readElfSymbols(bytes) : readSystemMap(new TextDecoder().decode(bytes)));
-  if (table.size > 0) return table;
+  if (table.hasCode) return table;
   const why = isElf
     ? 'an ELF file without a symbol table'
     : 'neither an ELF file nor a System.map with lines of address, type and name (some distributions ship an empty one)';

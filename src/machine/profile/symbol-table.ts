@@ -41,8 +41,9 @@ export class SymbolTable {
     for (const { name, address } of symbols) this.byName.set(name, address);
   }
 
-  get size(): number {
-    return this.symbols.length;
+  /** Whether it names any code. */
+  get hasCode(): boolean {
+    return this.symbols.some(({ code }) => code);
   }
 
   addressOf(name: string): number | undefined {
