@@ -153,7 +153,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
         runRecord(vcpu.cpu, record);
         if (i32[at(L.CPU_EXIT)] === L.EXIT_TRANSLATE) {
           i32[at(L.CPU_EXIT)] = L.EXIT_NONE;
-          engine.cache.translate(i32[at(L.CPU_EXIT_INFO)] ?? 0);
+          engine.cache.translate(i32[at(L.CPU_EXIT_INFO)] ?? 0, vcpu.cpu);
           engine.cache.installTranslations();
         }
       }

@@ -200,7 +200,7 @@ export class WasmVcpu implements Vcpu {
             this.deliverException(this.cpu);
             break;
           case L.EXIT_TRANSLATE:
-            this.engine.cache.translate(this.get(L.CPU_EXIT_INFO));
+            this.engine.cache.translate(this.get(L.CPU_EXIT_INFO), this.cpu);
             break;
           case L.EXIT_HLT:
           case L.EXIT_MWAIT:

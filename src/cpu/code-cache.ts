@@ -9,23 +9,22 @@
  * Memory is bounded: when the arena is full, everything is dropped.
  */
 import type { CodeEvent, CodeStatistics } from './code-events.ts';
+import { type BlockEntry, CodePage } from './code-page.ts';
 import * as L from './layout.ts';
 import { type Handlers, Pseudo } from './interp/handlers.ts';
-import type { Translation, Translator } from './jit/translator.ts';
+import type { CodeView } from './jit/region.ts';
+import type { Translator } from './jit/translator.ts';
 import { addressForm, AddressForm } from './interp/address-form.ts';
 import { isConditional, isDynamicRegister, registerField } from './interp/interp-context.ts';
 import { protectedNot86, runsIn } from './mode.ts';
+import { PAGE } from './page.ts';
 import { stateOffset } from './state-offset.ts';
+import { Translations } from './translations.ts';
 import { cloneInsn, createInsn, decode } from './x86/decode/decoder.ts';
 import { type Bits, DecodeStatus, type Insn, NO_REGISTER, OperandKind, RIP_BASE } from './x86/decode/insn.ts';
 
 /** REC_INDEX is a byte; the last value is kept for the closing record. */
 const MAX_BLOCK_INSNS = 120;
-const PAGE = 4096;
-const GRANULE_SHIFT = 6;
-const TRANSLATIONS_A_MODULE = 16;
-/** Translated entries that are remembered to tell a second translation from a first. */
-const MAX_REMEMBERED = 1 << 18;
 /** Records a block may take: its instructions, a counter and a page-crossing check before, a closing record behind. */
 const MAX_BLOCK_BYTES = (MAX_BLOCK_INSNS + 3) * L.REC_SIZE;
 
@@ -44,31 +43,14 @@ export interface CodeCacheLayout {
   readonly maxTranslations: number;
 }
 
-interface BlockEntry {
-  readonly record: number;
-  readonly phys: number;
-  readonly mode: number;
-  /** Address of the page's first byte in the memory. */
-  readonly hostPage: number;
-  /** Table slot of its translation. */
-  slot?: number;
-}
-
-interface CodePage {
-  /** Records of the blocks that begin here, with the physical address and mode they are known by. */
-  readonly entries: BlockEntry[];
-  /** Granules of 64 bytes that hold decoded bytes. */
-  readonly granules: Uint8Array;
-  /** Pages with an instruction that ends in this one. */
-  readonly crossers: Set<number>;
-}
-
 /** What the cache reports, so that the microcode's TLBs and a trace can follow. */
 export interface CodeCacheEvents {
   /** Page `ppn` gets its first decoded code: stores to it must take the slow path from now on. */
   codePage(ppn: number): void;
   /** Translates the linear address of the page after CPU_RIP's; gives physical page and host address, or undefined on a fault. */
   secondPage(cpu: number): { phys: number; host: number } | undefined;
+  /** The page `delta` pages from CPU_RIP's, if it can be executed without further ado. */
+  nearPage(cpu: number, delta: number): { ppn: number; host: number } | undefined;
   /** A block was decoded: for `-d in_asm`. */
   decoded?(insns: readonly Insn[], cpu: number): void;
   wantsDecoded(): boolean;
@@ -86,26 +68,21 @@ export class CodeCache {
   private readonly u16: Uint16Array;
   private readonly i32: Int32Array;
   private readonly pages = new Map<number, CodePage>();
-  /** Translations that are not compiled yet. */
-  private readonly waiting: { readonly entry: BlockEntry; readonly slot: number }[] = [];
+  private readonly translations: Translations | undefined;
   /** Every known block by its entry record. */
   private readonly entries = new Map<number, BlockEntry>();
   private readonly insns: [Insn, Insn] = [createInsn(), createInsn()];
   private readonly crossing = new Uint8Array(32);
   private top: number;
-  /** Blocks and instructions decoded and what that took, drops of everything, pages dropped, translations made again. */
+  /** Blocks and instructions decoded and what that took, drops of everything, pages dropped. */
   readonly counts: {
     blocks: number;
     insns: number;
     flushes: number;
     invalidations: number;
-    retranslations: number;
     decodeMs: number;
-  } = { blocks: 0, insns: 0, flushes: 0, invalidations: 0, retranslations: 0, decodeMs: 0 };
-  /** Sees what happens to code: for `-d jit`. */
-  onCode: ((event: CodeEvent) => void) | undefined;
-  /** Physical address and mode of everything translated so far, forgotten when there is too much of it. */
-  private readonly translated = new Set<number>();
+  } = { blocks: 0, insns: 0, flushes: 0, invalidations: 0, decodeMs: 0 };
+  private watcher: ((event: CodeEvent) => void) | undefined;
 
   constructor(layout: CodeCacheLayout, handlers: Handlers, events: CodeCacheEvents, translator?: Translator) {
     this.translator = translator;
@@ -116,6 +93,30 @@ export class CodeCache {
     this.u16 = new Uint16Array(layout.memory.buffer);
     this.i32 = new Int32Array(layout.memory.buffer);
     this.top = layout.arena + MAX_BLOCK_BYTES;
+    if (translator !== undefined) {
+      const pages = {
+        bytes: this.bytes,
+        i32: this.i32,
+        handlers,
+        hotAfter: layout.hotAfter,
+        maxTranslations: layout.maxTranslations,
+        codePageCount: layout.codePageCount,
+        known: (ppn: number) => this.pages.get(ppn),
+        page: (ppn: number) => this.page(ppn),
+        nearPage: (cpu: number, delta: number) => events.nearPage(cpu, delta),
+      };
+      this.translations = new Translations(pages, translator);
+    }
+  }
+
+  /** Sees what happens to code: for `-d jit`. */
+  get onCode(): ((event: CodeEvent) => void) | undefined {
+    return this.watcher;
+  }
+
+  set onCode(watcher: ((event: CodeEvent) => void) | undefined) {
+    this.watcher = watcher;
+    if (this.translations !== undefined) this.translations.onCode = watcher;
   }
 
   /**
@@ -203,11 +204,12 @@ export class CodeCache {
     // The second half of a fused pair keeps no handler of its own; the flush below makes all others callable.
     this.handlers.flush();
     if (page !== undefined) {
-      this.mark(page, phys & (PAGE - 1), Math.min(Math.max(offset, (phys & (PAGE - 1)) + 1), PAGE));
+      page.mark(phys & (PAGE - 1), Math.min(Math.max(offset, (phys & (PAGE - 1)) + 1), PAGE));
       const entry: BlockEntry = { record, phys, mode, hostPage };
       page.entries.push(entry);
       this.entries.set(record, entry);
       this.insert(phys, mode, record);
+      if (counting) this.translations?.attach(page, entry);
       this.top = at;
       this.counts.blocks++;
     }
@@ -216,66 +218,18 @@ export class CodeCache {
     return record;
   }
 
-  /**
-   * The block whose counting record this is became hot: translates it. Until `installTranslations` its records run on, as they do
-   * for good when it cannot be translated.
-   */
-  translate(record: number): void {
+  /** The block whose counting record this is became hot: see Translations. */
+  translate(record: number, cpu: number): void {
     const entry = this.entries.get(record);
-    const page = entry === undefined ? undefined : this.pages.get(entry.phys >>> 12);
-    if (entry === undefined || page === undefined) return;
-    if ((this.translator?.counts.live ?? 0) >= this.layout.maxTranslations) {
-      // The block is decoded anew, becomes hot anew and is then the first of those to come.
-      this.installTranslations();
-      this.dropAll();
-      return;
-    }
-    this.i32[record >> 2] = this.handlers.pseudo(Pseudo.skip);
-    const offset = entry.phys & (PAGE - 1);
-    const translation = this.translator?.translate(this.bytes, entry.hostPage, offset, entry.mode, false);
-    if (translation === undefined) return;
-    for (const [from, to] of translation.ranges) this.mark(page, from, to);
-    this.waiting.push({ entry, slot: translation.slot });
-    this.noteTranslation(entry, translation);
-    if (this.waiting.length >= (this.layout.hotAfter === 1 ? 1 : TRANSLATIONS_A_MODULE)) this.installTranslations();
+    if (entry !== undefined) this.translations?.translate(entry, cpu);
   }
 
   get waitingTranslations(): number {
-    return this.waiting.length;
+    return this.translations?.waitingCount ?? 0;
   }
 
-  /** Compiles what waits, and lets the entry records of blocks that are still there lead to it. */
   installTranslations(): void {
-    if (this.waiting.length === 0) return;
-    const installed = this.translator?.install();
-    if (installed !== undefined) this.onCode?.({ what: 'compile', ...installed });
-    for (const { entry, slot } of this.waiting) {
-      if (this.entries.get(entry.record) === entry) {
-        entry.slot = slot;
-        this.i32[entry.record >> 2] = slot;
-      } else {
-        this.evict(entry, slot);
-      }
-    }
-    this.waiting.length = 0;
-  }
-
-  private noteTranslation({ phys, mode }: BlockEntry, translation: Translation): void {
-    const key = phys * 2 ** L.MODE_BITS + mode;
-    const again = this.translated.has(key);
-    if (again) this.counts.retranslations++;
-    if (this.translated.size >= MAX_REMEMBERED) this.translated.clear();
-    this.translated.add(key);
-    if (this.onCode === undefined) return;
-    const { insns, blocks, guestBytes, wasmBytes, discoverMs: decodeMs, generateMs } = translation;
-    const figures = { insns, blocks, guestBytes, wasmBytes, decodeMs, generateMs };
-    this.onCode({ what: 'translate', physical: phys, mode, ...figures, again });
-  }
-
-  private evict({ phys }: BlockEntry, slot: number): void {
-    const wasmBytes = this.translator?.sizeOf(slot) ?? 0;
-    this.translator?.release(slot);
-    this.onCode?.({ what: 'evict', physical: phys, wasmBytes });
+    this.translations?.install();
   }
 
   /** Host time spent on making code, milliseconds. */
@@ -294,7 +248,7 @@ export class CodeCache {
       recordBytes: this.top - this.layout.arena - MAX_BLOCK_BYTES,
       handlers: this.handlers.generated,
       translations: jit?.regions ?? 0,
-      retranslations: counts.retranslations,
+      retranslations: this.translations?.retranslations ?? 0,
       insnsTranslated: jit?.insns ?? 0,
       guestBytesTranslated: jit?.guestBytes ?? 0,
       wasmBytesGenerated: jit?.wasmBytes ?? 0,
@@ -319,7 +273,17 @@ export class CodeCache {
     const mode = this.load32(cpu + L.CPU_MODE);
     // Decoding an instruction that crosses pages leaves the second page's address there: it stays in tier 0.
     if (this.u16[(this.layout.arena + L.REC_OFFSET) >> 1] !== offset) return undefined;
-    const translation = this.translator?.translate(this.bytes, host - offset, offset, mode, true);
+    const view: CodeView = {
+      bytes: this.bytes,
+      mode,
+      single: true,
+      eager: true,
+      page: (delta) => (delta === 0 ? { start: host - offset, ppn: phys >>> 12 } : undefined),
+      heat: () => undefined,
+      known: () => [],
+      elsewhere: () => false,
+    };
+    const translation = this.translator?.translate(view, offset);
     if (translation === undefined) return undefined;
     this.translator?.install();
     this.i32[this.layout.arena >> 2] = translation.slot;
@@ -347,12 +311,9 @@ export class CodeCache {
       if (page === undefined) continue;
       const from = ppn === first ? phys % PAGE : 0;
       const to = ppn === last ? (phys + bytes - 1) % PAGE : PAGE - 1;
-      for (let granule = from >> GRANULE_SHIFT; granule <= to >> GRANULE_SHIFT; granule++) {
-        if (page.granules[granule] !== 0) {
-          this.dropPage(ppn);
-          dropped = true;
-          break;
-        }
+      if (page.holds(from, to)) {
+        this.dropPage(ppn);
+        dropped = true;
       }
     }
     return dropped;
@@ -371,7 +332,6 @@ export class CodeCache {
     this.i32[entry.record >> 2] = this.handlers.pseudo(Pseudo.stale);
     this.remove(entry.phys, entry.mode);
     this.entries.delete(entry.record);
-    if (entry.slot !== undefined) this.evict(entry, entry.slot);
   }
 
   dropAll(): void {
@@ -392,9 +352,10 @@ export class CodeCache {
     if (ppn < this.layout.codePageCount) this.bytes[this.layout.codePageMap + ppn] = 0;
     if (this.onCode !== undefined) {
       const blocks = page.entries.length;
-      const translations = page.entries.filter(({ slot }) => slot !== undefined).length;
+      const translations = page.translations.size;
       this.onCode({ what: 'invalidate', physical: ppn * PAGE, blocks, translations });
     }
+    for (const live of page.translations) this.translations?.drop(live);
     for (const entry of page.entries) this.forget(entry);
     for (const cpu of this.layout.cpus) this.i32[(cpu + L.CPU_LINK_FROM) >> 2] = 0;
     this.counts.invalidations++;
@@ -404,7 +365,7 @@ export class CodeCache {
   private page(ppn: number): CodePage {
     let page = this.pages.get(ppn);
     if (page === undefined) {
-      page = { entries: [], granules: new Uint8Array(PAGE >> GRANULE_SHIFT), crossers: new Set() };
+      page = new CodePage();
       this.pages.set(ppn, page);
       if (ppn < this.layout.codePageCount) this.bytes[this.layout.codePageMap + ppn] = 1;
       this.events.codePage(ppn);
@@ -415,11 +376,7 @@ export class CodeCache {
   private crosses(from: number, into: number): void {
     const page = this.page(into);
     page.crossers.add(from);
-    page.granules[0] = 1;
-  }
-
-  private mark(page: CodePage, from: number, to: number): void {
-    page.granules.fill(1, from >> GRANULE_SHIFT, ((to - 1) >> GRANULE_SHIFT) + 1);
+    page.mark(0, 1);
   }
 
   // ---- block hash (layout.ts), as microcode/blocks.ts reads it ----

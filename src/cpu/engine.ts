@@ -1,11 +1,12 @@
 /**
  * What all vCPUs of one machine share: the memory and its map, microcode, the handler table, decoded code.
  *
- * Memory map: layout.ts for what has fixed places; behind the vCPUs come block hash, code page map, record arena, then
+ * Memory map: layout.ts for what has fixed places; behind the vCPUs come block hash, code page map, record arena, dispatch maps, then
  * whatever `allocate` hands out (guest RAM, ROM).
  */
 import { CodeCache } from './code-cache.ts';
 import { type CodeTable, Handlers } from './interp/handlers.ts';
+import { DispatchMaps } from './jit/dispatch-maps.ts';
 import { Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 import type { Insn } from './x86/decode/insn.ts';
@@ -22,6 +23,8 @@ const HOT_AFTER = 8000;
 const ARENA_BYTES = 40 << 20;
 /** So that a block and what comes before it always fit. */
 const MIN_ARENA_BYTES = 16 << 10;
+/** For the tables of translations with several entries. */
+const DISPATCH_MAP_BYTES = 2 << 20;
 
 /** Functions of the microcode by name; parameters are i32 as numbers, i64 as bigints. */
 export type MicrocodeFunction = (...args: (number | bigint)[]) => number;
@@ -81,6 +84,8 @@ export class Engine implements CodeTable {
     const arena = codePageMap + CODE_PAGES;
     const arenaBytes = Math.max(options.arenaBytes ?? ARENA_BYTES, MIN_ARENA_BYTES);
     this.top = align(arena + arenaBytes, WASM_PAGE);
+    const maps = arena + ARENA_BYTES;
+    this.top = align(maps + DISPATCH_MAP_BYTES, WASM_PAGE);
     const pages = Math.ceil((this.top + options.hostMemoryBytes) / WASM_PAGE) + 1;
     if (pages > 0x10000)
       throw new RangeError(`${options.hostMemoryBytes} bytes of guest memory do not fit a 4 GiB WebAssembly memory`);
@@ -106,7 +111,10 @@ export class Engine implements CodeTable {
     this.handlers = new Handlers(this, semantics);
     const cpus = Array.from({ length: options.vcpus }, (_, i) => L.FIRST_VCPU + i * L.CPU_STRIDE);
     const onDecoded = options.onDecoded;
-    this.translator = options.tier === 'jit' ? new Translator(this, semantics) : undefined;
+    this.translator =
+      options.tier === 'jit'
+        ? new Translator(this, semantics, new DispatchMaps(this.bytes, maps, DISPATCH_MAP_BYTES))
+        : undefined;
     const hotAfter = options.hotAfter ?? HOT_AFTER;
     this.cache = new CodeCache(
       {
@@ -126,6 +134,7 @@ export class Engine implements CodeTable {
           for (const cpu of cpus) this.call('tlbCodePage', cpu, ppn);
         },
         secondPage: (cpu) => this.secondPage(cpu),
+        nearPage: (cpu, delta) => this.nearPage(cpu, delta),
         wantsDecoded: () => onDecoded !== undefined && options.wantsDecoded?.() !== false,
         ...(onDecoded === undefined ? {} : { decoded: onDecoded }),
       },
@@ -163,6 +172,14 @@ export class Engine implements CodeTable {
   setA20(enabled: boolean): void {
     this.i32[L.MACHINE_A20_MASK >> 2] = enabled ? -1 : ~(1 << 20);
     this.i32[(L.MACHINE_A20_MASK >> 2) + 1] = -1;
+  }
+
+  private nearPage(cpu: number, delta: number): { ppn: number; host: number } | undefined {
+    const mode = this.i32[(cpu + L.CPU_MODE) >> 2] ?? 0;
+    // With a code segment of its own base or limit only the page at hand is known to be in it.
+    if ((mode & L.MODE_FLAT) === 0) return undefined;
+    const host = this.call('peekCode', cpu, delta);
+    return host === 0 ? undefined : { ppn: this.i32[(cpu + L.CPU_SCRATCH) >> 2] ?? 0, host };
   }
 
   private secondPage(cpu: number): { phys: number; host: number } | undefined {

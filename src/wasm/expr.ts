@@ -68,14 +68,31 @@ export class Expr<T extends ValType = ValType> {
   readonly constant: number | undefined;
   /** Reads memory or calls: evaluated later it may give something else. */
   readonly volatile: boolean;
+  /** Of a `localGet`: its index. */
+  readonly local: number | undefined;
 
-  constructor(type: T, opcode: number, args: readonly Expr[], immediates?: Emit, constant?: number, volatile = false) {
+  constructor(
+    type: T,
+    opcode: number,
+    args: readonly Expr[],
+    immediates?: Emit,
+    constant?: number,
+    volatile = false,
+    local?: number,
+  ) {
     this.type = type;
     this.opcode = opcode;
     this.args = args;
     this.immediates = immediates;
     this.constant = constant;
     this.volatile = volatile || args.some((arg) => arg.volatile);
+    this.local = local;
+  }
+
+  /** Adds the indices of all locals that the tree reads. */
+  collectLocals(into: Set<number>): void {
+    if (this.local !== undefined) into.add(this.local);
+    for (const arg of this.args) arg.collectLocals(into);
   }
 
   /** Writes the tree in stack order. */
@@ -398,7 +415,7 @@ export function atomic<T extends IntType>(
 }
 
 export function localGet<T extends ValType>(type: T, index: number): Expr<T> {
-  return new Expr(type, 0x20, [], (w) => w.u32(index));
+  return new Expr(type, 0x20, [], (w) => w.u32(index), undefined, false, index);
 }
 
 /** `pure`: the function reads and changes nothing. */

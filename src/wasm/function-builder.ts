@@ -73,6 +73,35 @@ export class FunctionBuilder {
     this.temporaries = [];
   }
 
+  /** Gives back all temporaries but those that `kept` read. */
+  releaseTemporariesExcept(kept: readonly Expr[]): void {
+    const needed = new Set<number>();
+    for (const value of kept) value.collectLocals(needed);
+    const held: Local<ValType>[] = [];
+    for (const local of this.temporaries) {
+      if (needed.has(local.index)) held.push(local);
+      else this.free[local.type].push(local.index);
+    }
+    this.temporaries = held;
+  }
+
+  /**
+   * Runs `path`, which emits code that control never comes back from to what is emitted afterwards: it may use the temporaries
+   * over again, and afterwards they stand as before.
+   */
+  divergent(path: () => void): void {
+    const held = [...this.temporaries];
+    const holding = new Set(held.map((local) => local.index));
+    path();
+    for (const type of ['i32', 'i64', 'f32', 'f64', 'v128'] as const) {
+      const all = new Set([...this.free[type], ...this.temporaries.filter((t) => t.type === type).map((t) => t.index)]);
+      for (const local of held) if (local.type === type) all.delete(local.index);
+      this.free[type].length = 0;
+      for (const index of all) if (!holding.has(index)) this.free[type].push(index);
+    }
+    this.temporaries = held;
+  }
+
   /** Evaluates `value` here and now; the result may be used any number of times. */
   let<T extends ValType>(value: Expr<T>): Expr<T> {
     if (value.constant !== undefined) return value;

@@ -1,137 +1,188 @@
 /** A region as one WebAssembly function: structured control flow over its basic blocks. */
-import { type FunctionBuilder, type Label } from '../../wasm/function-builder.ts';
+import type { FunctionBuilder, Label, Local } from '../../wasm/function-builder.ts';
+import { type Expr, i32 } from '../../wasm/expr.ts';
 import { isConditional } from '../interp/interp-context.ts';
 import * as L from '../layout.ts';
 import type { Linker, SemanticsTable } from '../x86/semantics/context.ts';
-import { type Edges, JitContext } from './jit-context.ts';
-import type { BasicBlock, Region } from './region.ts';
-import { analyse, type Structure } from './structure.ts';
+import { blocksThatNeedFlags } from './flag-needs.ts';
+import type { DispatchMap, DispatchMaps } from './dispatch-maps.ts';
+import { type Again, type Edges, JitContext, type Way } from './jit-context.ts';
+import type { FlagForm } from './region-flags.ts';
+import type { BasicBlock, Region, RegionPage } from './region.ts';
+import { analyse, DISPATCH, type Structure } from './structure.ts';
 
-/** Control flow of a region whose loops all have one entry; a region with others is cut down to its entry block. */
-export function structureOf(region: Region): { region: Region; structure: Structure } {
-  const graph = (r: Region): Structure | undefined =>
-    analyse({ entry: r.entry, successors: (node) => r.blocks.get(node)?.successors ?? [] });
-  const structure = graph(region);
-  if (structure !== undefined) return { region, structure };
-  const first = region.blocks.get(region.entry);
-  if (first === undefined) throw new Error('a region without its entry block');
-  const alone: BasicBlock = { ...first, successors: first.successors.filter((s) => s === first.start) };
-  const cut: Region = { entry: region.entry, blocks: new Map([[alone.start, alone]]), insnCount: alone.insns.length };
-  const trivial = graph(cut);
-  if (trivial === undefined) throw new Error('a single block cannot be irreducible');
-  return { region: cut, structure: trivial };
+/** What a function is made with. */
+export interface Target {
+  readonly builder: FunctionBuilder;
+  readonly link: Linker;
+  readonly handlerType: number;
+  /** Table slot that the function will be in. */
+  readonly slot: number;
+  readonly maps: DispatchMaps;
 }
 
-/** Emits `region`, whose control flow is `structure`, into the function `builder`. */
-export function compileRegion(
-  { region, structure }: { readonly region: Region; readonly structure: Structure },
-  mode: number,
-  semantics: SemanticsTable,
-  {
-    builder,
-    link,
-    handlerType,
-  }: { readonly builder: FunctionBuilder; readonly link: Linker; readonly handlerType: number },
-): void {
-  new RegionEmitter(region, structure, mode, semantics, builder, link, handlerType).emit();
+export interface CompiledRegion {
+  /** Blocks it can be entered at, by entry number. */
+  readonly entered: readonly BasicBlock[];
+  readonly map: DispatchMap | undefined;
+}
+
+/** Emits `region` into a function. */
+export function compileRegion(region: Region, mode: number, semantics: SemanticsTable, target: Target): CompiledRegion {
+  return new RegionEmitter(region, mode, semantics, target).emit();
 }
 
 class RegionEmitter implements Edges {
+  readonly pages: readonly RegionPage[];
+  readonly again: Again | undefined;
+  block: BasicBlock;
   private readonly region: Region;
   private readonly structure: Structure;
   private readonly semantics: SemanticsTable;
   private readonly f: FunctionBuilder;
   private readonly context: JitContext;
+  private readonly needsFlags: ReadonlySet<number>;
   private readonly labels = new Map<number, Label>();
   private readonly loops = new Map<number, Label>();
-  private current: number;
+  /** Number of the entry that DISPATCH goes to. */
+  private readonly entry: Local<'i32'>;
 
-  constructor(
-    region: Region,
-    structure: Structure,
-    mode: number,
-    semantics: SemanticsTable,
-    builder: FunctionBuilder,
-    link: Linker,
-    handlerType: number,
-  ) {
+  constructor(region: Region, mode: number, semantics: SemanticsTable, target: Target) {
     this.region = region;
-    this.structure = structure;
     this.semantics = semantics;
-    this.f = builder;
-    this.current = region.entry;
-    const first = this.block(region.entry).insns[0];
+    this.f = target.builder;
+    this.pages = region.pages;
+    this.structure = analyse({
+      entries: region.entries,
+      successors: (node) => {
+        const { taken, next, returns } = this.at(node);
+        return [taken, next, returns?.block].filter((to) => to !== undefined);
+      },
+    });
+    const { root, dispatched } = this.structure;
+    this.needsFlags = blocksThatNeedFlags(region.blocks);
+    const flags: FlagForm = dispatched.some((node) => this.needsFlags.has(node)) ? 'parts' : 'lazy';
+    const map = root === DISPATCH ? target.maps.make(dispatched.map((node) => this.at(node).start)) : undefined;
+    this.again = root === DISPATCH ? { slot: target.slot, flags, map } : undefined;
+    this.block = this.at(root === DISPATCH ? (dispatched[0] ?? root) : root);
+    const first = this.block.insns[0];
     if (first === undefined) throw new Error('a region without instructions');
-    this.context = new JitContext(builder, link, first.insn, mode, handlerType, this);
+    this.context = new JitContext(target.builder, target.link, first.insn, mode, target.handlerType, this);
+    this.entry = target.builder.local('i32');
   }
 
-  emit(): void {
-    this.context.function(() => this.tree(this.region.entry));
+  emit(): CompiledRegion {
+    const { root, dispatched } = this.structure;
+    this.context.function(() => {
+      if (root === DISPATCH) this.f.set(this.entry, this.context.entryNumber());
+      this.tree(root, this.form(root));
+    });
+    const entered = (root === DISPATCH ? dispatched : [root]).map((node) => this.at(node));
+    return { entered, map: this.again?.map };
   }
 
-  private block(start: number): BasicBlock {
-    const block = this.region.blocks.get(start);
-    if (block === undefined) throw new Error(`no block at page offset ${start}`);
+  private at(node: number): BasicBlock {
+    const block = this.region.blocks.get(node);
+    if (block === undefined) throw new Error(`a region without its block ${node}`);
     return block;
   }
 
-  private at(node: number): number {
+  private position(node: number): number {
     return this.structure.position.get(node) ?? -1;
   }
 
-  has(target: number): boolean {
-    // A jump of a single-stepped block to itself is no edge of the region.
-    return this.structure.position.has(target) && this.block(this.current).successors.includes(target);
+  private isBack(target: number): boolean {
+    return this.position(target) <= this.position(this.block.id);
   }
 
-  isBack(target: number): boolean {
-    return this.at(target) <= this.at(this.current);
+  /** How a block that several ways lead to finds the flags. */
+  private form(node: number): FlagForm {
+    if (this.again !== undefined && (node === DISPATCH || this.structure.dispatched.includes(node))) {
+      return this.again.flags;
+    }
+    return this.needsFlags.has(node) ? 'parts' : 'lazy';
   }
 
-  go(target: number): void {
-    const label = this.isBack(target) ? this.loops.get(target) : this.labels.get(target);
+  way(target: number): Way {
+    const { structure } = this;
+    const newPages = this.at(target).pages.filter((page) => !this.block.pages.includes(page));
+    if (structure.redirected(this.block.id, target)) {
+      return { target, back: true, flags: this.form(DISPATCH), newPages };
+    }
+    const back = this.isBack(target);
+    const joint = back || structure.mergeNodes.has(target) || structure.loopHeaders.has(target);
+    return { target, back, flags: joint ? this.form(target) : 'known', newPages };
+  }
+
+  go({ target, back }: Way): void {
+    if (this.structure.redirected(this.block.id, target)) {
+      this.dispatch(i32(this.structure.dispatched.indexOf(target)));
+      return;
+    }
+    const label = back ? this.loops.get(target) : this.labels.get(target);
     if (label !== undefined) {
       this.f.branch(label);
       return;
     }
-    const here = this.current;
-    this.tree(target);
-    this.current = here;
+    const here = this.block;
+    this.tree(target, this.structure.loopHeaders.has(target) ? this.form(target) : 'known');
+    this.block = here;
+  }
+
+  dispatch(entry: Expr<'i32'>): void {
+    const again = this.loops.get(DISPATCH);
+    if (again === undefined) throw new Error('a region with one entry has nothing to go back to');
+    this.f.set(this.entry, entry);
+    this.f.branch(again);
   }
 
   /** The block and everything it dominates. */
-  private tree(node: number): void {
+  private tree(node: number, flags: FlagForm | 'known'): void {
     const merges = (this.structure.dominated.get(node) ?? []).filter((child) => this.structure.mergeNodes.has(child));
     // The latest in reverse postorder becomes the outermost block, so that earlier ones can branch forward to it.
-    const outermostFirst = merges.toSorted((a, b) => this.at(b) - this.at(a));
+    const outermostFirst = merges.toSorted((a, b) => this.position(b) - this.position(a));
     if (!this.structure.loopHeaders.has(node)) {
-      this.within(node, outermostFirst);
+      this.within(node, outermostFirst, flags);
       return;
     }
     this.f.loop((again) => {
       this.loops.set(node, again);
-      this.within(node, outermostFirst);
+      this.within(node, outermostFirst, flags);
       this.loops.delete(node);
     });
   }
 
-  private within(node: number, merges: readonly number[]): void {
+  private within(node: number, merges: readonly number[], flags: FlagForm | 'known'): void {
     const [outermost, ...rest] = merges;
     if (outermost === undefined) {
-      this.body(this.block(node));
+      if (node === DISPATCH) this.branches();
+      else this.body(this.at(node), flags);
       return;
     }
     this.f.block((end) => {
       this.labels.set(outermost, end);
-      this.within(node, rest);
+      this.within(node, rest, flags);
       this.labels.delete(outermost);
     });
-    this.tree(outermost);
+    this.tree(outermost, this.form(outermost));
   }
 
-  private body(block: BasicBlock): void {
-    this.current = block.start;
+  /** What DISPATCH does. */
+  private branches(): void {
+    const labels = this.structure.dispatched.map((node) => {
+      const label = this.labels.get(node);
+      if (label === undefined) throw new Error(`block ${node} is an entry without a label`);
+      return label;
+    });
+    // INVARIANT: there are at least two.
+    this.f.branchTable(this.entry.get, labels, labels[0]!);
+  }
+
+  private body(block: BasicBlock, flags: FlagForm | 'known'): void {
+    this.block = block;
     const x = this.context;
+    const { root, dispatched } = this.structure;
+    x.beginBlock(flags, block.id === root || dispatched.includes(block.id));
     block.insns.forEach((at, index) => {
       x.begin(at, index);
       const definition = this.semantics[at.insn.row.name];
@@ -139,6 +190,6 @@ class RegionEmitter implements Edges {
       else definition(x);
       if (!x.ended && at.insn.row.endsBlock === true && !isConditional(at.insn)) x.goOnNext();
     });
-    if (!x.ended) x.fallThrough(block.end);
+    if (!x.ended) x.fallThrough();
   }
 }

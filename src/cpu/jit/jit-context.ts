@@ -4,8 +4,8 @@
  * - Registers that the region uses are loaded at its start; those it may change are written back at its one exit, so a fault
  *   anywhere leaves exactly the state before the faulting instruction. The two sets are known when everything is emitted,
  *   so these places are filled in last.
- * - A flag-setting instruction only remembers the expressions of its flags; they are computed where somebody looks: at an
- *   instruction that reads them, in the cold path of an exit, or at the end of the block.
+ * - The instruction budget is a local too; around calls that the host may see it is in the state.
+ * - Flags: region-flags.ts. Vector registers: vector-registers.ts.
  */
 import * as L from '../layout.ts';
 import { emitJumpCacheLookup, nothingRaised } from '../interp/interp-context.ts';
@@ -13,6 +13,7 @@ import { segmentIsFlat } from '../interp/address-form.ts';
 import { linearThroughSegment } from '../interp/segment-check.ts';
 import { type Expr, type FloatType, i32, i64, i64Halves, load, select, type ValType } from '../../wasm/expr.ts';
 import type { FunctionBuilder, Label, Local } from '../../wasm/function-builder.ts';
+import { PAGE } from '../page.ts';
 import { stateOffset } from '../state-offset.ts';
 import { type Insn, NO_REGISTER, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
 import {
@@ -25,35 +26,53 @@ import {
   type VectorPair,
   X86,
 } from '../x86/semantics/context.ts';
+import type { DispatchMap } from './dispatch-maps.ts';
 import { FloatState } from './float-state.ts';
-import type { RegionInsn } from './region.ts';
+import { type FlagForm, RegionFlags } from './region-flags.ts';
+import type { BasicBlock, RegionInsn, RegionPage } from './region.ts';
 import { X87State } from './x87-state.ts';
 import { VectorRegisters } from './vector-registers.ts';
 
-const FLAG_OFFSET: Record<FlagPart, number> = {
-  res: L.CPU_FLAG_RES,
-  cf: L.CPU_FLAG_CF,
-  ov: L.CPU_FLAG_OV,
-  aux: L.CPU_FLAG_AUX,
-};
-const FLAG_PARTS: readonly FlagPart[] = ['res', 'cf', 'ov', 'aux'];
+/** Bits of TLB_PPN above the page number. */
+const TLB_PPN_FLAG_BITS = 4;
 
 /** What state a region touches; complete when all its blocks are emitted. */
 class StateUse {
   readonly used: Set<number> = new Set();
   readonly written: Set<number> = new Set();
-  readonly flagsUsed: Set<FlagPart> = new Set();
-  readonly flagsWritten: Set<FlagPart> = new Set();
 }
 
-/** How control leaves a basic block towards a page offset: the region compiler decides between a branch and an exit. */
+/** A way from the block being emitted to another of the region. */
+export interface Way {
+  readonly target: number;
+  /** Leads back, so that the budget must be looked at. */
+  readonly back: boolean;
+  /** The target is emitted right there, for this alone: it goes on with what is known here. Otherwise: how it wants the flags. */
+  readonly flags: FlagForm | 'known';
+  /** Pages of the target that the block being emitted does not lie in. */
+  readonly newPages: readonly number[];
+}
+
+/** How indirect jumps come back into a region with several entries. */
+export interface Again {
+  /** Table slot of the region. */
+  readonly slot: number;
+  /** How its entries want the flags. */
+  readonly flags: FlagForm;
+  readonly map: DispatchMap | undefined;
+}
+
+/** What the region compiler knows of the block being emitted. */
 export interface Edges {
-  /** Whether the block at page offset `target` is in the region. */
-  has(target: number): boolean;
-  /** Whether the way there from the block being emitted leads back, so that the budget must be looked at. */
-  isBack(target: number): boolean;
+  readonly block: BasicBlock;
+  readonly pages: readonly RegionPage[];
+  /** When indirect jumps may come back into the region. */
+  readonly again: Again | undefined;
+  way(target: number): Way;
   /** Emits the transfer; may emit the target block, and all it dominates, in place. */
-  go(target: number): void;
+  go(way: Way): void;
+  /** Emits the transfer to the entry with this number. */
+  dispatch(entry: Expr<'i32'>): void;
 }
 
 export class JitContext extends X86 {
@@ -72,11 +91,11 @@ export class JitContext extends X86 {
   /** What `changesInBlock` was told last, by subject. */
   private readonly facts = new Map<string, number>();
   private readonly seenInBlock = new Set<string>();
-  private readonly flagLocals = new Map<FlagPart, Local<'i64'>>();
-  private pending = new Map<FlagPart, Expr<'i64'>>();
-  /** Expressions that `flagsIf` made. */
-  private readonly conditional = new WeakSet<Expr>();
+  private readonly regionFlags: RegionFlags;
+  /** Linear address of the page that region addresses count from, as a rip. */
   private readonly ripPage: Local<'i64'>;
+  /** Bit i: page i of the region is still what it was translated from. */
+  private readonly verified: Local<'i32'>;
   private readonly tlb: Local<'i32'>;
   /** CPU_BUDGET while the region runs; the state has it outside and during calls that the host may see. */
   private readonly left: Local<'i32'>;
@@ -95,10 +114,22 @@ export class JitContext extends X86 {
     this.floats = new FloatState(this);
     this.x87 = new X87State(f, this.cpu);
     this.vectors = new VectorRegisters(this, (key) => this.floats.forget(key));
+    this.regionFlags = new RegionFlags(this);
     this.ripPage = f.local('i64');
+    this.verified = f.local('i32');
     this.tlb = f.local('i32');
     this.continuation = f.local('i32');
     this.left = f.local('i32');
+  }
+
+  /** What the function's second parameter, the record of the entry, says of it (code-cache.ts). */
+  private entryField(offset: number): Expr<'i32'> {
+    return load('i32', 32, this.f.param(1, 'i32').get, offset);
+  }
+
+  /** Number of the entry that the function was called for. */
+  entryNumber(): Expr<'i32'> {
+    return this.entryField(L.REC_IMM);
   }
 
   /** Emits the whole function around `body`. */
@@ -108,37 +139,49 @@ export class JitContext extends X86 {
       body();
     });
     this.f.prologue(() => {
-      this.f.set(this.ripPage, this.state64(L.CPU_RIP_PAGE));
+      const page = this.state64(L.CPU_RIP_PAGE);
+      const several = this.edges.again !== undefined;
+      this.f.set(this.ripPage, several ? page.sub(this.entryField(L.REC_IMM + 4).toI64Signed()) : page);
       this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
       this.f.set(this.left, this.state32(L.CPU_BUDGET));
       this.loadAll();
       this.floats.loadConstants();
     });
-    this.storeAll();
+    this.storeRegisters();
     this.setState(32, L.CPU_BUDGET, this.left.get);
+    this.regionFlags.storeAtExit();
     const next = this.continuation.get;
     this.f.if(next.ne(i32(0)), () => {
       this.f.tailCallIndirect(this.handlerType, [this.cpu, next], load('i32', 32, next, L.REC_HANDLER));
     });
   }
 
+  /** Begins a block: one that several ways lead to and that finds the flags in this form, or one with what is 'known'. */
+  beginBlock(flags: FlagForm | 'known', entered: boolean): void {
+    this.ended = false;
+    this.index = 0;
+    this.seenInBlock.clear();
+    this.vectors.forgetSpilled();
+    this.floats.forgetAll();
+    this.x87.forget();
+    this.facts.clear();
+    if (flags === 'known') {
+      this.f.releaseTemporariesExcept([...this.regionFlags.expressions, ...this.flags.memory]);
+    } else {
+      this.regionFlags.begin(flags);
+      this.flags.forget();
+      this.f.releaseTemporaries();
+    }
+    const { block, pages } = this.edges;
+    if (entered && pages.length > 1) this.f.set(this.verified, this.verified.get.or(i32(mask(block.pages))));
+  }
+
   /** Begins the translation of `at` as instruction `index` of its block. */
   begin(at: RegionInsn, index: number): void {
     if (index > 0) this.vectors.takeSpilled();
-    else this.vectors.forgetSpilled();
     this.insn = at.insn;
     this.offset = at.offset;
     this.index = index;
-    if (index === 0) {
-      this.ended = false;
-      this.pending = new Map();
-      this.flags.forget();
-      this.f.releaseTemporaries();
-      this.seenInBlock.clear();
-      this.floats.forgetAll();
-      this.x87.forget();
-      this.facts.clear();
-    }
   }
 
   override get inlines(): boolean {
@@ -196,27 +239,16 @@ export class JitContext extends X86 {
     return local;
   }
 
-  private flagLocal(part: FlagPart): Local<'i64'> {
-    let local = this.flagLocals.get(part);
-    if (local === undefined) {
-      local = this.f.local('i64');
-      this.flagLocals.set(part, local);
-    }
-    this.use.flagsUsed.add(part);
-    return local;
-  }
-
   private loadAll(): void {
     this.vectors.loadAll();
     this.floats.loadBounds();
     for (const n of this.use.used) this.f.set(this.register(n), this.state64(L.CPU_GPR + n * 8));
-    for (const part of this.use.flagsUsed) this.f.set(this.flagLocal(part), this.state64(FLAG_OFFSET[part]));
+    this.regionFlags.loadAll();
   }
 
-  private storeAll(): void {
+  private storeRegisters(): void {
     this.vectors.storeAll();
     for (const n of this.use.written) this.setState(64, L.CPU_GPR + n * 8, this.register(n).get);
-    for (const part of this.use.flagsWritten) this.setState(64, FLAG_OFFSET[part], this.flagLocal(part).get);
   }
 
   // ---- vector registers in locals ----
@@ -316,7 +348,7 @@ export class JitContext extends X86 {
     const leave = (): void => {
       const done = this.let(how.shr_u(i32(1)));
       this.f.if(done, finish);
-      this.settleFlags();
+      this.regionFlags.leaveRarely();
       this.setState(64, L.CPU_RIP, select(done, this.nextRip(), this.thisRip()));
       this.f.set(this.left, this.left.get.sub(this.index === 0 ? done : done.add(i32(this.index))));
       if (this.stepping) this.f.if(done, () => this.trapIfStepping());
@@ -326,47 +358,31 @@ export class JitContext extends X86 {
   }
 
   flagPart(part: FlagPart): Expr<'i64'> {
-    const pending = this.pending.get(part);
-    if (pending === undefined) return this.flagLocal(part).get;
-    return this.let(pending);
+    return this.regionFlags.part(part);
   }
 
   setFlagPart(part: FlagPart, value: Expr<'i64'>): void {
-    // Temporaries are assigned once a block, so what the expression refers to stays; what reads memory is computed now.
-    this.pending.set(part, value.volatile ? this.let(value) : value);
-    this.use.flagsWritten.add(part);
-    this.use.flagsUsed.add(part);
+    this.regionFlags.setPart(part, value);
   }
 
-  /** Puts what is pending into the locals, without forgetting that it is pending: for one of several ways out. */
-  private settleFlags(): void {
-    const values = FLAG_PARTS.flatMap((part) => {
-      const value = this.pending.get(part);
-      return value === undefined ? [] : [{ part, value: this.let(value) }];
-    });
-    for (const { part, value } of values) this.f.set(this.flagLocal(part), value);
-  }
-
-  /** Settles the flags for good: what follows reads the locals. */
-  private commitFlags(): void {
-    this.settleFlags();
-    this.pending = new Map();
+  override setLazyFlags(kind: number, result: Expr<'i64'>, source: Expr<'i64'> | undefined): void {
+    this.regionFlags.setLazy(kind, result, source);
   }
 
   override if(condition: Expr<'i32'>, then: () => void, otherwise?: () => void): void {
     const truth = this.let(condition);
-    this.commitFlags();
+    this.regionFlags.commit();
     super.if(
       truth,
       () => {
         then();
-        this.commitFlags();
+        this.regionFlags.commit();
       },
       otherwise === undefined
         ? undefined
         : () => {
             otherwise();
-            this.commitFlags();
+            this.regionFlags.commit();
           },
     );
   }
@@ -375,21 +391,8 @@ export class JitContext extends X86 {
     return value.volatile ? this.let(value) : value;
   }
 
-  /** No branch: the flags stay expressions, which choose between the new value and the one before. */
   override flagsIf(condition: Expr<'i32'>, set: () => void): void {
-    const truth = this.let(condition);
-    const before = new Map(FLAG_PARTS.map((part) => [part, this.pending.get(part)]));
-    set();
-    for (const part of FLAG_PARTS) {
-      const old = before.get(part);
-      const value = this.pending.get(part);
-      if (value === undefined || value === old) continue;
-      // Every exit computes what is pending, so what was conditional already is computed once, here.
-      const kept = old === undefined ? this.flagLocal(part).get : this.conditional.has(old) ? this.let(old) : old;
-      const chosen = select(truth, value, kept);
-      this.conditional.add(chosen);
-      this.pending.set(part, chosen);
-    }
+    this.regionFlags.conditionally(this.let(condition), set);
   }
 
   reg(n: number, bits: number): Int {
@@ -571,15 +574,15 @@ export class JitContext extends X86 {
   }
 
   leaveHere(): void {
-    this.settleFlags();
-    this.setState(64, L.CPU_RIP, this.ripPage.get.add(i64(this.offset)));
+    this.regionFlags.leaveRarely();
+    this.setState(64, L.CPU_RIP, this.ripAt(this.offset));
     if (this.index > 0) this.spend(this.index);
     this.leave();
   }
 
   private leaveDone(): void {
     this.setRipNext();
-    this.settleFlags();
+    this.regionFlags.leave();
     this.spend(this.index + 1);
     this.trapIfStepping();
     this.leave();
@@ -595,7 +598,7 @@ export class JitContext extends X86 {
   }
 
   goOn(): void {
-    this.emitJump(this.state64(L.CPU_RIP), nothingRaised(this));
+    this.emitJump(this.state64(L.CPU_RIP), false, nothingRaised(this));
     this.ended = true;
   }
 
@@ -612,64 +615,90 @@ export class JitContext extends X86 {
   }
 
   jumpDirect(): void {
-    const target = this.offset + this.insn.length + this.insn.immLow;
-    if (this.insn.row.name === 'CALL' || !this.goWithin(target)) this.jumpTo(this.directTarget());
+    if (!this.goTo(this.edges.block.taken, this.offset + this.insn.length + this.insn.immLow))
+      this.emitJump(this.directTarget());
     this.ended = true;
   }
 
   branchDirect(condition: Expr<'i32'>): void {
     const truth = this.let(condition);
     this.f.if(truth, () => {
-      const target = this.offset + this.insn.length + this.insn.immLow;
-      if (!this.goWithin(target)) this.emitJump(this.directTarget());
+      if (!this.goTo(this.edges.block.taken, this.offset + this.insn.length + this.insn.immLow))
+        this.emitJump(this.directTarget());
     });
   }
 
-  /** Goes to the block at page offset `target` after this instruction, when the region holds it. */
-  private goWithin(target: number): boolean {
-    if (!this.is64 && (this.insn.operandSize === 16 || (this.mode & L.MODE_SIZE_MASK) === L.MODE_16)) return false;
-    return this.transfer(target, this.index + 1);
-  }
-
-  private transfer(target: number, instructions: number): boolean {
-    if (this.stepping || !this.edges.has(target)) return false;
-    this.settleFlags();
-    const left = this.spend(instructions);
-    if (this.edges.isBack(target)) {
-      const over = (): void => {
-        this.setState(64, L.CPU_RIP, this.ripAt(target));
-        this.leave();
-      };
-      this.f.if(left.lt_s(i32(0)), over, undefined, false);
-    }
-    const { insn, offset, index, pending, ended } = this;
-    this.edges.go(target);
-    Object.assign(this, { insn, offset, index, pending, ended });
-    this.flags.forget();
+  /** Goes to a block of the region, which begins at `address`, after this instruction. */
+  private goTo(target: number | undefined, address: number): boolean {
+    if (this.stepping || target === undefined) return false;
+    const left = this.spend(this.index + 1);
+    const way = this.edges.way(target);
+    const out = (): void => {
+      this.regionFlags.leaveRarely();
+      this.setState(64, L.CPU_RIP, this.ripAt(address));
+      this.leave();
+    };
+    if (way.newPages.length > 0) this.verify(way.newPages, out);
+    if (way.back) this.f.if(left.lt_s(i32(0)), out, undefined, false);
+    if (way.flags !== 'known') this.regionFlags.handOver(way.flags);
+    const { insn, offset, index, ended } = this;
+    const { state } = this.regionFlags;
+    this.flags.keeping(() => this.f.divergent(() => this.edges.go(way)));
+    this.regionFlags.state = state;
+    Object.assign(this, { insn, offset, index, ended });
     return true;
   }
 
-  /** The block ends here without a jump: goes on at page offset `target`. */
-  fallThrough(target: number): void {
+  /** Makes sure that these pages still are what the region was translated from; otherwise leaves by `out`. */
+  private verify(pages: readonly number[], out: () => void): void {
+    const bits = i32(mask(pages));
+    const check = (): void => {
+      for (const number of pages) {
+        const page = this.edges.pages[number];
+        if (page === undefined) throw new RangeError(`region without page ${number}`);
+        const va = this.ripAt(page.delta * PAGE);
+        const entry = this.let(this.mem.entry(va));
+        const wrong = load('i64', 64, entry, L.TLB_EXEC_TAG)
+          .ne(va)
+          .or(load('i32', 32, entry, L.TLB_PPN).xor(i32(page.ppn)).shl(i32(TLB_PPN_FLAG_BITS)).ne(i32(0)));
+        this.f.if(wrong, out, undefined, false);
+      }
+      this.f.set(this.verified, this.verified.get.or(bits));
+    };
+    this.f.if(this.verified.get.and(bits).ne(bits), check, undefined, false);
+  }
+
+  /** The block ends here without a jump. */
+  fallThrough(): void {
     this.vectors.takeSpilled();
-    if (!this.transfer(target, this.index + 1)) this.emitJump(this.ripAt(target));
+    const { next, end } = this.edges.block;
+    if (!this.goTo(next, end)) this.emitJump(this.ripAt(end));
   }
 
   jumpTo(rip: Expr<'i64'>): void {
-    this.emitJump(rip);
+    const { returns } = this.edges.block;
+    if (returns !== undefined && !this.stepping) {
+      this.f.if(rip.eq(this.ripAt(returns.address)), () => this.goTo(returns.block, returns.address), undefined, true);
+    }
+    this.emitJump(rip, true);
     this.ended = true;
   }
 
-  private emitJump(target: Expr<'i64'>, condition?: Expr<'i32'>): void {
+  /** Leaves for `target`; when it is not `constant`, perhaps for another entry of this region. */
+  private emitJump(target: Expr<'i64'>, indirect = false, condition?: Expr<'i32'>): void {
     const rip = this.let(target);
-    this.settleFlags();
+    const comesBack = indirect && this.edges.again !== undefined && !this.stepping;
+    if (comesBack) this.regionFlags.handOver('parts');
+    else this.regionFlags.leave();
     const left = this.spend(this.index + 1);
+    if (comesBack) this.comeBackByMap(rip, left);
     if (!this.stepping) {
       emitJumpCacheLookup(
         this,
         rip,
         left,
         (record) => {
+          if (comesBack) this.comeBack(record);
           this.f.set(this.continuation, record);
           this.leave();
         },
@@ -679,6 +708,29 @@ export class JitContext extends X86 {
     this.setState(64, L.CPU_RIP, rip);
     this.trapIfStepping();
     this.leave();
+  }
+
+  /** Stays in this function when `rip` is one of its entries and all its pages are what they were. The flags are in parts. */
+  private comeBackByMap(rip: Expr<'i64'>, left: Expr<'i32'>): void {
+    const map = this.edges.again?.map;
+    if (map === undefined) return;
+    this.f.block((elsewhere) => {
+      const place = this.let(rip.sub(this.ripAt(map.from)));
+      this.f.branchIf(elsewhere, place.ge_u(i64(map.bytes)).or(left.lt_s(i32(0))));
+      const entry = this.let(load('i32', 8, place.toI32(), map.at));
+      this.f.branchIf(elsewhere, entry.eqz());
+      if (this.edges.pages.length > 1) this.verify([...this.edges.pages.keys()], () => this.f.branch(elsewhere));
+      this.edges.dispatch(entry.sub(i32(1)));
+    });
+  }
+
+  /** Stays in this function when `record` is an entry of this region at the same linear addresses. The flags are in parts. */
+  private comeBack(record: Expr<'i32'>): void {
+    const { again } = this.edges;
+    if (again === undefined) return;
+    const base = this.state64(L.CPU_RIP_PAGE).sub(load('i64', 32, record, L.REC_IMM + 4, true));
+    const here = load('i32', 32, record, L.REC_HANDLER).eq(i32(again.slot)).and(base.eq(this.ripPage.get));
+    this.f.if(here, () => this.edges.dispatch(load('i32', 32, record, L.REC_IMM)));
   }
 
   // ---- microcode that sees everything ----
@@ -703,10 +755,13 @@ export class JitContext extends X86 {
   /** Runs `call` with all state in memory, and takes it from there afterwards. */
   private synchronised(call: () => void): void {
     this.facts.clear();
-    this.commitFlags();
+    this.regionFlags.commit();
     this.flags.forget();
     // What the region changes further down may have been changed already, in an earlier turn of a loop.
-    this.f.deferred(() => this.storeAll());
+    this.f.deferred(() => {
+      this.storeRegisters();
+      this.regionFlags.storeAll();
+    });
     call();
     this.x87.reload();
     this.f.deferred(() => this.loadAll());
@@ -715,7 +770,17 @@ export class JitContext extends X86 {
 
 /** Microcode that computes from and into registers alone: no memory, no device, no clock. */
 function hostIsBlindTo(name: string): boolean {
-  return (name.startsWith('sse') && name !== 'sseMaskedStore') || name.startsWith('fpu') || name.startsWith('mmx');
+  return (
+    (name.startsWith('sse') && name !== 'sseMaskedStore') ||
+    name.startsWith('fpu') ||
+    name.startsWith('mmx') ||
+    name === 'flagsFromLazy'
+  );
+}
+
+/** Bits of the numbers. */
+function mask(numbers: readonly number[]): number {
+  return numbers.reduce((bits, number) => bits | (1 << number), 0);
 }
 
 /** Microcode of the x87, or that uses its registers. */

@@ -1,156 +1,398 @@
 /**
- * Which guest code becomes one WebAssembly function: the basic blocks that direct jumps reach from an entry without leaving
- * its page, up to a size. A basic block begins at the entry, at a jump's target or behind a conditional jump.
+ * Which guest code becomes one WebAssembly function.
+ *
+ * A region begins at a hot block and takes in what direct jumps, fall-through and short calls reach from it, across pages,
+ * up to a size; code that tier 0 has never gone to is left out. It has more entries than the first: where calls that it
+ * leaves for come back to, and where its indirect jumps are known to lead.
+ *
+ * Addresses are linear offsets from the start of the page that the first entry lies in (negative before it). The body of a
+ * short function is taken in once for each call, so a block is known by its number, not by its address.
  */
 import * as L from '../layout.ts';
 import { runsIn } from '../mode.ts';
+import { PAGE } from '../page.ts';
 import { isConditional } from '../interp/interp-context.ts';
 import { cloneInsn, createInsn, decode } from '../x86/decode/decoder.ts';
 import { type Bits, DecodeStatus, type Insn, OperandKind } from '../x86/decode/insn.ts';
 
-const PAGE = 4096;
-const MAX_INSNS = 400;
+const MAX_INSNS = 1000;
 const MAX_BLOCK_INSNS = 100;
+/** Pages a region spans at most: each has a bit of a mask while the region runs. */
+const MAX_PAGES = 16;
+/** A function of at most so many instructions is taken into its callers. */
+const MAX_INLINED_INSNS = 60;
+const MAX_INLINE_DEPTH = 3;
+const MAX_ENTRIES = 200;
+/** A jump's target that was gone to less often than this, by the time the region is hot, is left out. */
+const COLD_BELOW = 8;
 
 export interface RegionInsn {
   readonly insn: Insn;
-  /** Page offset of its first byte. */
+  /** Address of its first byte. */
   readonly offset: number;
 }
 
 export interface BasicBlock {
-  /** Page offset where it begins. */
+  readonly id: number;
+  /** Address where it begins. */
   readonly start: number;
   readonly insns: readonly RegionInsn[];
-  /** Page offset behind its last instruction: where it goes on if that is no unconditional transfer. */
+  /** Address behind its last instruction: where it goes on if that is no unconditional transfer. */
   readonly end: number;
-  /** Page offsets of blocks of this region that it can go to: taken target first, then fall-through. */
-  readonly successors: readonly number[];
+  /** Blocks that it can go to: the target of its direct jump or call, what follows it, what its RET is expected to return to. */
+  readonly taken: number | undefined;
+  readonly next: number | undefined;
+  readonly returns: { readonly block: number; readonly address: number } | undefined;
+  /** Numbers of the pages its bytes lie in. */
+  readonly pages: readonly number[];
+}
+
+export interface RegionPage {
+  /** Pages from the first entry's, in linear addresses. */
+  readonly delta: number;
+  /** Guest physical page number. */
+  readonly ppn: number;
 }
 
 export interface Region {
-  readonly entry: number;
+  /** Blocks where control may come in, the first entry first. */
+  readonly entries: readonly number[];
   readonly blocks: ReadonlyMap<number, BasicBlock>;
+  readonly pages: readonly RegionPage[];
+  /** Addresses of its blocks, those of functions taken in aside. */
+  readonly own: readonly number[];
   readonly insnCount: number;
 }
 
+/** What discovery may look at. */
+export interface CodeView {
+  readonly bytes: Uint8Array;
+  readonly mode: number;
+  /** Translate one instruction only. */
+  readonly single: boolean;
+  /** Take in code whether it has ever run or not. */
+  readonly eager: boolean;
+  /** Page `delta` pages from the first entry's: where its bytes begin in `bytes`; undefined when it cannot be executed now. */
+  page(delta: number): { readonly start: number; readonly ppn: number } | undefined;
+  /** How often tier 0 entered the block at an address; undefined: never. */
+  heat(address: number): number | undefined;
+  /** Addresses in that page of all blocks that tier 0 knows. */
+  known(delta: number): Iterable<number>;
+  /** The code at an address is in another translation, which can be entered there. */
+  elsewhere(address: number): boolean;
+}
+
 /**
- * Discovers the region whose entry is at page offset `entry`. `bytes[pageStart..]` is the page. Undefined when not even the
- * first instruction can be translated (crosses the page, undecodable).
+ * `others`: further addresses that it is to be entered at. Undefined when not even the first instruction can be translated
+ * (crosses into a page that is not there, undecodable).
  */
-export function discoverRegion(
-  bytes: Uint8Array,
-  pageStart: number,
-  entry: number,
-  mode: number,
-  single: boolean,
-): Region | undefined {
-  const size = mode & L.MODE_SIZE_MASK;
-  const codeSize: Bits = size === L.MODE_64 ? 64 : size === L.MODE_32 ? 32 : 16;
-  const scan = new Scan(bytes, pageStart, codeSize, single || (mode & L.MODE_TF) !== 0, mode);
-  const blocks = scan.blocks(entry);
-  const first = blocks.get(entry);
-  if (first === undefined || first.insns.length === 0) return undefined;
-  let insnCount = 0;
-  for (const block of blocks.values()) insnCount += block.insns.length;
-  return { entry, blocks, insnCount };
+export function discoverRegion(view: CodeView, entry: number, others: readonly number[] = []): Region | undefined {
+  return new Scan(view).region(entry, others);
+}
+
+/** A function's body as it is taken in: once for each call. */
+interface Body {
+  readonly entry: number;
+  /** Where its RET goes; undefined for the code that is not inlined. */
+  readonly returnTo: { readonly body: Body; readonly address: number } | undefined;
+  readonly depth: number;
+  /** Addresses where its blocks begin. */
+  readonly leaders: Set<number>;
+  /** Bodies of the calls it makes, by the address of the CALL. */
+  readonly calls: Map<number, Body>;
+}
+
+interface Unnumbered {
+  readonly body: Body;
+  readonly start: number;
+  readonly insns: readonly RegionInsn[];
+  readonly end: number;
+  readonly taken: { readonly body: Body; readonly address: number } | undefined;
+  readonly next: { readonly body: Body; readonly address: number } | undefined;
+  readonly returns: { readonly body: Body; readonly address: number } | undefined;
 }
 
 class Scan {
-  private readonly bytes: Uint8Array;
-  private readonly pageStart: number;
+  private readonly view: CodeView;
   private readonly codeSize: Bits;
   private readonly single: boolean;
-  private readonly mode: number;
   private readonly decoded = new Map<number, Insn | undefined>();
+  private readonly pages = new Map<number, { readonly start: number; readonly ppn: number } | undefined>();
+  private readonly crossing = new Uint8Array(32);
+  private budget: number;
 
-  constructor(bytes: Uint8Array, pageStart: number, codeSize: Bits, single: boolean, mode: number) {
-    this.mode = mode;
-    this.bytes = bytes;
-    this.pageStart = pageStart;
-    this.codeSize = codeSize;
-    this.single = single;
+  constructor(view: CodeView) {
+    this.view = view;
+    const size = view.mode & L.MODE_SIZE_MASK;
+    this.codeSize = size === L.MODE_64 ? 64 : size === L.MODE_32 ? 32 : 16;
+    this.single = view.single || (view.mode & L.MODE_TF) !== 0;
+    this.budget = this.single ? 1 : MAX_INSNS;
   }
 
-  private insnAt(offset: number): Insn | undefined {
-    if (offset < 0 || offset >= PAGE) return undefined;
-    if (this.decoded.has(offset)) return this.decoded.get(offset);
-    const insn = createInsn();
-    const status = decode(this.bytes, this.pageStart + offset, this.pageStart + PAGE, this.codeSize, insn);
-    const kept = status === DecodeStatus.ok && runsIn(insn.row, this.mode) ? cloneInsn(insn) : undefined;
-    this.decoded.set(offset, kept);
+  // ---- bytes ----
+
+  private page(delta: number): { readonly start: number; readonly ppn: number } | undefined {
+    if (this.pages.has(delta)) return this.pages.get(delta);
+    const roomLeft = [...this.pages.values()].filter((page) => page !== undefined).length < MAX_PAGES;
+    const page = roomLeft ? this.view.page(delta) : undefined;
+    this.pages.set(delta, page);
+    return page;
+  }
+
+  private insnAt(address: number): Insn | undefined {
+    if (this.decoded.has(address)) return this.decoded.get(address);
+    const kept = this.decodeAt(address);
+    this.decoded.set(address, kept);
     return kept;
   }
 
-  /** Offset a direct jump goes to when that lies in the page and needs no cutting. */
-  private target(insn: Insn, offset: number): number | undefined {
-    if (insn.operands[0].kind !== OperandKind.rel || insn.row.name === 'CALL') return undefined;
+  private decodeAt(address: number): Insn | undefined {
+    const delta = Math.floor(address / PAGE);
+    const page = this.page(delta);
+    if (page === undefined) return undefined;
+    const insn = createInsn();
+    const at = page.start + (address - delta * PAGE);
+    let status = decode(this.view.bytes, at, page.start + PAGE, this.codeSize, insn);
+    if (status === DecodeStatus.truncated && !this.single) {
+      const second = this.page(delta + 1);
+      if (second === undefined) return undefined;
+      const here = page.start + PAGE - at;
+      this.crossing.set(this.view.bytes.subarray(at, at + here));
+      this.crossing.set(this.view.bytes.subarray(second.start, second.start + 16), here);
+      status = decode(this.crossing, 0, here + 16, this.codeSize, insn);
+    }
+    if (status !== DecodeStatus.ok || !runsIn(insn.row, this.view.mode)) return undefined;
+    return cloneInsn(insn);
+  }
+
+  // ---- control flow ----
+
+  private cold(address: number): boolean {
+    return !this.view.eager && (this.view.heat(address) ?? 0) < COLD_BELOW;
+  }
+
+  /** Is better gone to than taken in. */
+  private avoided(address: number): boolean {
+    return this.cold(address) || this.view.elsewhere(address);
+  }
+
+  /** Where a direct jump or call goes, when it needs no cutting. */
+  private target(insn: Insn, address: number): number | undefined {
+    if (this.single || insn.operands[0].kind !== OperandKind.rel) return undefined;
     if (this.codeSize === 16 || insn.operandSize === 16) return undefined;
-    const target = offset + insn.length + insn.immLow;
-    return target >= 0 && target < PAGE ? target : undefined;
+    return address + insn.length + insn.immLow;
   }
 
-  blocks(entry: number): Map<number, BasicBlock> {
-    const leaders = this.leaders(entry);
-    const blocks = new Map<number, BasicBlock>();
-    for (const start of leaders) {
-      const block = this.block(start, leaders);
-      if (block.insns.length > 0) blocks.set(start, block);
+  region(entry: number, others: readonly number[]): Region | undefined {
+    const outer: Body = { entry, returnTo: undefined, depth: 0, leaders: new Set(), calls: new Map() };
+    const entries = [entry];
+    this.explore(outer, [entry, ...others], entries);
+    const blocks = this.blocks(outer);
+    const ids = new Map<Body, Map<number, number>>();
+    let count = 0;
+    for (const { body, start } of blocks) {
+      const known = ids.get(body) ?? new Map<number, number>();
+      known.set(start, count++);
+      ids.set(body, known);
     }
-    // Successors that turned out to be no blocks are exits.
-    for (const [start, block] of blocks) {
-      blocks.set(start, { ...block, successors: block.successors.filter((s) => blocks.has(s)) });
+    const idOf = (place: { body: Body; address: number } | undefined): number | undefined =>
+      place === undefined ? undefined : ids.get(place.body)?.get(place.address);
+    const first = idOf({ body: outer, address: entry });
+    if (first === undefined) return undefined;
+
+    const pages: RegionPage[] = [];
+    const pageNumber = (delta: number): number => {
+      const known = pages.findIndex((page) => page.delta === delta);
+      // INVARIANT: the instruction was decoded from this page.
+      return known >= 0 ? known : pages.push({ delta, ppn: this.page(delta)!.ppn }) - 1;
+    };
+    const numbered = new Map<number, BasicBlock>();
+    let insnCount = 0;
+    for (const { body, start, insns, end, taken, next, returns } of blocks) {
+      // INVARIANT: every block was numbered above.
+      const id = idOf({ body, address: start })!;
+      const from = pageNumber(Math.floor(start / PAGE));
+      const to = pageNumber(Math.floor((end - 1) / PAGE));
+      const back = idOf(returns);
+      insnCount += insns.length;
+      numbered.set(id, {
+        id,
+        start,
+        insns,
+        end,
+        taken: idOf(taken),
+        next: idOf(next),
+        returns: back === undefined || returns === undefined ? undefined : { block: back, address: returns.address },
+        pages: from === to ? [from] : [from, to],
+      });
     }
-    return blocks;
+    const entered = entries.flatMap((address) => {
+      const id = idOf({ body: outer, address });
+      return id === undefined ? [] : [id];
+    });
+    const own = [...(ids.get(outer)?.keys() ?? [])];
+    return { entries: entered, blocks: numbered, pages, own, insnCount };
   }
 
-  /** Page offsets where basic blocks begin, the entry first, nearest first, within the size limit. */
-  private leaders(entry: number): Set<number> {
-    const leaders = new Set<number>([entry]);
-    const queue = [entry];
-    let budget = this.single ? 1 : MAX_INSNS;
+  /** Finds where blocks of `body` begin, nearest first, within the size limit. `entries` gets those that can be entered. */
+  private explore(body: Body, starts: readonly number[], entries: number[]): void {
+    const { leaders } = body;
     const seen = new Set<number>();
-    for (let start = queue.shift(); start !== undefined && budget > 0; start = queue.shift()) {
-      let offset = start;
-      for (let n = 0; n < MAX_BLOCK_INSNS && budget > 0 && !seen.has(offset); n++) {
-        const insn = this.insnAt(offset);
-        if (insn === undefined) break;
-        seen.add(offset);
-        budget--;
-        const target = this.single ? undefined : this.target(insn, offset);
-        if (target !== undefined && !leaders.has(target)) {
-          leaders.add(target);
-          queue.push(target);
+    const queue: number[] = [];
+    let indirect = false;
+    const lead = (address: number, soon: boolean): void => {
+      if (leaders.has(address)) return;
+      leaders.add(address);
+      if (soon) queue.unshift(address);
+      else queue.push(address);
+    };
+    const drain = (): void => {
+      for (let start = queue.shift(); start !== undefined && this.budget > 0; start = queue.shift()) {
+        let address = start;
+        for (let n = 0; n < MAX_BLOCK_INSNS && this.budget > 0 && !seen.has(address); n++) {
+          const insn = this.insnAt(address);
+          if (insn === undefined) break;
+          seen.add(address);
+          this.budget--;
+          const here = address;
+          address += insn.length;
+          if (this.crosses(here, insn)) {
+            // An instruction on two pages is a block of its own.
+            if (here !== start) lead(here, true);
+            if (insn.row.endsBlock !== true) lead(address, true);
+          }
+          if (insn.row.endsBlock !== true) continue;
+          if (insn.row.name === 'JMP_indirect') indirect = true;
+          const isCall = insn.row.name === 'CALL';
+          const target = this.target(insn, here);
+          if (isCall && target !== undefined && this.inline(body, here, target, address)) {
+            lead(address, true);
+          } else if (isCall || insn.row.name === 'CALL_indirect') {
+            if (body.returnTo === undefined && !this.single) this.enter(address, entries, lead);
+          } else if (target !== undefined && !this.avoided(target)) {
+            lead(target, false);
+          }
+          if (isConditional(insn) && !this.single && !this.view.elsewhere(address)) lead(address, true);
+          break;
         }
-        offset += insn.length;
-        if (insn.row.endsBlock !== true) continue;
-        if (!isConditional(insn) || this.single) break;
-        if (!leaders.has(offset)) {
-          leaders.add(offset);
-          queue.unshift(offset);
+      }
+    };
+    const [first, ...others] = starts;
+    if (first !== undefined) lead(first, false);
+    for (const address of others) this.enter(address, entries, lead);
+    drain();
+    if (!indirect || body.returnTo !== undefined || this.view.eager) return;
+    // An indirect jump leads to blocks that tier 0 knows: those of the function's own pages are taken in too.
+    for (let grown = true; grown;) {
+      grown = false;
+      const deltas = new Set([...leaders].map((address) => Math.floor(address / PAGE)));
+      for (const delta of deltas) {
+        for (const address of this.view.known(delta)) {
+          if (this.budget <= 0) return;
+          if (seen.has(address) || this.avoided(address)) continue;
+          this.enter(address, entries, lead);
+          if (leaders.has(address)) grown = true;
+          drain();
         }
-        break;
       }
     }
-    return leaders;
   }
 
-  private block(start: number, leaders: ReadonlySet<number>): BasicBlock {
+  private enter(address: number, entries: number[], lead: (address: number, soon: boolean) => void): void {
+    if (entries.length >= MAX_ENTRIES || this.avoided(address)) return;
+    // Tier 0 runs an instruction on two pages with a check of its own.
+    const insn = this.insnAt(address);
+    if (insn === undefined || this.crosses(address, insn)) return;
+    if (!entries.includes(address)) entries.push(address);
+    lead(address, false);
+  }
+
+  private crosses(address: number, insn: Insn): boolean {
+    return Math.floor(address / PAGE) !== Math.floor((address + insn.length - 1) / PAGE);
+  }
+
+  /** Takes the function at `target` into `body` for the CALL at `at`, if it is short and nothing but returns leave it. */
+  private inline(body: Body, at: number, target: number, returnAddress: number): boolean {
+    if (this.single || body.depth >= MAX_INLINE_DEPTH || this.cold(target)) return false;
+    for (let up: Body | undefined = body; up !== undefined; up = up.returnTo?.body)
+      if (up.entry === target) return false;
+    const callee: Body = {
+      entry: target,
+      returnTo: { body, address: returnAddress },
+      depth: body.depth + 1,
+      leaders: new Set(),
+      calls: new Map(),
+    };
+    const before = this.budget;
+    const share = Math.min(before, MAX_INLINED_INSNS);
+    this.budget = share;
+    this.explore(callee, [target], []);
+    const spent = share - this.budget;
+    const whole = this.budget > 0 && this.returnsOnly(callee);
+    this.budget = whole ? before - spent : before;
+    if (whole) body.calls.set(at, callee);
+    return whole;
+  }
+
+  /** Every way out of the function's body is a RET, a call that was taken in, or cold. */
+  private returnsOnly(body: Body): boolean {
+    return this.blocksOf(body).every(({ insns, next, taken }) => {
+      const last = insns.at(-1);
+      if (last === undefined) return false;
+      const { name, endsBlock } = last.insn.row;
+      if (endsBlock !== true || isConditional(last.insn)) return next !== undefined;
+      return name === 'RET' || ((name === 'JMP' || name === 'CALL') && taken !== undefined);
+    });
+  }
+
+  // ---- blocks ----
+
+  private blocks(outer: Body): Unnumbered[] {
+    const all: Unnumbered[] = [];
+    const visit = (body: Body): void => {
+      all.push(...this.blocksOf(body));
+      for (const callee of body.calls.values()) visit(callee);
+    };
+    visit(outer);
+    return all;
+  }
+
+  private blocksOf(body: Body): Unnumbered[] {
+    return [...body.leaders].map((start) => this.block(body, start)).filter(({ insns }) => insns.length > 0);
+  }
+
+  private block(body: Body, start: number): Unnumbered {
+    const { leaders } = body;
     const insns: RegionInsn[] = [];
-    let offset = start;
+    let address = start;
     const limit = this.single ? 1 : MAX_BLOCK_INSNS;
-    while (insns.length < limit && (offset === start || !leaders.has(offset))) {
-      const insn = this.insnAt(offset);
+    const place = (at: number): { body: Body; address: number } | undefined =>
+      leaders.has(at) ? { body, address: at } : undefined;
+    const none = { taken: undefined, next: undefined, returns: undefined };
+    while (insns.length < limit && (address === start || !leaders.has(address))) {
+      const insn = this.insnAt(address);
       if (insn === undefined) break;
-      insns.push({ insn, offset });
-      const here = offset;
-      offset += insn.length;
-      if (insn.row.endsBlock !== true) continue;
-      const target = this.single ? undefined : this.target(insn, here);
-      const successors = target === undefined ? [] : [target];
-      if (isConditional(insn) && !this.single) successors.push(offset);
-      return { start, insns, end: offset, successors };
+      // The leader behind it may be missing when the size limit came first.
+      if (insns.length > 0 && this.crosses(address, insn)) break;
+      insns.push({ insn, offset: address });
+      const here = address;
+      address += insn.length;
+      if (insn.row.endsBlock === true) {
+        const end = address;
+        if (this.single) return { body, start, insns, end, ...none };
+        if (insn.row.name === 'RET') {
+          return { body, start, insns, end, ...none, returns: insn.operandCount === 0 ? body.returnTo : undefined };
+        }
+        const target = this.target(insn, here);
+        if (insn.row.name === 'CALL') {
+          const callee = body.calls.get(here);
+          return { body, start, insns, end, ...none, taken: callee && { body: callee, address: callee.entry } };
+        }
+        const taken = target === undefined ? undefined : place(target);
+        return { body, start, insns, end, ...none, taken, next: isConditional(insn) ? place(end) : undefined };
+      }
+      if (this.crosses(here, insn)) break;
     }
-    return { start, insns, end: offset, successors: this.single ? [] : [offset] };
+    return { body, start, insns, end: address, ...none, next: this.single ? undefined : place(address) };
   }
 }

@@ -3,15 +3,27 @@
  *
  * Reducible graphs follow Norman Ramsey, "Beyond Relooper" (ICFP 2022): walking the dominator tree, a node with several forward
  * predecessors becomes the end of a `block` around its dominator's other children, a node that a back edge reaches becomes a
- * `loop`. Irreducible graphs are reported, and the caller cuts the region down.
+ * `loop`.
+ *
+ * A region with several entries gets a node in front, DISPATCH, that branches to them by number. An edge that makes the graph
+ * irreducible (a jump into a loop that has another entrance) goes by way of DISPATCH too.
  */
 
+/** The node in front of all entries. */
+export const DISPATCH = -1;
+
 export interface Graph {
-  readonly entry: number;
+  readonly entries: readonly number[];
   successors(node: number): readonly number[];
 }
 
 export interface Structure {
+  /** DISPATCH, or the only entry. */
+  readonly root: number;
+  /** What DISPATCH branches to, by number: the graph's entries first. Empty without it. */
+  readonly dispatched: readonly number[];
+  /** Whether the edge goes by way of DISPATCH. */
+  redirected(from: number, to: number): boolean;
   /** Nodes reachable from the entry in reverse postorder. */
   readonly order: readonly number[];
   readonly position: ReadonlyMap<number, number>;
@@ -21,13 +33,41 @@ export interface Structure {
   readonly dominated: ReadonlyMap<number, readonly number[]>;
 }
 
-/** Undefined when a back edge reaches a node that does not dominate its source. */
-export function analyse(graph: Graph): Structure | undefined {
-  const order = reversePostorder(graph);
+export function analyse(graph: Graph): Structure {
+  const redirected = new Set<string>();
+  const dispatched = graph.entries.length > 1 ? [...graph.entries] : [];
+  for (;;) {
+    const root = dispatched.length > 0 ? DISPATCH : (graph.entries[0] ?? DISPATCH);
+    const successors = (node: number): readonly number[] => {
+      if (node === DISPATCH) return dispatched;
+      const all = graph.successors(node);
+      if (redirected.size === 0) return all;
+      return [...new Set(all.map((to) => (redirected.has(`${node}>${to}`) ? DISPATCH : to)))];
+    };
+    const found = structure(root, successors);
+    if ('order' in found) {
+      return { ...found, root, dispatched, redirected: (from, to) => redirected.has(`${from}>${to}`) };
+    }
+    if (dispatched.length === 0) dispatched.push(...graph.entries);
+    for (const { from, to } of found.irreducible) {
+      redirected.add(`${from}>${to}`);
+      if (!dispatched.includes(to)) dispatched.push(to);
+    }
+  }
+}
+
+type Shape = Omit<Structure, 'root' | 'dispatched' | 'redirected'>;
+
+/** `irreducible`: back edges to a node that does not dominate their source. */
+function structure(
+  root: number,
+  successors: (node: number) => readonly number[],
+): Shape | { readonly irreducible: readonly { readonly from: number; readonly to: number }[] } {
+  const order = reversePostorder(root, successors);
   const position = new Map(order.map((node, i) => [node, i]));
   const at = (node: number): number => position.get(node) ?? 0;
   const predecessors = new Map<number, number[]>(order.map((node) => [node, []]));
-  for (const node of order) for (const next of graph.successors(node)) predecessors.get(next)?.push(node);
+  for (const node of order) for (const next of successors(node)) predecessors.get(next)?.push(node);
 
   const dominator = immediateDominators(order, predecessors, at);
   const dominates = (a: number, b: number): boolean => {
@@ -41,18 +81,22 @@ export function analyse(graph: Graph): Structure | undefined {
 
   const loopHeaders = new Set<number>();
   const mergeNodes = new Set<number>();
+  const irreducible: { from: number; to: number }[] = [];
   for (const node of order) {
     let forward = 0;
     for (const from of predecessors.get(node) ?? []) {
-      if (at(from) < at(node)) {
-        forward++;
-      } else if (dominates(node, from)) {
-        loopHeaders.add(node);
-      } else {
-        return undefined;
-      }
+      if (at(from) < at(node)) forward++;
+      else if (dominates(node, from)) loopHeaders.add(node);
+      else irreducible.push({ from, to: node });
     }
     if (forward > 1) mergeNodes.add(node);
+  }
+  if (irreducible.length > 0) return { irreducible };
+  // A branch by number needs a label for each of its targets.
+  if (root === DISPATCH) {
+    // Indirect jumps come back to it.
+    loopHeaders.add(DISPATCH);
+    for (const node of successors(DISPATCH)) mergeNodes.add(node);
   }
   const dominated = new Map<number, number[]>(order.map((node) => [node, []]));
   for (const node of order) {
@@ -62,12 +106,12 @@ export function analyse(graph: Graph): Structure | undefined {
   return { order, position, loopHeaders, mergeNodes, dominated };
 }
 
-function reversePostorder(graph: Graph): number[] {
-  const visited = new Set<number>([graph.entry]);
+function reversePostorder(root: number, successors: (node: number) => readonly number[]): number[] {
+  const visited = new Set<number>([root]);
   const post: number[] = [];
-  const stack: { node: number; next: number }[] = [{ node: graph.entry, next: 0 }];
+  const stack: { node: number; next: number }[] = [{ node: root, next: 0 }];
   for (let top = stack[stack.length - 1]; top !== undefined; top = stack[stack.length - 1]) {
-    const successor = graph.successors(top.node)[top.next++];
+    const successor = successors(top.node)[top.next++];
     if (successor === undefined) {
       post.push(top.node);
       stack.pop();

@@ -1,13 +1,27 @@
 /** Tier 1: turns hot blocks into WebAssembly functions and keeps their table slots. */
 import { type CodeTable, FunctionBatch } from '../interp/handlers.ts';
 import type { SemanticsTable } from '../x86/semantics/context.ts';
-import { compileRegion, structureOf } from './compile-region.ts';
-import { discoverRegion } from './region.ts';
+import { PAGE } from '../page.ts';
+import { compileRegion } from './compile-region.ts';
+import type { DispatchMap, DispatchMaps } from './dispatch-maps.ts';
+import { type CodeView, discoverRegion, type RegionPage } from './region.ts';
+
+/** A place where a function can be entered; addresses count from the start of the page that it was translated for. */
+export interface TranslationEntry {
+  readonly address: number;
+  /** Number that the function knows it by. */
+  readonly number: number;
+}
 
 export interface Translation {
   /** Slot of the function in the handler table. */
   readonly slot: number;
-  /** Page offsets [from, to) of guest bytes it was made from. */
+  /** What it was asked for first. */
+  readonly entries: readonly TranslationEntry[];
+  readonly pages: readonly RegionPage[];
+  /** Addresses of its blocks, those of functions taken in aside. */
+  readonly ownBlocks: readonly number[];
+  /** Addresses [from, to) of guest bytes it was made from; none goes across a page boundary. */
   readonly ranges: readonly (readonly [number, number])[];
   readonly blocks: number;
   readonly insns: number;
@@ -44,6 +58,8 @@ export class Translator {
   private readonly code: CodeTable;
   private readonly semantics: SemanticsTable;
   private batch: FunctionBatch | undefined;
+  private readonly maps: DispatchMaps;
+  private readonly mapOf = new Map<number, DispatchMap>();
   private readonly freeSlots: number[] = [];
   /** Bytes of WebAssembly by slot. */
   private readonly sizes: number[] = [];
@@ -62,38 +78,36 @@ export class Translator {
     compileMs: 0,
   };
 
-  constructor(code: CodeTable, semantics: SemanticsTable) {
+  /** `maps`: where the tables of regions with several entries go. */
+  constructor(code: CodeTable, semantics: SemanticsTable, maps: DispatchMaps) {
+    this.maps = maps;
     this.code = code;
     this.semantics = semantics;
   }
 
   /**
-   * Translates the region that begins at `offset` of the page at `bytes[pageStart]`; `single`: only the first instruction.
-   * Undefined when that instruction is not whole in the page or no instruction. The function is in its slot after `install`:
-   * a module with several functions costs less time and memory than several modules.
+   * Translates the region that begins at `entry`, an address in page 0 of `view`, and can be entered at `others` too. Undefined
+   * when its first instruction is not whole in the page or no instruction. The function is in its slot after `install`: a module
+   * with several functions costs less time and memory than several modules.
    */
-  translate(
-    bytes: Uint8Array,
-    pageStart: number,
-    offset: number,
-    mode: number,
-    single: boolean,
-  ): Translation | undefined {
+  translate(view: CodeView, entry: number, others: readonly number[] = []): Translation | undefined {
     const startMs = performance.now();
-    const found = discoverRegion(bytes, pageStart, offset, mode, single);
-    if (found === undefined) return undefined;
-    const structured = structureOf(found);
+    const region = discoverRegion(view, entry, others);
+    if (region === undefined) return undefined;
     const discoveredMs = performance.now();
-    const { region } = structured;
     const slot = this.freeSlots.pop() ?? this.code.allocateSlot();
     this.batch ??= new FunctionBatch(this.code);
     const target = this.batch.add(slot);
-    compileRegion(structured, mode, this.semantics, target);
-    const ranges = [...region.blocks.values()].map((block) => [block.start, block.end] as const);
+    const { entered, map } = compileRegion(region, view.mode, this.semantics, { ...target, slot, maps: this.maps });
+    if (map !== undefined) this.mapOf.set(slot, map);
+    const ranges = [...region.blocks.values()].flatMap((block) => split(block.start, block.end));
     const made: Translation = {
       slot,
+      entries: entered.map(({ start }, number) => ({ address: start, number })),
+      pages: region.pages,
+      ownBlocks: region.own,
       ranges,
-      blocks: ranges.length,
+      blocks: region.blocks.size,
       insns: region.insnCount,
       guestBytes: ranges.reduce((sum, [from, to]) => sum + to - from, 0),
       wasmBytes: target.builder.sizeBytes,
@@ -138,10 +152,23 @@ export class Translator {
 
   /** The function's guest code is gone; nothing refers to its slot any more. */
   release(slot: number): void {
+    const map = this.mapOf.get(slot);
+    if (map !== undefined) this.maps.release(map);
+    this.mapOf.delete(slot);
     this.code.table.set(slot, null);
     this.freeSlots.push(slot);
     this.counts.evicted++;
     this.counts.live--;
     this.counts.liveBytes -= this.sizeOf(slot);
   }
+}
+
+/** A range of addresses at page boundaries. */
+function split(from: number, to: number): [number, number][] {
+  const boundary = (Math.floor(from / PAGE) + 1) * PAGE;
+  if (to <= boundary) return [[from, to]];
+  return [
+    [from, boundary],
+    [boundary, to],
+  ];
 }

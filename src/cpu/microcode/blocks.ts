@@ -2,11 +2,11 @@
 import {
   ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, BLOCK_HASH_WAYS, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
   CPU_SCRATCH, CPU_SEG, CPU_SINGLE, CS, JUMP_CACHE_ENTRIES, MACHINE_BLOCK_HASH, MODE_64, MODE_SIZE_MASK, MODE_TF, SEG_BASE, SEG_LIMIT,
-  SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_TAG_MMIO,
+  SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_PPN, TLB_TAG_MMIO,
 } from "../layout";
 import { fetchBreakpoint } from "./debug";
 import { count, raiseGp } from "./state";
-import { entryGpa, noteCodePage, translate } from "./tlb";
+import { entryGpa, noteCodePage, PPN_MASK, tlbEntry, translate } from "./tlb";
 
 /** TLB entry of the last `translateCode`. */
 let codeEntry: u32 = 0;
@@ -72,4 +72,17 @@ export function translateCode(cpu: u32, va: u64): i32 {
   store<u64>(cpu, entryGpa(entry, va), CPU_SCRATCH);
   store<u32>(cpu, load<u64>(entry, TLB_EXEC_TAG) & TLB_TAG_MMIO ? 0 : <u32>va + load<u32>(entry, TLB_ADDEND), CPU_SCRATCH + 8);
   return 0;
+}
+
+/**
+ * The page `delta` pages from CPU_RIP's, if the TLB has it for fetching: host address of its first byte, its physical page number
+ * in CPU_SCRATCH. 0 = it is not there. Changes nothing. For flat code segments.
+ */
+export function peekCode(cpu: u32, delta: i32): u32 {
+  let va = (load<u64>(cpu, CPU_RIP) & ~(<u64>0xfff)) + (<u64>(<i64>delta) << 12);
+  if ((load<u32>(cpu, CPU_MODE) & MODE_SIZE_MASK) != MODE_64) va &= 0xffffffff;
+  const entry = tlbEntry(cpu, va, ACCESS_EXEC);
+  if (load<u64>(entry, TLB_EXEC_TAG) != va) return 0;
+  store<u32>(cpu, load<u32>(entry, TLB_PPN) & PPN_MASK, CPU_SCRATCH);
+  return <u32>va + load<u32>(entry, TLB_ADDEND);
 }

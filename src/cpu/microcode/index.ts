@@ -1,5 +1,6 @@
 /** Everything the microcode offers, one line a room. Compiled by AssemblyScript to microcode.wasm. */
 export * from "./system";
+export { flagsFromLazy } from "./lazy-flags";
 export * from "./dispatch";
 export * from "./fpu";
 export * from "./sse";

@@ -533,6 +533,10 @@ export abstract class X86 {
   /** The four parts of the lazy flags as variables: locals in the JIT, state in the interpreter. */
   abstract flagPart(part: FlagPart): Expr<'i64'>;
   abstract setFlagPart(part: FlagPart, value: Expr<'i64'>): void;
+  /** All four parts, just set, can also be had from these (see lazyKind); `source` undefined: CF as it is now. */
+  setLazyFlags(_kind: number, _result: Expr<'i64'>, _source: Expr<'i64'> | undefined): void {
+    // The interpreter has computed them.
+  }
 }
 
 export type FlagPart = 'res' | 'cf' | 'ov' | 'aux';

@@ -31,12 +31,40 @@ interface FloatSetter {
   readonly b: Expr<FloatType>;
 }
 
+/**
+ * What one operation leaves behind, from which all four parts can be computed later: the microcode's `flagsFromLazy` takes the
+ * number lazyKind(), the result and another value (the second operand; CF before INC and DEC; nothing for logic).
+ */
+export const LAZY_ADD = 0;
+export const LAZY_SUB = 1;
+export const LAZY_LOGIC = 2;
+export const LAZY_INC = 3;
+export const LAZY_DEC = 4;
+
+/** Never 0. `bits`: 8, 16, 32 or 64. */
+export function lazyKind(operation: number, bits: number): number {
+  return operation * 4 + Math.log2(bits) - 2;
+}
+
 export class Flags {
   private readonly x: X86;
   private last: Setter | FloatSetter | undefined;
 
   constructor(x: X86) {
     this.x = x;
+  }
+
+  /** What is remembered, to be put back with `recall` where control comes from here alone. */
+  get memory(): readonly Expr[] {
+    if (this.last === undefined) return [];
+    return this.last.kind === 'float' ? [this.last.a, this.last.b] : [this.last.a, this.last.b, this.last.result];
+  }
+
+  /** Runs `path` and then remembers what it did before. */
+  keeping(path: () => void): void {
+    const { last } = this;
+    path();
+    this.last = last;
   }
 
   /** Nothing is known of the flags any more but their stored parts. */
@@ -53,6 +81,7 @@ export class Flags {
     this.set('cf', (bits <= 16 ? sr.lt_u(sa) : result.lt_u(a)).toI64());
     this.set('ov', sa.xor(sr).and(sb.xor(sr)));
     this.set('aux', sa.xor(sb).xor(sr).and(i64(AF)));
+    this.x.setLazyFlags(lazyKind(LAZY_ADD, bits), result.toI64(), b.toI64());
   }
 
   /** a + b + carry: `carry` is CF before, 0 or 1. */
@@ -81,6 +110,7 @@ export class Flags {
     this.set('cf', (bits <= 16 ? sa.lt_u(sb) : a.lt_u(b)).toI64());
     this.set('ov', sa.xor(sb).and(sa.xor(sr)));
     this.set('aux', sa.xor(sb).xor(sr).and(i64(AF)));
+    this.x.setLazyFlags(lazyKind(LAZY_SUB, bits), result.toI64(), b.toI64());
     this.last = { kind: 'sub', bits, a, b, result };
   }
 
@@ -110,6 +140,7 @@ export class Flags {
     this.set('cf', i64(0));
     this.set('ov', i64(0));
     this.set('aux', i64(0));
+    this.x.setLazyFlags(lazyKind(LAZY_LOGIC, bits), result.toI64(), i64(0));
     this.last = { kind: 'logic', bits, a: result, b: result, result };
   }
 
@@ -127,6 +158,7 @@ export class Flags {
         .shl(i64(63)),
     );
     this.set('aux', sr.and(i64(15)).eqz().toI64().shl(i64(4)));
+    this.x.setLazyFlags(lazyKind(LAZY_INC, bits), result.toI64(), undefined);
   }
 
   /** DEC: CF stays. */
@@ -142,6 +174,7 @@ export class Flags {
         .shl(i64(63)),
     );
     this.set('aux', sr.and(i64(15)).eq(i64(15)).toI64().shl(i64(4)));
+    this.x.setLazyFlags(lazyKind(LAZY_DEC, bits), result.toI64(), undefined);
   }
 
   /**

@@ -172,7 +172,7 @@ export class GuestMemory {
   }
 
   /** Address of the TLB entry of `va` in the current set. */
-  private entry(va: Expr<'i64'>): Expr<'i32'> {
+  entry(va: Expr<'i64'>): Expr<'i32'> {
     return va.shr_u(i64(INDEX_SHIFT)).toI32().and(i32(INDEX_MASK)).add(this.x.tlbSet());
   }
 
