@@ -199,7 +199,8 @@ export const TLB_SET_SUPERVISOR = 0; // CPL < 3, AC = 0 or SMAP off decides noth
 export const TLB_SET_USER = 1; // CPL = 3
 export const TLB_SET_SUPERVISOR_AC = 2; // CPL < 3 with SMAP suspended by RFLAGS.AC
 // One entry. Index = (va >> 12) & (TLB_ENTRIES - 1). An access of n bytes at va hits when ((va + n - 1) & ~0xfff) == tag;
-// any low bit set in a tag makes the fast path miss. Host address = (u32)va + ADDEND.
+// any low bit set in a tag makes the fast path miss; bits 0..4 are never set, so an aligned access compares those of va along with its page.
+// Host address = (u32)va + ADDEND.
 export const TLB_READ_TAG = 0; // u64
 export const TLB_WRITE_TAG = 8; // u64
 export const TLB_EXEC_TAG = 16; // u64
@@ -208,10 +209,10 @@ export const TLB_PPN = 28; // u32: guest physical page number in bits 0..27, TLB
 export const TLB_PPN_GLOBAL = 0x80000000;
 export const TLB_PPN_LARGE = 0x40000000; // part of a page larger than 4 KiB
 export const TLB_PPN_LOGGED = 0x20000000; // listed in CPU_TLB_LOG
-export const TLB_TAG_INVALID = 0x1; // nothing here
-export const TLB_TAG_MMIO = 0x2; // a device, or RAM that is read only
-export const TLB_TAG_WATCH = 0x8; // a data breakpoint lies in the page, or alignment is checked
-export const TLB_TAG_CODE = 0x4; // RAM, but this page holds decoded code or is watched for dirtiness: stores take the slow path
+export const TLB_TAG_INVALID = 0x20; // nothing here
+export const TLB_TAG_MMIO = 0x40; // a device, or RAM that is read only
+export const TLB_TAG_WATCH = 0x100; // a data breakpoint lies in the page, or alignment is checked
+export const TLB_TAG_CODE = 0x80; // RAM, but this page holds decoded code or is watched for dirtiness: stores take the slow path
 
 // ---- ACCESS_*: how memory is touched (microcode). slowLoad and others take ACCESS_STACK << 8 in their `bytes` argument ----
 export const ACCESS_READ = 0;

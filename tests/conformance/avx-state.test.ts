@@ -18,6 +18,7 @@ const NOTHING = -1;
 
 const VPADDD_YMM0_YMM1_YMM2 = [0xc5, 0xf5, 0xfe, 0xc2];
 const VMOVDQA_YMM0_EBX = [0xc5, 0xfd, 0x6f, 0x03];
+const VMOVDQA_EBX_YMM0 = [0xc5, 0xfd, 0x7f, 0x03];
 const VMOVDQU_YMM0_EBX = [0xc5, 0xfe, 0x6f, 0x03];
 const ANDN_EAX_ECX_EDX = [0xc4, 0xe2, 0x70, 0xf2, 0xc2];
 const XSETBV = [0x0f, 0x01, 0xd1];
@@ -131,6 +132,15 @@ describe.each(['interp', 'jit'] as const)('AVX state, %s', (tier) => {
     expect(unaligned.view.getUint8(unaligned.ymm(0) + 31)).toBe(9);
     aligned.registers.set('rbx', BigInt(DATA + 32));
     expect(aligned.step()).toBe(NOTHING);
+  });
+
+  it.each([1, 2, 4, 8, 16])('refuses an aligned store %i bytes off to a device, whose page is known already', (off) => {
+    const { step, registers } = vcpuWith(tier, 'protected', VMOVDQA_EBX_YMM0);
+    registers.set('rbx', BigInt(MEMORY_BYTES));
+    expect(step()).toBe(NOTHING);
+    registers.set('rbx', BigInt(MEMORY_BYTES + off));
+
+    expect(step()).toBe(L.EXC_GP);
   });
 
   it.each([

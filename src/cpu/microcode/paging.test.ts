@@ -53,7 +53,7 @@ describe('4-level page walk', () => {
     expect(bench.phys64(0x10000)).toBe(0x11027n);
     const entry = bench.get32(L.CPU_TLB_SET) + 5 * L.TLB_ENTRY_SIZE;
     expect(bench.view.getBigUint64(entry + L.TLB_READ_TAG, true)).toBe(0x5000n);
-    expect(bench.view.getBigUint64(entry + L.TLB_WRITE_TAG, true)).toBe(1n);
+    expect(bench.view.getBigUint64(entry + L.TLB_WRITE_TAG, true)).toBe(BigInt(L.TLB_TAG_INVALID));
     bench.set64(L.CPU_SCRATCH, 0x1122334455667788n);
     expect(bench.call('slowStore', 0x5008n, 8)).toBe(0);
     expect(bench.phys64(PTE + 5 * 8)).toBe(0x5067n);
@@ -225,10 +225,10 @@ describe('guest memory', () => {
     bench.call('writeCr', 3, 0x10000n);
     const tag = (page: number): bigint =>
       bench.view.getBigUint64(bench.get32(L.CPU_TLB_SET) + page * L.TLB_ENTRY_SIZE + L.TLB_READ_TAG, true);
-    expect([tag(5), tag(6)]).toEqual([0x5000n, 1n]);
+    expect([tag(5), tag(6)]).toEqual([0x5000n, BigInt(L.TLB_TAG_INVALID)]);
     expect(generations()).toEqual([supervisor, user + 1]);
     bench.call('flushTlb', 0);
-    expect(tag(5)).toBe(1n);
+    expect(tag(5)).toBe(BigInt(L.TLB_TAG_INVALID));
     expect(generations()).toEqual([supervisor + 1, user + 2]);
   });
 });

@@ -208,8 +208,7 @@ export abstract class X86 {
   readVector(i: number, aligned = true): Expr<'v128'> {
     if (this.isMemory(i)) {
       const address = this.linear(16, 'read');
-      if (aligned) this.raiseIf(address.toI32().and(i32(15)).ne(i32(0)), L.EXC_GP, 0);
-      return this.mem.loadVector(address);
+      return this.mem.loadVector(address, aligned);
     }
     return this.let(load('v128', 128, this.registerAddress(i)));
   }
@@ -217,8 +216,7 @@ export abstract class X86 {
   writeVector(i: number, value: Expr<'v128'>, aligned = true): void {
     if (this.isMemory(i)) {
       const address = this.linear(16, 'write');
-      if (aligned) this.raiseIf(address.toI32().and(i32(15)).ne(i32(0)), L.EXC_GP, 0);
-      this.mem.storeVector(address, value);
+      this.mem.storeVector(address, value, aligned);
     } else {
       this.f.store(128, this.registerAddress(i), value);
     }
@@ -228,8 +226,7 @@ export abstract class X86 {
   readVectorPair(i: number, aligned = false): VectorPair {
     if (this.isMemory(i)) {
       const address = this.linear(32, 'read');
-      if (aligned) this.raiseIf(address.toI32().and(i32(31)).ne(i32(0)), L.EXC_GP, 0);
-      return this.mem.loadVectorPair(address);
+      return this.mem.loadVectorPair(address, aligned);
     }
     const address = this.registerAddress(i);
     return [this.let(load('v128', 128, address)), this.let(load('v128', 128, address, 16))];
@@ -239,8 +236,7 @@ export abstract class X86 {
     const [low, high] = [this.let(value[0]), this.let(value[1])];
     if (this.isMemory(i)) {
       const address = this.linear(32, 'write');
-      if (aligned) this.raiseIf(address.toI32().and(i32(31)).ne(i32(0)), L.EXC_GP, 0);
-      this.mem.storeVectorPair(address, [low, high]);
+      this.mem.storeVectorPair(address, [low, high], aligned);
     } else {
       const address = this.registerAddress(i);
       this.f.store(128, address, low);

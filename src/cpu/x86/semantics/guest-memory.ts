@@ -25,29 +25,32 @@ export class GuestMemory {
     return this.loadAs(intType(bits), address, bits);
   }
 
-  loadVector(address: Expr<'i64'>): Expr<'v128'> {
-    return this.loadAs('v128', address, 128);
+  /** 16 bytes; with `aligned`, #GP where they are not. */
+  loadVector(address: Expr<'i64'>, aligned: boolean): Expr<'v128'> {
+    return this.loadAs('v128', address, 128, aligned);
   }
 
   /** 32 bytes: one look into the TLB. */
-  loadVectorPair(address: Expr<'i64'>): VectorPair {
+  loadVectorPair(address: Expr<'i64'>, aligned: boolean): VectorPair {
     const { x } = this;
     const va = x.let(address);
     const low = x.f.temporary('v128');
     const high = x.f.temporary('v128');
     const entry = x.let(this.entry(va));
     x.f.if(
-      this.hits(entry, va, 32, L.TLB_READ_TAG),
+      this.hits(entry, va, 32, L.TLB_READ_TAG, aligned),
       () => {
         const host = x.let(this.host(entry, va));
         x.f.set(low, load('v128', 128, host));
         x.f.set(high, load('v128', 128, host, 16));
       },
       () => {
+        if (aligned) this.requireAligned(va, 32);
         x.microOrFault('slowLoad', va, x.stackAccess.or(i32(32)));
         x.f.set(low, load('v128', 128, x.cpu, L.CPU_SCRATCH));
         x.f.set(high, load('v128', 128, x.cpu, L.CPU_SCRATCH + 16));
       },
+      true,
     );
     return [low.get, high.get];
   }
@@ -56,15 +59,16 @@ export class GuestMemory {
     return this.loadAs(type, address, type === 'f64' ? 64 : 32);
   }
 
-  private loadAs<T extends ValType>(type: T, address: Expr<'i64'>, bits: number): Expr<T> {
+  private loadAs<T extends ValType>(type: T, address: Expr<'i64'>, bits: number, aligned = false): Expr<T> {
     const { x } = this;
     const va = x.let(address);
     const value = x.f.temporary(type);
     const entry = x.let(this.entry(va));
     x.f.if(
-      this.hits(entry, va, bits / 8, L.TLB_READ_TAG),
+      this.hits(entry, va, bits / 8, L.TLB_READ_TAG, aligned),
       () => x.f.set(value, load(type, bits, this.host(entry, va))),
       () => {
+        if (aligned) this.requireAligned(va, bits / 8);
         x.microOrFault('slowLoad', va, x.stackAccess.or(i32(bits / 8)));
         x.f.set(value, load(type, bits, x.cpu, L.CPU_SCRATCH));
       },
@@ -78,39 +82,42 @@ export class GuestMemory {
     this.storeAs(address, bits, value);
   }
 
-  storeVector(address: Expr<'i64'>, value: Expr<'v128'>): void {
-    this.storeAs(address, 128, value);
+  storeVector(address: Expr<'i64'>, value: Expr<'v128'>, aligned: boolean): void {
+    this.storeAs(address, 128, value, aligned);
   }
 
-  storeVectorPair(address: Expr<'i64'>, value: VectorPair): void {
+  storeVectorPair(address: Expr<'i64'>, value: VectorPair, aligned: boolean): void {
     const { x } = this;
     const va = x.let(address);
     const [low, high] = [x.let(value[0]), x.let(value[1])];
     const entry = x.let(this.entry(va));
     x.f.if(
-      this.hits(entry, va, 32, L.TLB_WRITE_TAG),
+      this.hits(entry, va, 32, L.TLB_WRITE_TAG, aligned),
       () => {
         const host = x.let(this.host(entry, va));
         x.f.store(128, host, low);
         x.f.store(128, host, high, 16);
       },
       () => {
+        if (aligned) this.requireAligned(va, 32);
         x.setState(128, L.CPU_SCRATCH, low);
         x.setState(128, L.CPU_SCRATCH + 16, high);
         x.microOrFault('slowStore', va, x.stackAccess.or(i32(32)));
       },
+      true,
     );
   }
 
-  private storeAs(address: Expr<'i64'>, bits: number, given: Expr): void {
+  private storeAs(address: Expr<'i64'>, bits: number, given: Expr, aligned = false): void {
     const { x } = this;
     const va = x.let(address);
     const value = x.let(given);
     const entry = x.let(this.entry(va));
     x.f.if(
-      this.hits(entry, va, bits / 8, L.TLB_WRITE_TAG),
+      this.hits(entry, va, bits / 8, L.TLB_WRITE_TAG, aligned),
       () => x.f.store(bits, this.host(entry, va), value),
       () => {
+        if (aligned) this.requireAligned(va, bits / 8);
         x.setState(bits, L.CPU_SCRATCH, value);
         x.microOrFault('slowStore', va, x.stackAccess.or(i32(bits / 8)));
       },
@@ -176,9 +183,20 @@ export class GuestMemory {
     return va.shr_u(i64(INDEX_SHIFT)).toI32().and(i32(INDEX_MASK)).add(this.x.tlbSet());
   }
 
-  private hits(entry: Expr<'i32'>, va: Expr<'i64'>, bytes: number, tag: number): Expr<'i32'> {
-    const last = bytes === 1 ? va : va.add(i64(bytes - 1));
-    return last.and(i64(-4096)).eq(load('i64', 64, entry, tag));
+  /** Of an access that must be aligned no byte crosses a page, and its low bits must be as zero as the tag's. */
+  private hits(entry: Expr<'i32'>, va: Expr<'i64'>, bytes: number, tag: number, aligned = false): Expr<'i32'> {
+    const last = bytes === 1 || aligned ? va : va.add(i64(bytes - 1));
+    return last.and(i64(aligned ? -4096 | (bytes - 1) : -4096)).eq(load('i64', 64, entry, tag));
+  }
+
+  private requireAligned(va: Expr<'i64'>, bytes: number): void {
+    this.x.raiseIf(
+      va
+        .toI32()
+        .and(i32(bytes - 1))
+        .ne(i32(0)),
+      L.EXC_GP,
+    );
   }
 
   private host(entry: Expr<'i32'>, va: Expr<'i64'>): Expr<'i32'> {
