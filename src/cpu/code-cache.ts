@@ -338,7 +338,10 @@ export class CodeCache {
     const blocks = this.entries.size;
     for (const ppn of [...this.pages.keys()]) this.dropPage(ppn);
     for (const cpu of this.layout.cpus) {
-      this.bytes.fill(0, cpu + L.CPU_JUMP_CACHE, cpu + L.CPU_JUMP_CACHE + L.JUMP_CACHE_ENTRIES * 16);
+      for (let bank = 0; bank <= L.USER_BANKS; bank++) {
+        const at = cpu + L.CPU_BANKS + bank * L.BANK_SIZE + L.BANK_JUMP_CACHE;
+        this.bytes.fill(0, at, at + L.JUMP_CACHE_ENTRIES * 16);
+      }
     }
     this.top = this.layout.arena + MAX_BLOCK_BYTES;
     this.counts.flushes++;

@@ -34,7 +34,7 @@ export const SLOT_DIRTY_BITMAP = 24; // u32: address of the dirty bitmap, one bi
 
 // ---- vCPU state, offsets from its base ----
 export const FIRST_VCPU = 0x10000;
-export const CPU_STRIDE = 0x80000;
+export const CPU_STRIDE = 0x300000;
 
 export const CPU_GPR = 0x000; // 16 x u64: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
 export const CPU_ZERO = 0x080; // u64, always 0: stands in for a missing base or index register
@@ -138,13 +138,12 @@ export const CPU_FPR = 0x500; // 8 x 16 bytes, physical registers R0..R7: u64 si
 
 export const CPU_FLOAT_WORK = 0x600; // 128 bytes: three operands of 32 bytes of exact SSE and AVX arithmetic, and its results on their way
 
-export const CPU_TLB_LOG_COUNT = 0x700; // u32: entries in CPU_TLB_LOG
-export const CPU_GENERATION = 0x704; // u32: counts flushes of the jump cache for CPL < 3; CPU_JUMP_GEN = GENERATION << MODE_BITS | MODE
 export const CPU_LAST_CS_BASE = 0x708; // u64: CS base that the jump cache was filled under
 export const CPU_LAST_CS_LIMIT = 0x710; // u32
 export const CPU_SSE_FAULT = 0x714; // u32: what CR0 and CR4 make of SSE instructions: 0 = they run, else EXC_UD or EXC_NM; kept by updateMode
-export const CPU_TLB_GIANT = 0x718; // u64: bit (va >> 30) & 63 = a part of a 1 GiB page was filled there
-export const CPU_TLB_LARGE = 0x720; // 64 bytes: the same for 2 and 4 MiB pages, bit (va >> 22) & 511
+export const CPU_TLB_GIANT = 0x718; // u64: bit giantBit(va) (microcode/tlb-banks.ts) = a part of a 1 GiB page was filled there
+export const CPU_TLB_LARGE = 0x720; // 64 bytes: the same for 2 and 4 MiB pages, bit largeBit(va)
+export const CPU_LARGE_CODE = 0x1300; // 64 bytes: bit largeBit(va) = a jump cache holds code of a large page there
 export const CPU_SSE_BOUNDS64 = 0x780; // 16 bytes, then three fields more: what plain arithmetic is held against, kept with MXCSR (microcode/mxcsr.ts)
 export const CPU_SSE_BOUNDS32 = 0x790; // 16 bytes
 export const CPU_SSE_BOUND64 = 0x7a0; // u64
@@ -158,12 +157,15 @@ export const XMM_STRIDE = 64;
 
 export const CPU_EXIT_COUNTS = 0x1000; // 64 x u64 counters by EXIT_* and STAT_*
 
-export const CPU_JUMP_CACHE = 0x2000; // JUMP_CACHE_ENTRIES x 16: u64 rip, u32 generation, u32 record address; index = (rip ^ rip >> 12) & (JUMP_CACHE_ENTRIES - 1)
-export const JUMP_CACHE_ENTRIES = 4096;
 
 export const CPU_WALK = 0x1200; // 128 bytes: entries of the page walk under way (microcode)
 export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (microcode)
-export const CPU_GENERATION_USER = 0x1290; // u32: like CPU_GENERATION, for CPL 3
+export const CPU_USER_BANK = 0x12c0; // u32: absolute address of the bank of the address space at hand
+export const CPU_JUMP_BASE = 0x12c4; // u32: absolute address of the jump cache at the current CPL
+export const CPU_BANK_STAMP = 0x12c8; // u32: counts changes of bank
+export const CPU_LOCAL_COUNT = 0x12cc; // u32: numbers in CPU_LOCAL_LIST; more than LOCAL_LIST_ENTRIES = they did not fit
+export const CPU_LOCAL_LIST = 0x18000; // u16 number of the entries in the supervisor's bank that were filled from pages that are not global
+export const LOCAL_LIST_ENTRIES = 64;
 export const CPU_LOCAL_CODE = 0x1294; // u32: 1 = the jump cache holds supervisor code from pages that are not global
 export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is stepping over does not trap after all (INT n, SYSCALL)
 export const CPU_STEP_TF = 0x129c; // u32: RFLAGS.TF when the instruction under way began, while stepping (MODE_TF)
@@ -173,8 +175,7 @@ export const CPU_ABSENT_CR4 = 0x12b0; // u32: bits of CR4 that CPUID says are no
 export const CPU_ABSENT = 0x12b4; // u32: ABSENT_*: instructions that CPUID says are not there
 export const ABSENT_INVPCID = 1;
 export const ABSENT_FETCH_HOLD = 2; // MOV SS does not hold back breakpoints on fetches (AMD)
-export const CPU_ALIGN_CHECK = 0x12ac; // u32: 1 = programs at CPL 3 have their alignment checked: TLB_SET_USER holds slow entries only
-export const CPU_EXEC_PAGES = 0x1300; // 512 bytes: bit (rip >> 12) & 4095 = the jump cache holds code of such a page
+export const CPU_ALIGN_CHECK = 0x12ac; // u32: 1 = programs at CPL 3 have their alignment checked: the sets for CPL 3 hold slow entries only
 
 export const CPU_FPU_IMAGE = 0x580; // 112 bytes: FNSAVE and environment images, 80-bit values, on their way to or from memory
 export const CPU_IMAGE = 0x14000; // 4096 bytes: frame, TSS or XSAVE image that microcode builds or reads
@@ -184,20 +185,31 @@ export const TLB_VICTIMS = 8;
 export const TLB_VICTIM_SIZE = 40;
 export const CPU_TLB_VICTIM_NEXT = 0x13ff0; // u32: the one to be overwritten next
 
-export const CPU_TLB_LOG = 0x18000; // u16 index over all sets of every TLB entry in use, so that a flush costs what was filled; 24 KiB
 export const CPU_WALK_CACHE = 0x12000; // WALK_CACHE_ENTRIES page tables by the 2 MiB they map: u64 va >> 21, u64 table, u64 rights of the levels above, u32 generation
 export const WALK_CACHE_ENTRIES = 64;
 export const WALK_CACHE_ENTRY_SIZE = 32;
 export const CPU_WALK_GENERATION = 0x12a4; // u32: entries of the walk cache with another value are stale
 
-export const CPU_TLB = 0x20000; // TLB_SETS x TLB_ENTRIES x TLB_ENTRY_SIZE
+// Banks: what the processor remembers of address translations. One is the supervisor's, the others hold what depends on the address
+// space as well, each for the PCID used last in it. Memory of a bank that was never used is never touched.
+export const CPU_BANKS = 0x20000; // the supervisor's bank, then USER_BANKS others, BANK_SIZE bytes each
+export const USER_BANKS = 6; // as many address spaces as Linux keeps on a processor
+export const BANK_SIZE = 0x68000;
+export const BANK_TLB = 0; // TLB sets of TLB_SET_SIZE bytes. Supervisor's bank: one, for CPL < 3. Others: one for CPL 3, and one for CPL < 3 with SMAP suspended by RFLAGS.AC
+export const BANK_JUMP_CACHE = 0x40000; // JUMP_CACHE_ENTRIES x 16: u64 rip, u32 generation, u32 record address; index = (rip ^ rip >> 12) & (JUMP_CACHE_ENTRIES - 1)
+export const BANK_LOG = 0x60000; // u16 number in the bank of every TLB entry in use, so that a flush costs what was filled
+export const BANK_CODE_PAGES = 0x64000; // BANK_CODE_PAGES_BYTES: a bit for pages whose code is in the jump cache
+export const BANK_CODE_PAGES_BYTES = 0x1000;
+export const BANK_PCID = 0x65000; // u32: BANK_FREE = holds nothing that is to be found again
+export const BANK_FREE = 0xffff;
+export const BANK_STAMP = 0x65004; // u32: CPU_BANK_STAMP when it was chosen last
+export const BANK_GENERATION = 0x65008; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = generation << MODE_BITS | CPU_MODE
+export const BANK_LOG_COUNT = 0x6500c; // u32: entries of the log
+export const BANK_READY = 0x65010; // u32: 1 = it was used before
+export const JUMP_CACHE_ENTRIES = 8192;
 export const TLB_ENTRIES = 4096; // a set
 export const TLB_ENTRY_SIZE = 32;
 export const TLB_SET_SIZE = 0x20000;
-export const TLB_SETS = 3;
-export const TLB_SET_SUPERVISOR = 0; // CPL < 3, AC = 0 or SMAP off decides nothing: SMAP is enforced when CR4.SMAP is set
-export const TLB_SET_USER = 1; // CPL = 3
-export const TLB_SET_SUPERVISOR_AC = 2; // CPL < 3 with SMAP suspended by RFLAGS.AC
 // One entry. Index = (va >> 12) & (TLB_ENTRIES - 1). An access of n bytes at va hits when ((va + n - 1) & ~0xfff) == tag;
 // any low bit set in a tag makes the fast path miss; bits 0..4 are never set, so an aligned access compares those of va along with its page.
 // Host address = (u32)va + ADDEND.
@@ -208,7 +220,7 @@ export const TLB_ADDEND = 24; // u32
 export const TLB_PPN = 28; // u32: guest physical page number in bits 0..27, TLB_PPN_* above
 export const TLB_PPN_GLOBAL = 0x80000000;
 export const TLB_PPN_LARGE = 0x40000000; // part of a page larger than 4 KiB
-export const TLB_PPN_LOGGED = 0x20000000; // listed in CPU_TLB_LOG
+export const TLB_PPN_LOGGED = 0x20000000; // listed in its bank's log
 export const TLB_TAG_INVALID = 0x20; // nothing here
 export const TLB_TAG_MMIO = 0x40; // a device, or RAM that is read only
 export const TLB_TAG_WATCH = 0x100; // a data breakpoint lies in the page, or alignment is checked

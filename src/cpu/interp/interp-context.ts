@@ -371,15 +371,15 @@ export function emitJumpCacheLookup(
     .toI32()
     .and(i32(L.JUMP_CACHE_ENTRIES - 1))
     .shl(i32(4));
-  const entry = x.let(x.cpu.add(slot));
-  const hit = load('i64', 64, entry, L.CPU_JUMP_CACHE)
+  const entry = x.let(x.state32(L.CPU_JUMP_BASE).add(slot));
+  const hit = load('i64', 64, entry)
     .eq(rip)
-    .and(load('i32', 32, entry, L.CPU_JUMP_CACHE + 8).eq(x.state32(L.CPU_JUMP_GEN)))
+    .and(load('i32', 32, entry, 8).eq(x.state32(L.CPU_JUMP_GEN)))
     .and(left.ge_s(i32(0)));
   x.f.if(
     condition === undefined ? hit : hit.and(condition),
     () => {
-      const record = x.let(load('i32', 32, entry, L.CPU_JUMP_CACHE + 12));
+      const record = x.let(load('i32', 32, entry, 12));
       x.setState(64, L.CPU_RIP_PAGE, rip.sub(load('i64', 16, record, L.REC_OFFSET)));
       found(record);
     },

@@ -1,12 +1,13 @@
 /** From CPU_RIP to a decoded block: CS limit, fetch permission, block hash, jump cache (formats: layout.ts). */
 import {
-  ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, BLOCK_HASH_WAYS, CPU_JUMP_CACHE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
+  ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, BLOCK_HASH_WAYS, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
   CPU_SCRATCH, CPU_SEG, CPU_SINGLE, CS, JUMP_CACHE_ENTRIES, MACHINE_BLOCK_HASH, MODE_64, MODE_SIZE_MASK, MODE_TF, SEG_BASE, SEG_LIMIT,
   SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_PPN, TLB_TAG_MMIO,
 } from "../layout";
 import { fetchBreakpoint } from "./debug";
 import { count, raiseGp } from "./state";
-import { entryGpa, noteCodePage, PPN_MASK, tlbEntry, translate } from "./tlb";
+import { entryGpa, tlbEntry, translate } from "./tlb";
+import { noteCodePage, PPN_MASK } from "./tlb-banks";
 
 /** TLB entry of the last `translateCode`. */
 let codeEntry: u32 = 0;
@@ -49,8 +50,8 @@ export function findBlock(cpu: u32): u32 {
   if (record) {
     // In MODE_TF every instruction passes through here.
     if (mode & MODE_TF) return record;
-    noteCodePage(cpu, rip, codeEntry);
-    const slot = cpu + CPU_JUMP_CACHE + (<u32>((rip ^ (rip >> 12)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+    noteCodePage(cpu, va, codeEntry);
+    const slot = load<u32>(cpu, CPU_JUMP_BASE) + (<u32>((rip ^ (rip >> 12)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
     store<u64>(slot, rip);
     store<u32>(slot, load<u32>(cpu, CPU_JUMP_GEN), 8);
     store<u32>(slot, record, 12);

@@ -13,7 +13,7 @@ import { updateMode } from "./mode";
 import { PHYSICAL_BITS } from "./paging";
 import { physRead } from "./physical";
 import { code64, longMode, offerInterrupts, raise, raiseGp, segAttr } from "./state";
-import { flushTlb } from "./tlb";
+import { flushTlb, switchContext } from "./tlb-banks";
 
 const CR0_DEFINED: u64 = 0xe005003f;
 /** What this processor has. VME, PVI, SMX, VMX, LA57, CET are absent, and setting them is #GP. */
@@ -64,15 +64,19 @@ function writeCr0(cpu: u32, value: u64): i32 {
 
 function writeCr3(cpu: u32, value: u64): i32 {
   const cr4 = load<u32>(cpu, CPU_CR4);
+  let keep = false;
   if (longMode(cpu)) {
-    if (cr4 & CR4_PCIDE) value &= ~((<u64>1) << 63);
+    if (cr4 & CR4_PCIDE) {
+      keep = value >> 63 != 0;
+      value &= ~((<u64>1) << 63);
+    }
     if (value >> PHYSICAL_BITS) return raiseGp(cpu, 0);
   } else {
     value &= 0xffffffff;
     if ((load<u32>(cpu, CPU_CR0) & CR0_PG) && (cr4 & CR4_PAE) && loadPdptes(cpu, value)) return 1;
   }
   store<u64>(cpu, value, CPU_CR3);
-  flushTlb(cpu, 1);
+  switchContext(cpu, keep);
   return 0;
 }
 

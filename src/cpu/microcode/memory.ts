@@ -13,7 +13,8 @@ import { watchData } from "./debug";
 import { codeWritten } from "./host";
 import { codePage, deviceReadBytes, deviceWriteBytes, findSlot, markDirty } from "./physical";
 import { canonical, code64, longMode, raise } from "./state";
-import { entryGpa, translate, userSet } from "./tlb";
+import { entryGpa, translate } from "./tlb";
+import { userSet } from "./tlb-banks";
 
 /** Linear address of the next page, wrapped as the mode wants it. */
 @inline function nextPage(cpu: u32, va: u64): u64 {

@@ -1,9 +1,9 @@
 /** The translation mode: what decoding, addressing and the TLB set depend on, recomputed whenever one of its sources changes. */
 import {
   CPU_ALIGN_CHECK, CPU_CR0, CPU_CR4, CPU_LAST_CS_BASE, CPU_LAST_CS_LIMIT, CPU_MODE, CPU_RFLAGS,
-  CPU_SSE_FAULT, CPU_TLB, CPU_TLB_SET, CPU_XCR0, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_AVX, MODE_CPL_SHIFT,
+  CPU_SSE_FAULT, CPU_TLB_SET, CPU_XCR0, CS, DS, ES, EXC_NM, EXC_UD, MODE_32, MODE_64, MODE_AVX, MODE_CPL_SHIFT,
   MODE_FLAT, MODE_PROTECTED, MODE_STACK32, MODE_TF, MODE_VM86,
-  SEG_ATTR_UNUSABLE, SS, TLB_SET_SIZE, TLB_SET_SUPERVISOR, TLB_SET_SUPERVISOR_AC, TLB_SET_USER,
+  SEG_ATTR_UNUSABLE, SS,
 } from "../layout";
 import {
   ATTR_CODE, ATTR_CONFORMING, ATTR_DB, ATTR_L, ATTR_PRESENT, ATTR_S, ATTR_WRITABLE, CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, CR4_SMAP,
@@ -11,7 +11,7 @@ import {
 } from "./bits";
 import { breakpointsEnabled } from "./debug";
 import { cpl, longMode, raise, segAttr, segBase, segLimit } from "./state";
-import { bumpGeneration, flushTlb, updateJumpGeneration } from "./tlb";
+import { bumpGeneration, flushTlb, supervisorSet, suspendedSet, updateJumpGeneration, userSet } from "./tlb-banks";
 
 const FLAT_MASK: u32 = SEG_ATTR_UNUSABLE | ATTR_PRESENT | ATTR_S | ATTR_CODE | ATTR_CONFORMING | ATTR_WRITABLE;
 const FLAT_DATA: u32 = ATTR_PRESENT | ATTR_S | ATTR_WRITABLE;
@@ -47,14 +47,14 @@ export function avxFault(cpu: u32): void {
 /** Recomputes CPU_TLB_SET alone, at CPL < 3. */
 export function updateTlbSet(cpu: u32): void {
   const suspended = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP);
-  store<u32>(cpu, cpu + CPU_TLB + (suspended ? TLB_SET_SUPERVISOR_AC : TLB_SET_SUPERVISOR) * TLB_SET_SIZE, CPU_TLB_SET);
+  store<u32>(cpu, suspended ? suspendedSet(cpu) : supervisorSet(cpu), CPU_TLB_SET);
 }
 
 /** Recomputes CPU_MODE, CPU_TLB_SET, CPU_SSE_FAULT and CPU_JUMP_GEN from CR0, CR4, XCR0, EFER, the segments and RFLAGS. */
 export function updateMode(cpu: u32): void {
   const rflags = load<u32>(cpu, CPU_RFLAGS), csAttr = segAttr(cpu, CS);
   let mode: u32 = (rflags & RFLAGS_TF) || breakpointsEnabled(cpu) ? MODE_TF : 0;
-  let set: u32 = TLB_SET_SUPERVISOR;
+  let set: u32 = supervisorSet(cpu);
   let privilege: u32 = 0;
   if (load<u32>(cpu, CPU_CR0) & CR0_PE) {
     mode |= MODE_PROTECTED;
@@ -75,17 +75,17 @@ export function updateMode(cpu: u32): void {
     }
   }
   if (privilege == 3) {
-    set = TLB_SET_USER;
+    set = userSet(cpu);
     const checked: u32 = (rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR0) & CR0_AM) ? 1 : 0;
     if (checked != load<u32>(cpu, CPU_ALIGN_CHECK)) {
       store<u32>(cpu, checked, CPU_ALIGN_CHECK);
       flushTlb(cpu, 0);
     }
   }
-  else if ((rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP)) set = TLB_SET_SUPERVISOR_AC;
+  else if ((rflags & RFLAGS_AC) && (load<u32>(cpu, CPU_CR4) & CR4_SMAP)) set = suspendedSet(cpu);
   if (!avxExceptionBy(cpu)) mode |= MODE_AVX;
   store<u32>(cpu, mode, CPU_MODE);
   store<u32>(cpu, sseExceptionBy(load<u32>(cpu, CPU_CR0), load<u32>(cpu, CPU_CR4)), CPU_SSE_FAULT);
-  store<u32>(cpu, cpu + CPU_TLB + set * TLB_SET_SIZE, CPU_TLB_SET);
+  store<u32>(cpu, set, CPU_TLB_SET);
   updateJumpGeneration(cpu);
 }

@@ -9,7 +9,7 @@ import {
 import { CR0_PG, EFER_AIBRSE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE } from "./bits";
 import { hostMsr, hostTsc } from "./host";
 import { canonical, count, offerInterrupts, raiseGp, segment } from "./state";
-import { flushTlb } from "./tlb";
+import { flushTlb } from "./tlb-banks";
 
 const MSR_TSC: u32 = 0x10;
 const MSR_PLATFORM_ID: u32 = 0x17;

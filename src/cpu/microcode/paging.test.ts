@@ -220,7 +220,10 @@ describe('guest memory', () => {
     bench.setPhys64(PTE + 5 * 8, 0x5107n);
     bench.call('slowLoad', 0x5000n, 1);
     bench.call('slowLoad', 0x6000n, 1);
-    const generations = (): number[] => [bench.get32(L.CPU_GENERATION), bench.get32(L.CPU_GENERATION_USER)];
+    const generations = (): number[] => [
+      bench.get32(L.CPU_BANKS + L.BANK_GENERATION),
+      bench.get32(L.CPU_BANKS + L.BANK_SIZE + L.BANK_GENERATION),
+    ];
     const [supervisor = 0, user = 0] = generations();
     bench.call('writeCr', 3, 0x10000n);
     const tag = (page: number): bigint =>

@@ -6,7 +6,7 @@ import { readGuest } from "./memory";
 import { readMsr, readTsc, writeMsr } from "./msr";
 import { canonical, count, cpl, gpr, protectedMode, raise, raiseGp, RAX, RBX, RCX, RDX, setGpr } from "./state";
 import { xsetbv } from "./control";
-import { flushTlb, invlpg } from "./tlb";
+import { flushPcid, flushTlb, invlpgPcid } from "./tlb-banks";
 import { inUse } from "./xsave";
 
 @inline function setEdxEax(cpu: u32, value: u64): void {
@@ -82,7 +82,7 @@ export function wrpkru(cpu: u32): i32 {
   return 0;
 }
 
-/** INVPCID at CPL 0: `va` is the descriptor's linear address. PCIDs are not told apart, so each type drops at least what it must. */
+/** INVPCID at CPL 0: `va` is the descriptor's linear address. */
 export function invpcid(cpu: u32, type: u64, va: u64): i32 {
   if (load<u32>(cpu, CPU_ABSENT) & ABSENT_INVPCID) return raise(cpu, EXC_UD, 0);
   if (type > 3) return raiseGp(cpu, 0);
@@ -92,9 +92,9 @@ export function invpcid(cpu: u32, type: u64, va: u64): i32 {
     if (pcid >> 12 || (pcid && !(load<u32>(cpu, CPU_CR4) & CR4_PCIDE))) return raiseGp(cpu, 0);
     if (type == 0) {
       if (!canonical(address)) return raiseGp(cpu, 0);
-      invlpg(cpu, address);
-      return 0;
-    }
+      invlpgPcid(cpu, address, <u32>pcid);
+    } else flushPcid(cpu, <u32>pcid);
+    return 0;
   }
   flushTlb(cpu, type == 2 ? 0 : 1);
   return 0;

@@ -8,7 +8,7 @@ import {
 import { setMxcsr } from "./mxcsr";
 import { updateMode } from "./mode";
 import { RDX, setFlags, setGpr, setSegment } from "./state";
-import { resetTlb } from "./tlb";
+import { resetTlb } from "./tlb-banks";
 
 /** Puts the vCPU into its state after RESET; with `init` nonzero after INIT, which keeps MSRs, MTRRs and the FPU. */
 export function resetCpu(cpu: u32, init: i32, signature: u32): void {

@@ -20,7 +20,7 @@ import { pushValue, stackPointer, stackPointerMask, useCurrentStack } from "./st
 import {
   getFlags, gpr, raise, raiseGp, segAttr, segBase, segLimit, segSelector, setFlags, setGpr, setSegment, setStackPointer, RSP,
 } from "./state";
-import { flushTlb } from "./tlb";
+import { flushTlb } from "./tlb-banks";
 
 export const TASK_JUMP: u32 = 0;
 export const TASK_CALL: u32 = 1;
