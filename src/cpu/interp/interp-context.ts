@@ -118,6 +118,10 @@ export class InterpContext extends X86 {
     return this.let(bits === 64 ? this.field('i64', 64, L.REC_IMM) : this.field('i32', 32, L.REC_IMM));
   }
 
+  stateAddress(i: number): Expr<'i32'> {
+    return this.registerAddress(i);
+  }
+
   vectorIndexAddress(): Expr<'i32'> {
     return this.cpu.add(this.field('i32', 16, L.REC_INDEX_REG));
   }

@@ -445,6 +445,15 @@ export class JitContext extends X86 {
     return this.cpu.add(i32(stateOffset(this.operand(i))));
   }
 
+  stateAddress(i: number): Expr<'i32'> {
+    return this.cpu.add(i32(stateOffset(this.operand(i))));
+  }
+
+  override readVectorIndex(): VectorPair {
+    const n = this.insn.mem.vectorIndex;
+    return [this.let(this.vectors.get(n)), this.let(this.vectors.get(n, 1))];
+  }
+
   vectorIndexAddress(): Expr<'i32'> {
     return this.cpu.add(i32(L.CPU_XMM + this.insn.mem.vectorIndex * L.XMM_STRIDE));
   }

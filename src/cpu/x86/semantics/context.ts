@@ -304,8 +304,14 @@ export abstract class X86 {
 
   /** Address in wasm memory of an xmm or mmx register operand's first byte. */
   abstract registerAddress(i: number): Expr<'i32'>;
-  /** Address of the register that is a gather's vector of indices: for `microState`. */
+  /** The place in the state of vector register operand `i`, and of a gather's vector of indices: for `microState`. */
+  abstract stateAddress(i: number): Expr<'i32'>;
   abstract vectorIndexAddress(): Expr<'i32'>;
+  /** A gather's vector of indices. */
+  readVectorIndex(): VectorPair {
+    const address = this.vectorIndexAddress();
+    return [this.let(load('v128', 128, address)), this.let(load('v128', 128, address, 16))];
+  }
   /** Shift of the index, 0..3. */
   abstract indexScale(): Expr<'i32'>;
   protected abstract readRegister(i: number, bits: number): Int;

@@ -7,7 +7,7 @@
 import * as L from '../../layout.ts';
 import { atomic, type Expr, type FloatType, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import type { Local } from '../../../wasm/function-builder.ts';
-import type { VectorPair, X86 } from './context.ts';
+import type { Access, VectorPair, X86 } from './context.ts';
 import { type Int, intType } from './int.ts';
 
 const INDEX_SHIFT = 7; // (va >> 12) * TLB_ENTRY_SIZE
@@ -170,6 +170,15 @@ export class GuestMemory {
       true,
     );
     return host;
+  }
+
+  /** Whether an access hits, and its host address if so: for instructions that have a way of their own where it does not. */
+  probe(address: Expr<'i64'>, bytes: number, access: Access): { hits: Expr<'i32'>; host: Expr<'i32'> } {
+    const { x } = this;
+    const va = x.let(address);
+    const entry = x.let(this.entry(va));
+    const hits = this.hits(entry, va, bytes, access === 'write' ? L.TLB_WRITE_TAG : L.TLB_READ_TAG);
+    return { hits, host: this.host(entry, va) };
   }
 
   commitUpdate(host: Local<'i32'>): void {

@@ -1,4 +1,4 @@
-/** What AVX and AVX2 add to the VEX forms of SSE: permutations, broadcasts, masked moves, gathers. SDM volume 2. */
+/** What AVX and AVX2 add to the VEX forms of SSE: permutations, broadcasts, shifts by elements, VZEROUPPER. SDM volume 2. */
 import { type Expr, i32, i64, load, select, v128Zero } from '../../../../wasm/expr.ts';
 import { type Semantics, type SemanticsTable, type VectorPair, type X86 } from '../context.ts';
 import {
@@ -14,7 +14,7 @@ import {
   source,
   unary,
 } from './operands.ts';
-import { choose, lane64, lowLane, pick, shiftLanes, signBits, splat, type Vector, vector, withLane } from './simd.ts';
+import { choose, lane64, lowLane, pick, shiftLanes, splat, type Vector, vector, withLane } from './simd.ts';
 
 // ---- permutations ----
 
@@ -148,49 +148,6 @@ function shiftEach64(kind: 'shl' | 'shr_u'): Semantics {
   });
 }
 
-// ---- memory by elements ----
-
-/** Sign bits of the elements of operand `i`. */
-function elementMask(x: X86, i: number, bits: 32 | 64): Expr<'i32'> {
-  const [low, high] = halves(x, i);
-  const mask = signBits(bits, low);
-  return x.let(high === undefined ? mask : mask.or(signBits(bits, high).shl(i32(128 / bits))));
-}
-
-function maskedMove(bits: 32 | 64): Semantics {
-  return (x) => {
-    const mask = elementMask(x, 1, bits);
-    const store = x.isMemory(0);
-    if (store) halves(x, 2).forEach((value, half) => putScratch(x, 32 + 16 * half, value));
-    const where = [x.segmentNumber(), x.effectiveAddress(), mask, i32(bits / 8)];
-    x.microOrFault(store ? 'avxMaskedStore' : 'avxMaskedLoad', ...where);
-    if (store) return;
-    const half = (offset: number): Vector => x.let(load('v128', 128, scratch(x, offset)));
-    putHalves(x, x.width(0) === 256 ? [half(32), half(48)] : [half(32)]);
-  };
-}
-
-/** Doubleword or quadword indices; the width of an element is the memory operand's. */
-function gather(indexBytes: 4 | 8): Semantics {
-  return (x) => {
-    const bytes = x.width(1) / 8;
-    x.microState(
-      'avxGather',
-      true,
-      x.registerAddress(0),
-      x.registerAddress(2),
-      x.vectorIndexAddress(),
-      x.segmentNumber(),
-      x.effectiveAddress(),
-      x.indexScale(),
-      i32(x.width(0) / 8 / bytes),
-      i32(bytes),
-      i32(indexBytes),
-      i32(x.insn.addressSize),
-    );
-  };
-}
-
 // ---- state ----
 
 const zeroUpper: Semantics = (x) => x.zeroHigh(x.is64 ? 16 : 8);
@@ -210,8 +167,5 @@ export const avx: SemanticsTable = {
   VBROADCASTSS: broadcast(32), VBROADCASTSD: broadcast(64), VBROADCASTF128: broadcastHalf, VBROADCASTI128: broadcastHalf,
   VPBROADCASTB: broadcast(8), VPBROADCASTW: broadcast(16), VPBROADCASTD: broadcast(32), VPBROADCASTQ: broadcast(64),
   VPSLLVD: shiftEach32('shl'), VPSRLVD: shiftEach32('shr_u'), VPSRAVD: shiftEach32('shr_s'), VPSLLVQ: shiftEach64('shl'), VPSRLVQ: shiftEach64('shr_u'),
-  VMASKMOVPS: maskedMove(32), VMASKMOVPD: maskedMove(64), VPMASKMOVD: maskedMove(32), VPMASKMOVQ: maskedMove(64),
-  VPGATHERDD: gather(4), VPGATHERDQ: gather(4), VGATHERDPS: gather(4), VGATHERDPD: gather(4),
-  VPGATHERQD: gather(8), VPGATHERQQ: gather(8), VGATHERQPS: gather(8), VGATHERQPD: gather(8),
   VZEROUPPER: zeroUpper, VZEROALL: zeroAll,
 };

@@ -5,6 +5,7 @@ import { arithmetic } from './arithmetic.ts';
 import { avx } from './avx.ts';
 import { compare } from './compare.ts';
 import { convert } from './convert.ts';
+import { masked } from './masked.ts';
 import { microcoded } from './microcoded.ts';
 import { moves } from './moves.ts';
 import { checked } from './operands.ts';
@@ -25,4 +26,5 @@ export const sse: SemanticsTable = checked({
   ...strings,
   ...microcoded,
   ...avx,
+  ...masked,
 });
