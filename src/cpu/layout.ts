@@ -157,7 +157,6 @@ export const XMM_STRIDE = 64;
 
 export const CPU_EXIT_COUNTS = 0x1000; // 64 x u64 counters by EXIT_* and STAT_*
 
-
 export const CPU_WALK = 0x1200; // 128 bytes: entries of the page walk under way (microcode)
 export const CPU_DESCRIPTOR = 0x1280; // 16 bytes: descriptor being looked at (microcode)
 export const CPU_USER_BANK = 0x12c0; // u32: absolute address of the bank of the address space at hand
