@@ -10,4 +10,9 @@ export interface HostServices {
   yield(): Promise<void>;
   /** Resolves after `ms`, or as soon as the promise `wake` does. */
   sleep(ms: number, wake: Promise<void>): Promise<void>;
+  /**
+   * Blocks the thread for `ms`, a millisecond or so: what is left of a wait when timers of the event loop cannot count it. Absent
+   * where a thread must not block.
+   */
+  block?(ms: number): void;
 }

@@ -16,7 +16,7 @@ const SLICE_NS = 500_000;
 const TURN_NS = 8_000_000;
 const MIN_BUDGET = 2_000;
 const MAX_BUDGET = 4_000_000;
-/** Deadlines nearer than this are waited for by turns of the event loop: its timers count milliseconds. */
+/** Deadlines nearer than this are waited for by blocking, or by turns of the event loop: its timers count milliseconds. */
 const SPIN_NS = 1_200_000;
 
 /**
@@ -155,6 +155,19 @@ export class RunLoop {
     return Math.min(MAX_BUDGET, Math.max(MIN_BUDGET, Math.floor(sliceNs * this.speed)));
   }
 
+  /** A turn for the event loop; when nothing came of it, the rest of the wait costs no processor time. */
+  private async waitClosely(): Promise<void> {
+    let woken = false;
+    this.wakeUp = (): void => {
+      woken = true;
+    };
+    await this.host.yield();
+    this.wakeUp = undefined;
+    if (woken || this.host.block === undefined) return;
+    const leftNs = this.clock.nextDeadline() - this.clock.now();
+    if (leftNs > 0 && leftNs < SPIN_NS) this.host.block(leftNs / 1e6);
+  }
+
   /** The guest waits for an interrupt. */
   private async idle(): Promise<void> {
     if (this.time !== undefined && this.time.skipToDeadline(this.clock)) {
@@ -164,7 +177,7 @@ export class RunLoop {
     const leftNs = this.clock.nextDeadline() - this.clock.now();
     if (leftNs <= 0) return;
     if (leftNs < SPIN_NS) {
-      await this.host.yield();
+      await this.waitClosely();
     } else {
       const woken = new Promise<void>((resolve) => {
         this.wakeUp = resolve;

@@ -1,6 +1,9 @@
 /** The platform of a machine that runs in this process on Node: clocks, sleep and turns of the event loop. */
 import type { HostServices } from '../../machine/host-services.ts';
 
+/** Nobody ever notifies this: a wait for it lasts as long as it is told to. */
+const nothing = new Int32Array(new SharedArrayBuffer(4));
+
 export const nodeHostServices: HostServices = {
   monotonicNs: () => performance.now() * 1e6,
   wallClockMs: () => Date.now(),
@@ -14,5 +17,8 @@ export const nodeHostServices: HostServices = {
         resolve();
       });
     });
+  },
+  block(ms) {
+    Atomics.wait(nothing, 0, 0, ms);
   },
 };
