@@ -25,12 +25,6 @@ const DEVIATIONS: readonly Deviation[] = [
     matches: (ours, theirs, insn) => theirs.startsWith('other ') && (ours === 'invalid' || insn.row.name === 'NOP'),
   },
   {
-    reason: 'AVX without its floating-point arithmetic',
-    matches: (ours, theirs) =>
-      / V(ADD|SUB|MUL|DIV|SQRT|MIN|MAX|CMP|CVT|COMI|UCOMI|DPP|H(ADD|SUB)P|R(CP|SQRT)|ROUND)/.test(theirs) &&
-      ours === 'invalid',
-  },
-  {
     reason: 'F2/F3 0F 01 D9 is VMGEXIT only under SEV-ES; elsewhere the prefix is ignored',
     matches: (_ours, theirs, insn) => theirs === 'other VMGEXIT' && insn.row.name === 'VMMCALL',
   },

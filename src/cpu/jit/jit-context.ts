@@ -328,19 +328,21 @@ export class JitContext extends X86 {
     return this.floats.constant(name, value);
   }
 
-  override holdsNoDenormal(i: number, bits: Precision, all: boolean): boolean {
+  override holdsNoDenormal(i: number, bits: Precision, all: boolean, half: 0 | 1 = 0): boolean {
     const n = this.vectorOperand(i);
-    return n !== undefined && this.floats.holdsNoDenormal(n * 2, bits, all);
+    return n !== undefined && this.floats.holdsNoDenormal(n * 2 + half, bits, all);
   }
 
-  override noteNoDenormal(i: number, bits: Precision, all: boolean): void {
+  override noteNoDenormal(i: number, bits: Precision, all: boolean, half: 0 | 1 = 0): void {
     const n = this.vectorOperand(i);
-    if (n !== undefined) this.floats.note(n * 2, bits, all);
+    if (n !== undefined) this.floats.note(n * 2 + half, bits, all);
   }
 
   override noteCopy(from: number, to: number): void {
     const [source, target] = [this.vectorOperand(from), this.vectorOperand(to)];
-    if (source !== undefined && target !== undefined) this.floats.copy(source * 2, target * 2);
+    if (source === undefined || target === undefined) return;
+    this.floats.copy(source * 2, target * 2);
+    if (this.width(from) === 256) this.floats.copy(source * 2 + 1, target * 2 + 1);
   }
 
   override settleOdd(odd: Expr<'i32'>, finish: () => void): void {

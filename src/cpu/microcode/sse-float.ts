@@ -44,24 +44,24 @@ export const SSE_MAX: u32 = 6;
 export const SSE_ADDSUB: u32 = 7;
 
 const MXCSR_DAZ: u32 = 0x40;
-const MXCSR_MASK_SHIFT: u32 = 7;
-const MXCSR_RC_SHIFT: u32 = 13;
+export const MXCSR_MASK_SHIFT: u32 = 7;
+export const MXCSR_RC_SHIFT: u32 = 13;
 const MXCSR_FTZ: u32 = 0x8000;
 
 // Kinds of number, in unpackedKind.
-const ZERO: u32 = 0;
-const FINITE: u32 = 1;
-const INFINITE: u32 = 2;
-const QNAN: u32 = 3;
-const SNAN: u32 = 4;
+export const ZERO: u32 = 0;
+export const FINITE: u32 = 1;
+export const INFINITE: u32 = 2;
+export const QNAN: u32 = 3;
+export const SNAN: u32 = 4;
 
-let unpackedNegative: u32 = 0;
-let unpackedKind: u32 = 0;
-let unpackedE: i32 = 0;
-let unpackedSig: u64 = 0;
-let unpackedDenormal: bool = false;
+export let unpackedNegative: u32 = 0;
+export let unpackedKind: u32 = 0;
+export let unpackedE: i32 = 0;
+export let unpackedSig: u64 = 0;
+export let unpackedDenormal: bool = false;
 
-function unpack(v: u64, single: bool, mxcsr: u32): void {
+export function unpack(v: u64, single: bool, mxcsr: u32): void {
   let e: i32, emax: i32, fraction: u64;
   if (single) {
     unpackedNegative = <u32>(v >> 31) & 1;
@@ -96,11 +96,11 @@ function unpack(v: u64, single: bool, mxcsr: u32): void {
   unpackedSig = INTEGER_BIT | (fraction >> 1);
 }
 
-@inline function bias(single: bool): i32 { return single ? 127 : 1023; }
-@inline function signOf(negative: u32, single: bool): u64 { return single ? u64(negative) << 31 : u64(negative) << 63; }
-@inline function quietBit(single: bool): u64 { return single ? 0x400000 : 0x8000000000000; }
-@inline function infinity(single: bool): u64 { return single ? 0x7f800000 : 0x7ff0000000000000; }
-@inline function indefinite(single: bool): u64 { return single ? 0xffc00000 : 0xfff8000000000000; }
+@inline export function bias(single: bool): i32 { return single ? 127 : 1023; }
+@inline export function signOf(negative: u32, single: bool): u64 { return single ? u64(negative) << 31 : u64(negative) << 63; }
+@inline export function quietBit(single: bool): u64 { return single ? 0x400000 : 0x8000000000000; }
+@inline export function infinity(single: bool): u64 { return single ? 0x7f800000 : 0x7ff0000000000000; }
+@inline export function indefinite(single: bool): u64 { return single ? 0xffc00000 : 0xfff8000000000000; }
 
 function pack(negative: u32, e: i32, sig: u64, single: bool): u64 {
   if (single) return (u64(negative) << 31) | (u64(e) << 23) | ((sig << 1) >> 41);
@@ -108,7 +108,7 @@ function pack(negative: u32, e: i32, sig: u64, single: bool): u64 {
 }
 
 /** Rounds by MXCSR and packs. */
-function finish(negative: u32, e: i32, sig: u64, low: u64, single: bool, mxcsr: u32): u64 {
+export function finish(negative: u32, e: i32, sig: u64, low: u64, single: bool, mxcsr: u32): u64 {
   const mask = mxcsr >> MXCSR_MASK_SHIFT;
   const rc = (mxcsr >> MXCSR_RC_SHIFT) & 3;
   if (single) roundTo(negative, e, sig, low, 40, rc, 0xff, 192, mask, (mxcsr & MXCSR_FTZ) != 0);
@@ -230,8 +230,8 @@ function settle(cpu: u32): i32 {
   return 1;
 }
 
-@inline function isDenormal64(v: u64): u32 { return u32((v << 1) - 1 < 0x1fffffffffffff); }
-@inline function isDenormal32(v: u32): u32 { return u32((v << 1) - 1 < 0xffffff); }
+@inline export function isDenormal64(v: u64): u32 { return u32((v << 1) - 1 < 0x1fffffffffffff); }
+@inline export function isDenormal32(v: u32): u32 { return u32((v << 1) - 1 < 0xffffff); }
 @inline function ended(faults: i32, denormals: u32): u32 { return faults ? SSE_FAULT : denormals ? SSE_DENORMAL : 0; }
 
 export function sseF64Op(cpu: u32, op: u32, a: f64, b: f64): f64 {
@@ -251,9 +251,9 @@ export function sseF32Op(cpu: u32, op: u32, a: f32, b: f32): f32 {
 }
 
 /** Results of a vector wait in the last 32 bytes of CPU_FLOAT_WORK until it is known that no lane faults. */
-@inline function pending(cpu: u32): u32 { return cpu + CPU_FLOAT_WORK + 96; }
+@inline export function pending(cpu: u32): u32 { return cpu + CPU_FLOAT_WORK + 96; }
 
-function commit(cpu: u32, dst: u32, bytes: u32): i32 {
+export function commit(cpu: u32, dst: u32, bytes: u32): i32 {
   if (settle(cpu) != 0) return 1;
   memory.copy(dst, pending(cpu), bytes);
   return 0;

@@ -12,6 +12,8 @@ export {
 } from "./sse/aes";
 export { sseMultiplyCarryless } from "./sse/clmul";
 export { sseDotF32, sseDotF64 } from "./sse/dot";
+export { sseF32Fused, sseF64Fused } from "./sse/fused";
+export { sseHalfToSingle, sseSingleToHalf } from "./sse/half";
 export {
   sseSha1Message1, sseSha1Message2, sseSha1NextE, sseSha1Rounds, sseSha256Message1, sseSha256Message2, sseSha256Rounds,
 } from "./sse/sha";

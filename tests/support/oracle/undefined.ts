@@ -127,7 +127,7 @@ export function mayKeepFlags(insn: Insn): boolean {
 
 /** Instructions whose results the architecture only bounds: relative error in units of 2^-exponent. */
 export function toleranceExponent(insn: Insn): number {
-  return /^(RCP|RSQRT)/.test(insn.row.name) ? 11 : 0;
+  return /^V?(RCP|RSQRT)/.test(insn.row.name) ? 11 : 0;
 }
 
 /** x87 functions whose last bit may differ between processors; units in the last place. */

@@ -271,12 +271,12 @@ export abstract class X86 {
   vectorConstant(_name: string, value: Expr<'v128'>): Expr<'v128'> {
     return value;
   }
-  /** Register operand `i` is known to hold no denormal number in its lowest lane, or in all. */
-  holdsNoDenormal(_i: number, _bits: Precision, _all: boolean): boolean {
+  /** Half `half` of register operand `i` is known to hold no denormal number in its lowest lane, or in all. */
+  holdsNoDenormal(_i: number, _bits: Precision, _all: boolean, _half?: 0 | 1): boolean {
     return false;
   }
   /** From here on it is. Only where every way past `settleOdd` bears that out. */
-  noteNoDenormal(_i: number, _bits: Precision, _all: boolean): void {}
+  noteNoDenormal(_i: number, _bits: Precision, _all: boolean, _half?: 0 | 1): void {}
   /** Vector register operand `to` has just become what `from` is. */
   noteCopy(_from: number, _to: number): void {}
   /**

@@ -1,4 +1,5 @@
 /** All decode tables, in the order in which rows of one opcode are tried. A new table is one line here. */
+import { AVX_FLOAT } from './avx-float.ts';
 import { AVX_INT } from './avx-int.ts';
 import { AVX_MOVES } from './avx-moves.ts';
 import { BMI } from './bmi.ts';
@@ -26,4 +27,5 @@ export const ALL_TABLES: readonly (readonly RowSpec[])[] = [
   CRYPTO,
   AVX_MOVES,
   AVX_INT,
+  AVX_FLOAT,
 ];

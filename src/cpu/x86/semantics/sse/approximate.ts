@@ -4,7 +4,7 @@
  * would be denormal become zero. SDM volume 2.
  */
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { put, source } from './operands.ts';
+import { both, place, putScalar, unary } from './operands.ts';
 import { denormalLanes, floatOp, nanLanes } from './ordinary.ts';
 import { lowFloat, lowLane, splat, type Vector, vector } from './simd.ts';
 
@@ -26,17 +26,17 @@ function approximation(x: X86, given: Vector, squareRoot: boolean): Vector {
 }
 
 function packed(squareRoot: boolean): Semantics {
-  return (x) => put(x, 0, approximation(x, source(x, 1), squareRoot));
+  return unary((a, x) => approximation(x, a, squareRoot));
 }
 
 function scalar(squareRoot: boolean): Semantics {
   return (x) => {
-    const result = approximation(x, x.let(lowLane(x.readFloat(1, 'f32'))), squareRoot);
-    x.writeFloat(0, lowFloat('f32', result));
+    const result = approximation(x, x.let(lowLane(x.readFloat(place(x, 1), 'f32'))), squareRoot);
+    putScalar(x, lowFloat('f32', result));
   };
 }
 
 // prettier-ignore
-export const approximate: SemanticsTable = {
+export const approximate: SemanticsTable = both({
   RCPPS: packed(false), RCPSS: scalar(false), RSQRTPS: packed(true), RSQRTSS: scalar(true),
-};
+});

@@ -1,8 +1,10 @@
 /** ADD SUB MUL DIV SQRT MIN MAX of both precisions, packed and scalar; horizontal and alternating forms. SDM volume 2. */
 import * as L from '../../../layout.ts';
-import { type Expr, i32, load } from '../../../../wasm/expr.ts';
+import { type Expr, i32 } from '../../../../wasm/expr.ts';
+import type { Local } from '../../../../wasm/function-builder.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { put, putScratch, scratch, source } from './operands.ts';
+import { putWork, takeWork, together, work } from './exact.ts';
+import { both, eachHalf, type Half, type Halves, halves, place, putHalves, putScalar } from './operands.ts';
 import {
   compareFloats,
   denormalIn,
@@ -64,16 +66,17 @@ function exactZero(x: X86, bits: Precision, operation: Operation, a: Float, b: F
 
 function scalar(bits: Precision, operation: Operation): Semantics {
   return (x) => {
-    const b = x.readFloat(1, floatType(bits));
-    const a = operation === 'sqrt' ? b : x.readFloat(0, floatType(bits));
+    const [first, second] = [place(x, 0), place(x, 1)];
+    const b = x.readFloat(second, floatType(bits));
+    const a = operation === 'sqrt' ? b : x.readFloat(first, floatType(bits));
     const doubts: Expr<'i32'>[] = [];
-    if (!x.holdsNoDenormal(1, bits, false)) doubts.push(isDenormal(b));
-    if (operation !== 'sqrt' && !x.holdsNoDenormal(0, bits, false)) doubts.push(isDenormal(a));
+    if (!x.holdsNoDenormal(second, bits, false)) doubts.push(isDenormal(b));
+    if (operation !== 'sqrt' && !x.holdsNoDenormal(first, bits, false)) doubts.push(isDenormal(a));
     const value = variable(x, scalarResult(operation, a, b));
     const exact = (): void => {
       x.f.set(value, x.micro(floatType(bits), `sseF${bits}Op`, i32(CODE[operation]), a, b));
       if (!chooses(operation)) x.refreshFloatBounds();
-      x.settleOdd(x.state32(L.CPU_SSE_ODD), () => x.writeFloat(0, value.get));
+      x.settleOdd(x.state32(L.CPU_SSE_ODD), () => putScalar(x, value.get));
     };
     if (chooses(operation)) {
       doubts.push(compareFloats('ne', a, a), compareFloats('ne', b, b));
@@ -81,9 +84,9 @@ function scalar(bits: Precision, operation: Operation): Semantics {
     } else {
       unless(x, doubts, isOrdinaryResult(x, bits, value.get), exactZero(x, bits, operation, a, b, value.get), exact);
     }
-    const others = x.holdsNoDenormal(0, bits, true);
-    x.noteNoDenormal(1, bits, false);
-    x.writeFloat(0, value.get);
+    const others = x.holdsNoDenormal(first, bits, true);
+    x.noteNoDenormal(second, bits, false);
+    putScalar(x, value.get);
     x.noteNoDenormal(0, bits, others);
   };
 }
@@ -129,57 +132,86 @@ interface Clean {
   readonly b: boolean;
 }
 
-/** Register operand 0 becomes `a` op `b` in all lanes. */
-function packedInto(x: X86, bits: Precision, operation: Operation, a: Vector, b: Vector, clean: Clean): void {
-  const value = variable(x, compute(bits, operation, a, b));
-  let operands: Vector | undefined;
-  if (!clean.b) operands = denormalIn(x, bits, b);
-  if (!clean.a && operation !== 'sqrt') operands = or(operands, denormalIn(x, bits, a));
+/** Operand 0 becomes `as` op `bs` in all lanes; `clean` tells of each half. */
+function packedInto(
+  x: X86,
+  bits: Precision,
+  operation: Operation,
+  as: Halves,
+  bs: Halves,
+  clean: (half: Half) => Clean,
+): void {
+  const values: Local<'v128'>[] = [];
+  /** Lanes that may need exact arithmetic, and what is left of them when one looks closer. */
+  let doubtful: Vector | undefined;
+  let lesser: Vector | undefined;
+  as.forEach((a, i) => {
+    const half: Half = i === 0 ? 0 : 1;
+    // INVARIANT: the operands are equally wide.
+    const b = bs[half] as Vector;
+    const value = variable(x, compute(bits, operation, a, b));
+    values.push(value);
+    const known = clean(half);
+    let operands: Vector | undefined;
+    if (!known.b) operands = denormalIn(x, bits, b);
+    if (!known.a && operation !== 'sqrt') operands = or(operands, denormalIn(x, bits, a));
+    if (operands !== undefined) [doubtful, lesser] = [or(doubtful, operands), or(lesser, operands)];
+    if (chooses(operation)) {
+      doubtful = or(or(doubtful, nanLanes(bits, a)), nanLanes(bits, b));
+    } else {
+      const odd = oddResults(x, bits, value.get);
+      doubtful = or(doubtful, odd);
+      lesser = or(lesser, vector('v128.andnot', odd, exactZeroLanes(bits, operation, a, b, value.get)));
+    }
+  });
   const exact = (): void => {
-    putScratch(x, 0, a);
-    putScratch(x, 16, b);
-    const [from, count] = [scratch(x), i32(128 / bits)];
-    const odd = x.micro('i32', `sseF${bits}Packed`, i32(CODE[operation]), from, from, scratch(x, 16), count);
-    x.f.set(value, load('v128', 128, scratch(x)));
+    putWork(x, [as, bs]);
+    const count = i32((128 / bits) * as.length);
+    const odd = x.micro('i32', `sseF${bits}Packed`, i32(CODE[operation]), work(x, 0), work(x, 0), work(x, 1), count);
+    takeWork(x, values);
     if (!chooses(operation)) x.refreshFloatBounds();
-    x.settleOdd(odd, () => put(x, 0, value.get));
+    x.settleOdd(odd, () => putHalves(x, together(values)));
   };
-  if (chooses(operation)) {
-    unless(x, [], noLane(or(or(operands, nanLanes(bits, a)), nanLanes(bits, b))), [], exact);
-  } else {
-    const odd = oddResults(x, bits, value.get);
-    const zeros = exactZeroLanes(bits, operation, a, b, value.get);
-    const lesser = noLane(or(operands, vector('v128.andnot', odd, zeros)));
-    unless(x, [], noLane(or(operands, odd)), [lesser.and(isPlain(x, bits))], exact);
-  }
-  put(x, 0, value.get);
-  x.noteNoDenormal(0, bits, true);
+  // INVARIANT: there was a half.
+  const alsoSure = chooses(operation) ? [] : [noLane(lesser as Vector).and(isPlain(x, bits))];
+  unless(x, [], noLane(doubtful as Vector), alsoSure, exact);
+  putHalves(x, together(values));
+  as.forEach((_, half) => x.noteNoDenormal(0, bits, true, half === 0 ? 0 : 1));
 }
 
 function packed(bits: Precision, operation: Operation): Semantics {
   return (x) => {
-    const b = source(x, 1);
-    const a = operation === 'sqrt' ? b : source(x, 0);
-    packedInto(x, bits, operation, a, b, { a: x.holdsNoDenormal(0, bits, true), b: x.holdsNoDenormal(1, bits, true) });
-    if (x.operand(0).reg !== x.operand(1).reg) x.noteNoDenormal(1, bits, true);
+    const second = operation === 'sqrt' ? 1 : place(x, 1);
+    const first = operation === 'sqrt' ? 1 : place(x, 0);
+    const bs = halves(x, second);
+    const as = operation === 'sqrt' ? bs : halves(x, first);
+    packedInto(x, bits, operation, as, bs, (half) => ({
+      a: x.holdsNoDenormal(first, bits, true, half),
+      b: x.holdsNoDenormal(second, bits, true, half),
+    }));
   };
 }
 
-/** Neighbouring lanes of the destination below, of the source above. */
+/** Neighbouring lanes of the first source below, of the second above. */
 function horizontal(bits: Precision, operation: 'add' | 'sub'): Semantics {
   const even = Array.from({ length: 128 / bits }, (_, i) => 2 * i);
   const odd = even.map((lane) => lane + 1);
   return (x) => {
-    const b = source(x, 1);
-    const a = source(x, 0);
-    const clean = x.holdsNoDenormal(0, bits, true) && x.holdsNoDenormal(1, bits, true);
-    const [first, second] = [x.let(pick(bits, a, b, even)), x.let(pick(bits, a, b, odd))];
-    packedInto(x, bits, operation, first, second, { a: clean, b: clean });
+    const [first, second] = [place(x, 0), place(x, 1)];
+    const bs = halves(x, second);
+    const as = halves(x, first);
+    // INVARIANT: the operands are equally wide.
+    const picked = (lanesOf: readonly number[]): Halves =>
+      eachHalf(x, as, (a, half) => pick(bits, a, bs[half] as Vector, lanesOf));
+    packedInto(x, bits, operation, picked(even), picked(odd), (half) => {
+      const clean = x.holdsNoDenormal(first, bits, true, half) && x.holdsNoDenormal(second, bits, true, half);
+      return { a: clean, b: clean };
+    });
   };
 }
 
 // prettier-ignore
-export const arithmetic: SemanticsTable = {
+export const arithmetic: SemanticsTable = both({
   ADDPS: packed(32, 'add'), ADDPD: packed(64, 'add'), ADDSS: scalar(32, 'add'), ADDSD: scalar(64, 'add'),
   SUBPS: packed(32, 'sub'), SUBPD: packed(64, 'sub'), SUBSS: scalar(32, 'sub'), SUBSD: scalar(64, 'sub'),
   MULPS: packed(32, 'mul'), MULPD: packed(64, 'mul'), MULSS: scalar(32, 'mul'), MULSD: scalar(64, 'mul'),
@@ -189,4 +221,4 @@ export const arithmetic: SemanticsTable = {
   MAXPS: packed(32, 'max'), MAXPD: packed(64, 'max'), MAXSS: scalar(32, 'max'), MAXSD: scalar(64, 'max'),
   HADDPS: horizontal(32, 'add'), HADDPD: horizontal(64, 'add'), HSUBPS: horizontal(32, 'sub'), HSUBPD: horizontal(64, 'sub'),
   ADDSUBPS: packed(32, 'addsub'), ADDSUBPD: packed(64, 'addsub'),
-};
+});

@@ -11,24 +11,42 @@ import {
   op,
   select,
 } from '../../../../wasm/expr.ts';
+import type { Local } from '../../../../wasm/function-builder.ts';
 import { intType, type Semantics, type SemanticsTable, type X86 } from '../context.ts';
-import { byteImmediate, put, putScratch, quickOr, scratch, source } from './operands.ts';
+import { putWork, takeWork, together, work } from './exact.ts';
+import {
+  both,
+  eachHalf,
+  type Halves,
+  halves,
+  lastImmediate,
+  place,
+  put,
+  putHalves,
+  putScalar,
+  quickOr,
+  scratch,
+  source,
+} from './operands.ts';
 import {
   compareFloats,
   defaultMode,
-  defaultModeOrFlushing,
-  denormalLanes,
+  denormalIn,
   type Float,
   floatOp,
   floatType,
   isNormal,
   isNumber,
+  isPlain,
   nanLanes,
+  noLane,
   notDenormal,
   type Precision,
+  unless,
+  variable,
   zero,
 } from './ordinary.ts';
-import { anyTrue, choose, pick, splat, type Vector, vector } from './simd.ts';
+import { choose, pick, splat, type Vector, vector } from './simd.ts';
 
 /** Operation of WebAssembly that converts a signed integer to a float. */
 const FROM_INTEGER = { f32i32: 0xb2, f32i64: 0xb4, f64i32: 0xb7, f64i64: 0xb9 } as const;
@@ -47,18 +65,19 @@ function floatConstant(bits: Precision, value: number): Float {
 /** CVTSI2SS, CVTSI2SD. From 32 bits to a double everything is exact. */
 function fromInteger(bits: Precision): Semantics {
   return (x) => {
-    const value = x.read(1);
+    const value = x.read(place(x, 1));
     const type = floatType(bits);
     const quick = op<FloatType>(type, FROM_INTEGER[`${type}${value.type}`], value);
     const width = value.type === 'i64' ? 64 : 32;
     const result =
       bits > width
         ? quick
-        : quickOr(x, defaultModeOrFlushing(x), quick, () => {
+        : quickOr(x, isPlain(x, bits), quick, () => {
             x.f.store(width, scratch(x), value);
             x.microOrFault(`sseCvtI${width}ToF${bits}`, scratch(x), scratch(x), i32(1));
+            x.refreshFloatBounds();
           });
-    x.writeFloat(0, result);
+    putScalar(x, result);
   };
 }
 
@@ -70,72 +89,102 @@ function toInteger(bits: Precision, truncate: boolean): Semantics {
     const type = intType(width);
     const number = truncate ? value : x.let(value.float('nearest'));
     const limit = floatConstant(bits, 2 ** (width - 1));
-    const sure = defaultModeOrFlushing(x).and(compareFloats('lt', number.float('abs'), limit));
+    const sure = isPlain(x, bits).and(compareFloats('lt', number.float('abs'), limit));
     const result = quickOr(x, sure, op<IntType>(type, TRUNCATE[`${type}${number.type}`], number), () => {
       x.f.store(bits, scratch(x), value);
       x.microOrFault(`sseCvtF${bits}ToI${width}`, scratch(x), scratch(x), i32(1), i32(truncate ? 1 : 0));
+      x.refreshFloatBounds();
     });
     x.write(0, result);
   };
 }
 
 const singleToDouble: Semantics = (x) => {
-  const value = x.readFloat(1, 'f32');
+  const value = x.readFloat(place(x, 1), 'f32');
   const sure = isNumber(value).and(notDenormal(value));
   const result = quickOr(x, sure, op('f64', PROMOTE, value), () => {
     x.f.store(32, scratch(x), value);
     x.microOrFault('sseCvtF32ToF64', scratch(x), scratch(x), i32(1));
   });
-  x.writeFloat(0, result);
+  putScalar(x, result);
 };
 
 const doubleToSingle: Semantics = (x) => {
-  const value = x.readFloat(1, 'f64');
+  const value = x.readFloat(place(x, 1), 'f64');
   const quick = x.let(op('f32', DEMOTE, value));
   const fits = isNormal(32, quick).or(compareFloats('eq', value, zero(64)));
-  const result = quickOr(x, defaultModeOrFlushing(x).and(fits), quick, () => {
+  const result = quickOr(x, isPlain(x, 32).and(fits), quick, () => {
     x.f.store(64, scratch(x), value);
     x.microOrFault('sseCvtF64ToF32', scratch(x), scratch(x), i32(1));
+    x.refreshFloatBounds();
   });
-  x.writeFloat(0, result);
+  putScalar(x, result);
 };
 
-// ---- vectors ----
+// ---- vectors: `results` holds what plain arithmetic gives ----
 
-/** Calls `name(to, from, count, ...)` of the microcode with `a`, within the work space. */
-function exactly(x: X86, name: string, a: Vector, count: number, ...more: Expr[]): void {
-  putScratch(x, 0, a);
-  x.microOrFault(name, scratch(x), scratch(x), i32(count), ...more);
+/** Unless `sure` holds, `name(to, from, count, ...)` of the microcode makes the results of all lanes of `from`. */
+function exactlyUnless(
+  x: X86,
+  sure: Expr<'i32'>,
+  results: readonly Local<'v128'>[],
+  from: Halves,
+  name: string,
+  count: number,
+  ...more: Expr[]
+): void {
+  unless(x, [], sure, [], () => {
+    putWork(x, [from]);
+    x.microOrFault(name, work(x, 0), work(x, 0), i32(count), ...more);
+    x.refreshFloatBounds();
+    takeWork(x, results);
+  });
+  putHalves(x, together(results));
+}
+
+function variables(x: X86, from: Halves, compute: (value: Vector) => Vector): Local<'v128'>[] {
+  return from.map((value) => variable(x, compute(value)));
+}
+
+function union(masks: readonly Vector[]): Vector {
+  return masks.reduce((all, mask) => vector('v128.or', all, mask));
 }
 
 const doublewordsToSingles: Semantics = (x) => {
-  const a = source(x, 1);
-  const quick = vector('f32x4.convert_i32x4_s', a);
-  put(
-    x,
-    0,
-    quickOr(x, defaultModeOrFlushing(x), quick, () => exactly(x, 'sseCvtI32ToF32', a, 4)),
-  );
+  const a = halves(x, 1);
+  const quick = variables(x, a, (value) => vector('f32x4.convert_i32x4_s', value));
+  exactlyUnless(x, isPlain(x, 32), quick, a, 'sseCvtI32ToF32', 4 * a.length);
 };
 
-const doublewordsToDoubles: Semantics = (x) => put(x, 0, vector('f64x2.convert_low_i32x4_s', source(x, 1)));
+/** The upper two of four lanes of 32 bits, in the lower places. */
+function upper(value: Vector): Vector {
+  return pick(64, value, value, [1, 1]);
+}
+
+/** The lower two lanes of operand 1, or all four, each made twice as wide. */
+function widened(x: X86, widen: (value: Vector) => Vector): { from: Vector; quick: Local<'v128'>[]; count: number } {
+  const from = source(x, 1);
+  const quick = [variable(x, widen(from))];
+  if (x.width(0) === 256) quick.push(variable(x, widen(upper(from))));
+  return { from, quick, count: 2 * quick.length };
+}
+
+const doublewordsToDoubles: Semantics = (x) => {
+  const { quick } = widened(x, (value) => vector('f64x2.convert_low_i32x4_s', value));
+  putHalves(x, together(quick));
+};
 
 const singlesToDoubles: Semantics = (x) => {
-  const whole = source(x, 1);
-  const a = x.let(pick(32, whole, whole, [0, 1, 0, 1]));
-  const sure = anyTrue(vector('v128.or', denormalLanes(32, a), nanLanes(32, a))).eqz();
-  const quick = vector('f64x2.promote_low_f32x4', a);
-  put(
-    x,
-    0,
-    quickOr(x, sure, quick, () => exactly(x, 'sseCvtF32ToF64', a, 2)),
-  );
+  const { from, quick, count } = widened(x, (value) => vector('f64x2.promote_low_f32x4', value));
+  const looked = count === 2 ? x.let(pick(32, from, from, [0, 1, 0, 1])) : from;
+  const sure = noLane(vector('v128.or', denormalIn(x, 32, looked), nanLanes(32, looked)));
+  exactlyUnless(x, sure, quick, [from], 'sseCvtF32ToF64', count);
 };
 
-/** Are all lanes of the magnitude of `a` below `limit`? NaN is not. */
-function allBelow(bits: Precision, a: Vector, limit: number): Expr<'i32'> {
+/** Lanes whose magnitude is not below `limit`: NaNs too. */
+function notBelow(bits: Precision, a: Vector, limit: number): Vector {
   const magnitude = vector('v128.and', a, splat(bits, (1n << BigInt(bits - 1)) - 1n));
-  return anyTrue(vector('v128.not', floatOp(bits, 'lt', magnitude, floatLanes(bits, limit)))).eqz();
+  return vector('v128.not', floatOp(bits, 'lt', magnitude, floatLanes(bits, limit)));
 }
 function floatLanes(bits: Precision, value: number): Vector {
   const view = new DataView(new ArrayBuffer(8));
@@ -148,38 +197,56 @@ function floatLanes(bits: Precision, value: number): Vector {
 const SINGLE_OVERFLOW = 2 ** 128 - 2 ** 103;
 const SINGLE_LEAST = 2 ** -126;
 
-/** Two results in the work space become a vector. */
-function clearScratchAbove(x: X86): void {
-  x.f.store(64, scratch(x, 8), int('i64', 0));
+/** Two results of each half of operand 1 side by side in one vector, zeros above. `narrow` clears its upper lanes. */
+function narrowed(
+  x: X86,
+  from: Halves,
+  doubts: readonly Vector[],
+  narrow: (value: Vector) => Vector,
+  name: string,
+  ...more: Expr[]
+): void {
+  const [low, high] = from;
+  const quick = high === undefined ? narrow(low) : pick(64, narrow(low), narrow(high), [0, 2]);
+  const result = variable(x, quick);
+  const sure = isPlain(x, 64).and(noLane(union(doubts)));
+  unless(x, [], sure, [], () => {
+    putWork(x, [from]);
+    x.microOrFault(name, work(x, 0), work(x, 0), i32(2 * from.length), ...more);
+    x.refreshFloatBounds();
+    if (high === undefined) x.f.store(64, work(x, 0), int('i64', 0), 8);
+    takeWork(x, [result]);
+  });
+  put(x, 0, result.get);
 }
 
 const doublesToSingles: Semantics = (x) => {
-  const a = source(x, 1);
-  const magnitude = vector('v128.and', a, splat(64, 0x7fffffffffffffffn));
-  const small = floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST));
-  const tiny = vector('v128.andnot', small, floatOp(64, 'eq', a, splat(64, 0)));
-  const sure = defaultModeOrFlushing(x)
-    .and(allBelow(64, a, SINGLE_OVERFLOW))
-    .and(anyTrue(tiny).eqz());
-  const result = quickOr(x, sure, vector('f32x4.demote_f64x2_zero', a), () => {
-    exactly(x, 'sseCvtF64ToF32', a, 2);
-    clearScratchAbove(x);
+  const a = halves(x, 1);
+  const doubts = a.flatMap((value) => {
+    const magnitude = vector('v128.and', value, splat(64, 0x7fffffffffffffffn));
+    const small = floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST));
+    const tiny = vector('v128.andnot', small, floatOp(64, 'eq', value, splat(64, 0)));
+    return [notBelow(64, value, SINGLE_OVERFLOW), tiny];
   });
-  put(x, 0, result);
+  narrowed(x, a, doubts, (value) => vector('f32x4.demote_f64x2_zero', value), 'sseCvtF64ToF32');
 };
 
 /** CVTPS2DQ, CVTTPD2DQ and their kin. */
 function toDoublewords(bits: Precision, truncate: boolean): Semantics {
   return (x) => {
-    const a = source(x, 1);
-    const rounded = truncate ? a : x.let(floatOp(bits, 'nearest', a));
-    const sure = defaultModeOrFlushing(x).and(allBelow(bits, rounded, 2 ** 31));
-    const quick = vector(bits === 64 ? 'i32x4.trunc_sat_f64x2_s_zero' : 'i32x4.trunc_sat_f32x4_s', rounded);
-    const result = quickOr(x, sure, quick, () => {
-      exactly(x, `sseCvtF${bits}ToI32`, a, 128 / bits, i32(truncate ? 1 : 0));
-      if (bits === 64) clearScratchAbove(x);
-    });
-    put(x, 0, result);
+    const a = halves(x, 1);
+    const values = truncate ? a : eachHalf(x, a, (value) => floatOp(bits, 'nearest', value));
+    const doubts = values.map((value) => notBelow(bits, value, 2 ** 31));
+    const name = `sseCvtF${bits}ToI32`;
+    const how = i32(truncate ? 1 : 0);
+    if (bits === 64) {
+      const rounding = (value: Vector): Vector => (truncate ? value : floatOp(bits, 'nearest', value));
+      const narrow = (value: Vector): Vector => vector('i32x4.trunc_sat_f64x2_s_zero', rounding(value));
+      narrowed(x, a, doubts, narrow, name, how);
+      return;
+    }
+    const quick = variables(x, values, (value) => vector('i32x4.trunc_sat_f32x4_s', value));
+    exactlyUnless(x, isPlain(x, 32).and(noLane(union(doubts))), quick, a, name, 4 * a.length, how);
   };
 }
 
@@ -207,8 +274,8 @@ function rounded<T>(
 
 function roundScalar(bits: Precision): Semantics {
   return (x) => {
-    const value = x.readFloat(1, floatType(bits));
-    const immediate = byteImmediate(x, 2);
+    const value = x.readFloat(place(x, 1), floatType(bits));
+    const immediate = lastImmediate(x);
     const quick = rounded(
       immediate,
       (how) => value.float(how),
@@ -219,31 +286,33 @@ function roundScalar(bits: Precision): Semantics {
       const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
       x.microOrFault(`sseF${bits}Round`, mode, scratch(x), scratch(x), i32(1));
     });
-    x.writeFloat(0, result);
+    putScalar(x, result);
   };
 }
 
 function roundPacked(bits: Precision): Semantics {
   return (x) => {
-    const a = source(x, 1);
-    const immediate = byteImmediate(x, 2);
-    const quick = rounded(immediate, (how) => floatOp(bits, how, a), choose);
-    const sure = defaultMode(x).and(anyTrue(nanLanes(bits, a)).eqz());
-    const result = quickOr(x, sure, quick, () => {
-      putScratch(x, 0, a);
-      const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
-      x.microOrFault(`sseF${bits}Round`, mode, scratch(x), scratch(x), i32(128 / bits));
+    const a = halves(x, 1);
+    const immediate = lastImmediate(x);
+    const quick = variables(x, a, (value) => rounded(immediate, (how) => floatOp(bits, how, value), choose));
+    const sure = defaultMode(x).and(noLane(union(a.map((value) => nanLanes(bits, value)))));
+    const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
+    unless(x, [], sure, [], () => {
+      putWork(x, [a]);
+      x.microOrFault(`sseF${bits}Round`, mode, work(x, 0), work(x, 0), i32((128 / bits) * a.length));
+      x.refreshFloatBounds();
+      takeWork(x, quick);
     });
-    put(x, 0, result);
+    putHalves(x, together(quick));
   };
 }
 
 // prettier-ignore
-export const convert: SemanticsTable = {
+export const convert: SemanticsTable = both({
   CVTSI2SS: fromInteger(32), CVTSI2SD: fromInteger(64),
   CVTSS2SI: toInteger(32, false), CVTSD2SI: toInteger(64, false), CVTTSS2SI: toInteger(32, true), CVTTSD2SI: toInteger(64, true),
   CVTSS2SD: singleToDouble, CVTSD2SS: doubleToSingle, CVTPS2PD: singlesToDoubles, CVTPD2PS: doublesToSingles,
   CVTDQ2PS: doublewordsToSingles, CVTDQ2PD: doublewordsToDoubles,
   CVTPS2DQ: toDoublewords(32, false), CVTPD2DQ: toDoublewords(64, false), CVTTPS2DQ: toDoublewords(32, true), CVTTPD2DQ: toDoublewords(64, true),
   ROUNDSS: roundScalar(32), ROUNDSD: roundScalar(64), ROUNDPS: roundPacked(32), ROUNDPD: roundPacked(64),
-};
+});

@@ -1,10 +1,12 @@
-/** SSE to SSE4.2, AVX, AVX2, AES-NI, PCLMULQDQ and SHA: one table of definitions. */
+/** SSE to SSE4.2, AVX, AVX2, FMA, F16C, AES-NI, PCLMULQDQ and SHA: one table of definitions. */
 import type { SemanticsTable } from '../context.ts';
 import { approximate } from './approximate.ts';
 import { arithmetic } from './arithmetic.ts';
 import { avx } from './avx.ts';
 import { compare } from './compare.ts';
 import { convert } from './convert.ts';
+import { fma } from './fma.ts';
+import { half } from './half.ts';
 import { masked } from './masked.ts';
 import { microcoded } from './microcoded.ts';
 import { moves } from './moves.ts';
@@ -27,4 +29,6 @@ export const sse: SemanticsTable = checked({
   ...microcoded,
   ...avx,
   ...masked,
+  ...fma,
+  ...half,
 });

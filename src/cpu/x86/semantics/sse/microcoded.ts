@@ -1,7 +1,19 @@
 /** AES-NI, PCLMULQDQ, SHA and the dot products: operands go to the microcode through the work space. SDM volume 2. */
 import { type Expr, i32, load } from '../../../../wasm/expr.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
-import { both, byteValue, lastImmediate, place, put, putScratch, scratch, source } from './operands.ts';
+import { putWork, takeWork, together, work } from './exact.ts';
+import {
+  both,
+  byteValue,
+  halves,
+  lastImmediate,
+  place,
+  put,
+  putHalves,
+  putScratch,
+  scratch,
+  source,
+} from './operands.ts';
 import { lane64 } from './simd.ts';
 
 /** Operand 0 becomes what the microcode left at the beginning of the work space. */
@@ -55,14 +67,18 @@ const pclmulqdq: Semantics = (x) => {
   putResult(x);
 };
 
-/** These can fault. */
+/** These can fault, in both halves of ymm registers together. */
 function dot(name: string): Semantics {
   return (x) => {
-    const b = source(x, 1);
-    putScratch(x, 0, source(x, 0));
-    putScratch(x, 16, b);
-    x.microOrFault(name, byteValue(x, 2), scratch(x), scratch(x), scratch(x, 16));
-    putResult(x);
+    const bs = halves(x, place(x, 1));
+    const as = halves(x, place(x, 0));
+    putWork(x, [as, bs]);
+    const where = [work(x, 0), work(x, 0), work(x, 1)];
+    x.microOrFault(name, byteValue(x, x.insn.operandCount - 1), ...where, i32(as.length));
+    x.refreshFloatBounds();
+    const results = as.map(() => x.f.temporary('v128'));
+    takeWork(x, results);
+    putHalves(x, together(results));
   };
 }
 
@@ -71,8 +87,9 @@ export const microcoded: SemanticsTable = {
   ...both({
   AESENC: call('sseAesEncrypt'), AESENCLAST: call('sseAesEncryptLast'), AESDEC: call('sseAesDecrypt'), AESDECLAST: call('sseAesDecryptLast'),
   AESIMC: callWithSource('sseAesInverseMix'), AESKEYGENASSIST: callWithSource('sseAesKeyAssist', immediate), PCLMULQDQ: pclmulqdq,
+  DPPS: dot('sseDotF32'), DPPD: dot('sseDotF64'),
   }),
   SHA1RNDS4: call('sseSha1Rounds', immediate), SHA1NEXTE: call('sseSha1NextE'), SHA1MSG1: call('sseSha1Message1'),
   SHA1MSG2: call('sseSha1Message2'), SHA256RNDS2: call('sseSha256Rounds', xmm0), SHA256MSG1: call('sseSha256Message1'),
-  SHA256MSG2: call('sseSha256Message2'), DPPS: dot('sseDotF32'), DPPD: dot('sseDotF64'),
+  SHA256MSG2: call('sseSha256Message2'),
 };

@@ -1,0 +1,51 @@
+/**
+ * WebAssembly's relaxed multiply-add, which an engine may round once (fused) or twice: specification of relaxed SIMD, section
+ * "Relaxed madd". One product tells which this engine does; engines without relaxed SIMD count as not fused.
+ */
+import { type Expr, f64, laneOp, op, SIMD } from './expr.ts';
+import { ModuleBuilder } from './module-builder.ts';
+
+const F64X2_SPLAT = 0x14;
+const F64X2_EXTRACT = 0x21;
+const MADD = { 32: 0x105, 64: 0x107 } as const;
+const NMADD = { 32: 0x106, 64: 0x108 } as const;
+
+/** a * b + c in every lane of `bits`, or c - a * b. */
+export function relaxedMultiplyAdd(
+  bits: 32 | 64,
+  negate: boolean,
+  a: Expr<'v128'>,
+  b: Expr<'v128'>,
+  c: Expr<'v128'>,
+): Expr<'v128'> {
+  return op('v128', SIMD + (negate ? NMADD : MADD)[bits], a, b, c);
+}
+
+let answer: boolean | undefined;
+
+/** Whether relaxed multiply-adds are fused here. */
+export function fusesMultiplyAdd(): boolean {
+  answer ??= measure();
+  return answer;
+}
+
+function measure(): boolean {
+  // (1 + 2^-30)^2 = 1 + 2^-29 + 2^-60, which a product alone loses.
+  const near = 1 + 2 ** -30;
+  const splat = (value: number): Expr<'v128'> => op('v128', SIMD + F64X2_SPLAT, f64(value));
+  const module = new ModuleBuilder({ initial: 1, maximum: 1 });
+  const { builder } = module.define({ params: [], results: ['f64'] }, 'rest');
+  const sum = relaxedMultiplyAdd(64, false, splat(near), splat(near), splat(-(near * near)));
+  builder.return(laneOp('f64', SIMD + F64X2_EXTRACT, 0, sum));
+  try {
+    const env = {
+      memory: new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }),
+      table: new WebAssembly.Table({ element: 'anyfunc', initial: 0 }),
+    };
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module.build()), { env });
+    // INVARIANT: the module exports this one function.
+    return (exports['rest'] as () => number)() === 2 ** -60;
+  } catch {
+    return false;
+  }
+}
