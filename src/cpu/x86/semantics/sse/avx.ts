@@ -14,16 +14,20 @@ import {
   source,
   unary,
 } from './operands.ts';
-import { choose, lane64, lowLane, pick, shiftLanes, splat, type Vector, vector, withLane } from './simd.ts';
+import { choose, lane64, lanes, lowLane, pick, shiftLanes, splat, type Vector, vector, withLane } from './simd.ts';
 
 // ---- permutations ----
 
 /** Byte indices of the doublewords whose numbers, 0..7, are in `numbers`. */
-function bytesOf(numbers: Vector): Vector {
-  return vector('i32x4.add', vector('i32x4.mul', numbers, splat(32, 0x04040404)), splat(32, 0x03020100));
+function bytesOf(x: X86, numbers: Vector): Vector {
+  const spread = x.vectorConstant('low bytes spread', lanes(32, [0, 0x04040404, 0x08080808, 0x0c0c0c0c]));
+  const four = vector('i8x16.swizzle', shiftLanes('shl', 32, numbers, i32(2)), spread);
+  return vector('i32x4.add', four, x.vectorConstant('bytes of a doubleword', splat(32, 0x03020100)));
 }
 
-const permuteSingles = binary((a, b) => vector('i8x16.swizzle', a, bytesOf(vector('v128.and', b, splat(32, 3)))));
+const permuteSingles = binary((a, b, x) =>
+  vector('i8x16.swizzle', a, bytesOf(x, vector('v128.and', b, x.vectorConstant('doublewords of 3', splat(32, 3))))),
+);
 
 /** Bit 1 of a quadword chooses. */
 const permuteDoubles = binary((a, b) => {
@@ -50,9 +54,11 @@ const permuteAll: Semantics = (x) => {
   const numbers = halves(x, 1);
   const permuted = (half: Half): Vector => {
     // INVARIANT: the operands are ymm registers.
-    const at = x.let(bytesOf(vector('v128.and', numbers[half] as Vector, splat(32, 7))));
+    const at = x.let(
+      bytesOf(x, vector('v128.and', numbers[half] as Vector, x.vectorConstant('doublewords of 7', splat(32, 7)))),
+    );
     // An index beyond 15 gives zero.
-    const above = vector('i8x16.swizzle', high, vector('i8x16.sub', at, splat(8, 16)));
+    const above = vector('i8x16.swizzle', high, vector('i8x16.sub', at, x.vectorConstant('bytes of 16', splat(8, 16))));
     return x.let(vector('v128.or', vector('i8x16.swizzle', low, at), above));
   };
   putHalves(x, [permuted(0), permuted(1)]);
@@ -134,7 +140,12 @@ function shiftEach32(kind: 'shl' | 'shr_s' | 'shr_u'): Semantics {
       result = x.let(vector('v128.bitselect', shiftLanes(kind, 32, result, i32(1 << bit)), result, mask));
     }
     const beyond = kind === 'shr_s' ? shiftLanes('shr_s', 32, value, i32(31)) : v128Zero;
-    return vector('v128.bitselect', result, beyond, vector('i32x4.lt_u', count, splat(32, 32)));
+    return vector(
+      'v128.bitselect',
+      result,
+      beyond,
+      vector('i32x4.lt_u', count, x.vectorConstant('doublewords of 32', splat(32, 32))),
+    );
   });
 }
 

@@ -40,17 +40,17 @@ function multiplyEven(sign: 's' | 'u'): Binary {
 }
 
 /** PMULHRSW wraps where q15mulr saturates: -1 times -1. */
-const multiplyRound: Binary = (a, b) => {
-  const least = splat(16, -32768);
+const multiplyRound: Binary = (a, b, x) => {
+  const least = x.vectorConstant('least word', splat(16, -32768));
   const both = vector('v128.and', vector('i16x8.eq', a, least), vector('i16x8.eq', b, least));
   return vector('v128.xor', vector('i16x8.q15mulr_sat_s', a, b), both);
 };
 
 /** Unsigned bytes of a times signed bytes of b, neighbours added with saturation. */
-const multiplyAddBytes: Binary = (a, b) => {
+const multiplyAddBytes: Binary = (a, b, x) => {
   const even = vector(
     'i16x8.mul',
-    vector('v128.and', a, splat(16, 0xff)),
+    vector('v128.and', a, x.vectorConstant('low bytes', splat(16, 0xff))),
     shiftLanes('shr_s', 16, shiftLanes('shl', 16, b, i32(8)), i32(8)),
   );
   const odd = vector('i16x8.mul', shiftLanes('shr_u', 16, a, i32(8)), shiftLanes('shr_s', 16, b, i32(8)));
@@ -59,8 +59,9 @@ const multiplyAddBytes: Binary = (a, b) => {
 
 const sumOfDifferences: Binary = (a, b, x) => {
   const difference = vector('v128.or', vector('i8x16.sub_sat_u', a, b), vector('i8x16.sub_sat_u', b, a));
-  const sums = x.let(vector('i32x4.extadd_pairwise_i16x8_u', vector('i16x8.extadd_pairwise_i8x16_u', difference)));
-  const even = vector('v128.and', sums, splat(64, 0xffffffff));
+  const pairs = vector('i16x8.extadd_pairwise_i8x16_u', difference);
+  const sums = x.let(vector('i32x4.dot_i16x8_s', pairs, x.vectorConstant('words of 1', splat(16, 1))));
+  const even = vector('v128.and', sums, x.vectorConstant('low doublewords', splat(64, 0xffffffff)));
   return vector('i64x2.add', even, shiftLanes('shr_u', 64, sums, i32(32)));
 };
 
@@ -146,7 +147,7 @@ export const PACKED: Readonly<Record<string, Binary>> = {
   PUNPCKLBW: interleave(8, 'low'), PUNPCKLWD: interleave(16, 'low'), PUNPCKLDQ: interleave(32, 'low'), PUNPCKLQDQ: interleave(64, 'low'),
   PUNPCKHBW: interleave(8, 'high'), PUNPCKHWD: interleave(16, 'high'), PUNPCKHDQ: interleave(32, 'high'), PUNPCKHQDQ: interleave(64, 'high'),
   UNPCKLPS: interleave(32, 'low'), UNPCKHPS: interleave(32, 'high'), UNPCKLPD: interleave(64, 'low'), UNPCKHPD: interleave(64, 'high'),
-  PSHUFB: (a, b) => vector('i8x16.swizzle', a, vector('v128.and', b, splat(8, 0x8f))),
+  PSHUFB: (a, b, x) => vector('i8x16.swizzle', a, vector('v128.and', b, x.vectorConstant('PSHUFB', splat(8, 0x8f)))),
 };
 
 // prettier-ignore
