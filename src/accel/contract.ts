@@ -148,8 +148,10 @@ export interface Vcpu {
   readonly instructionCount: number;
   /** Exits and events by name since creation. */
   exitCounts(): Readonly<Record<string, number>>;
-  /** Of `instructionCount`, what the interpreter executed; the rest was executed by translations. */
+  /** Of `instructionCount`, what the interpreter executed. */
   readonly interpretedCount: number;
+  /** Of `instructionCount`, iterations of repeated string instructions. What is neither was executed by translations. */
+  readonly stringIterations: number;
   /** Host time spent on decoding, generating and compiling code, nanoseconds. */
   readonly codeNs: number;
   /** External interrupts delivered, by vector. */

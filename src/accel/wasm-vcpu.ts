@@ -75,6 +75,7 @@ export class WasmVcpu implements Vcpu {
   private readonly reader: LinearReader;
   private executed = 0;
   private interpreted = 0;
+  private repeated = 0;
   /** External interrupts delivered, by vector. */
   private readonly vectors = new Float64Array(256);
   /** Instructions until waiting translations are compiled. */
@@ -250,6 +251,8 @@ export class WasmVcpu implements Vcpu {
     this.executed += this.get(L.CPU_BUDGET_GRANTED) - this.get(L.CPU_BUDGET);
     this.interpreted += this.get(L.CPU_TIER0_INSNS) >>> 0;
     this.set(L.CPU_TIER0_INSNS, 0);
+    this.repeated += this.get(L.CPU_STRING_WORK) >>> 0;
+    this.set(L.CPU_STRING_WORK, 0);
     this.set(L.CPU_BUDGET, 0);
     this.set(L.CPU_BUDGET_GRANTED, 0);
     const exit = this.get(L.CPU_EXIT);
@@ -339,6 +342,10 @@ export class WasmVcpu implements Vcpu {
 
   get interpretedCount(): number {
     return this.interpreted + (this.running ? this.get(L.CPU_TIER0_INSNS) >>> 0 : 0);
+  }
+
+  get stringIterations(): number {
+    return this.repeated + (this.running ? this.get(L.CPU_STRING_WORK) >>> 0 : 0);
   }
 
   get codeNs(): number {

@@ -117,6 +117,7 @@ export class RunLoop {
     const { vcpu } = this;
     const executed = vcpu.instructionCount;
     const interpreted = vcpu.interpretedCount;
+    const iterations = vcpu.stringIterations;
     const codeNs = vcpu.codeNs;
     const startNs = this.host.monotonicNs();
     const exit = vcpu.run(instructions);
@@ -124,7 +125,8 @@ export class RunLoop {
     this.runNs += ns;
     const done = vcpu.instructionCount - executed;
     const doneInterpreted = vcpu.interpretedCount - interpreted;
-    this.tierTimes.add(Math.max(0, ns - (vcpu.codeNs - codeNs)), doneInterpreted, done - doneInterpreted);
+    const doneTranslated = done - doneInterpreted - (vcpu.stringIterations - iterations);
+    this.tierTimes.add(Math.max(0, ns - (vcpu.codeNs - codeNs)), doneInterpreted, doneTranslated);
     if (this.samplers.size > 0) {
       const sampledNs = this.time === undefined ? ns : done * this.time.nsPerInstruction;
       for (const sampler of this.samplers) sampler.ran(sampledNs, exit.reason === 'budget');

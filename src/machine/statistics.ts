@@ -22,7 +22,9 @@ export interface MachineStatistics {
   /** Exits and engine events by name. */
   readonly exits: Readonly<Record<string, number>>;
   readonly virtualTimeNs: number;
-  /** `interp` is the interpreter, `jit` translated code. */
+  /** Of the instructions, iterations of repeated string instructions (`rep movsb`): microcode does them for either tier. */
+  readonly stringIterations: number;
+  /** `interp` is the interpreter, `jit` translated code. With `stringIterations` they make up all instructions. */
   readonly tiers: { readonly interp: TierStatistics; readonly jit: TierStatistics };
   readonly time: {
     /** Host time in which the guest ran, with devices, decoding and translation. */
@@ -59,9 +61,10 @@ export function machineStatistics(parts: {
     instructions: vcpu.instructionCount,
     exits,
     virtualTimeNs,
+    stringIterations: vcpu.stringIterations,
     tiers: {
       interp: { instructions: interpreted, timeNs: interpNs },
-      jit: { instructions: vcpu.instructionCount - interpreted, timeNs: jitNs },
+      jit: { instructions: vcpu.instructionCount - interpreted - vcpu.stringIterations, timeNs: jitNs },
     },
     time: { runNs: loop.runNs, codeNs: vcpu.codeNs, idleNs: loop.idleNs },
     code: vm.codeStatistics(),

@@ -15,6 +15,7 @@ const STATISTICS: MachineStatistics = {
   instructions: 1_000_000,
   exits: { budget: 12, hlt: 0, translate: 34 },
   virtualTimeNs: 2e9,
+  stringIterations: 0,
   tiers: { interp: { instructions: 250_000, timeNs: 5e6 }, jit: { instructions: 750_000, timeNs: 1e6 } },
   time: { runNs: 7e6, codeNs: 1e6, idleNs: 5e5 },
   code: {

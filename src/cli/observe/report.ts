@@ -52,6 +52,7 @@ export function codeReport(statistics: MachineStatistics): string {
       head,
       tierLine('interp', tiers.interp, instructions),
       tierLine('jit', tiers.jit, instructions),
+      `${'string'.padEnd(8)}${whole(statistics.stringIterations).padStart(16)}  ${percent(statistics.stringIterations, instructions).padStart(7)}  iterations, within either`,
     ]) +
     section('code', codeLines(statistics)) +
     section('TLB', [`${whole(tlb.fills)} fills, ${whole(tlb.flushes)} flushes`])

@@ -86,6 +86,17 @@ describe('the command line of orrery system', () => {
     });
   });
 
+  it('knows what looks at the guest', () => {
+    const line =
+      '-d jit -stats -profile a.svg --profile b.speedscope.json -profile-rate 250 -symbols vmlinux -symbols prog';
+    expect(parse(line)).toMatchObject({
+      logCategories: ['jit'],
+      observe: { stats: true, profiles: ['a.svg', 'b.speedscope.json'], rateHz: 250, symbols: ['vmlinux', 'prog'] },
+    });
+    expect(() => parse('-profile a.png')).toThrow('-profile a.png: the name ends in none of .svg');
+    expect(() => parse('-profile-rate 0')).toThrow("-profile-rate: '0' is not a number of samples a second");
+  });
+
   it('keeps time by instructions and starts at a date', () => {
     expect(parse('-icount shift=3 -rtc base=2026-01-31T12:00:00')).toMatchObject({
       nsPerInstruction: 8,

@@ -6,7 +6,7 @@
  * instruction, which is not finished: an exception is pending, or (CPU_EXC = -1) interrupts are to be looked at first.
  */
 import {
-  ACCESS_WRITE, CPU_BUDGET, CPU_EXC, CPU_FLAG_AUX, CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_MODE, CPU_RFLAGS, CPU_SCRATCH, ES, FS,
+  ACCESS_WRITE, CPU_BUDGET, CPU_EXC, CPU_FLAG_AUX, CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_MODE, CPU_RFLAGS, CPU_SCRATCH, CPU_STRING_WORK, ES, FS,
   MODE_64, MODE_FLAT, MODE_SIZE_MASK, MODE_TF, TLB_ADDEND, TLB_READ_TAG, TLB_TAG_MMIO, TLB_TAG_WATCH, TLB_WRITE_TAG,
 } from "../layout";
 import { RFLAGS_DF } from "./bits";
@@ -59,6 +59,7 @@ function inPage(va: u64, offset: u64, mask: u64, shift: u32): u32 {
 /** Interrupts first: the work counts against the budget, and the instruction goes on where it is. */
 function again(cpu: u32, work: u32): i32 {
   store<i32>(cpu, load<i32>(cpu, CPU_BUDGET) - work, CPU_BUDGET);
+  store<u32>(cpu, load<u32>(cpu, CPU_STRING_WORK) + work, CPU_STRING_WORK);
   store<i32>(cpu, -1, CPU_EXC);
   return 1;
 }
