@@ -76,8 +76,8 @@ export class Translations {
     this.makeRoom();
     const earlier = this.coveredBy(entry);
     if (earlier?.installed === false) {
-      // It waits to be compiled: whether this block is still come to in tier 0 then remains to be seen.
-      i32[(entry.record + L.REC_IMM) >> 2] = hotAfter >> 1;
+      // It waits to be compiled: whether this block is still come to in tier 0 then remains to be seen. It must run before it is hot again.
+      i32[(entry.record + L.REC_IMM) >> 2] = Math.max(hotAfter >> 1, 2);
       return;
     }
     i32[entry.record >> 2] = handlers.pseudo(Pseudo.skip);
