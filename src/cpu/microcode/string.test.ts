@@ -45,6 +45,60 @@ describe('repeated string instructions', () => {
     expect(bench.phys64(0x20100)).toBe(bench.phys64(0x20000));
   });
 
+  /** Linear 0x30000 to 0x37fff lies in physical memory in the order of `frames`. */
+  function scattered(bench: MicrocodeBench, frames: readonly number[]): (va: number) => number {
+    frames.forEach((frame, i) => bench.setPhys64(0x13000 + (0x30 + i) * 8, frame * 0x1000 + 7));
+    bench.call('flushTlb', 0);
+    return (va) => RAM + (frames[(va >> 12) - 0x30] ?? 0) * 0x1000 + (va & 0xfff);
+  }
+
+  const FRAMES = [0x40, 0x41, 0x42, 0x50, 0x51, 0x3f, 0x3e, 0x60];
+
+  test.each([
+    [1, 0x30123, 0x34345, 0x2f00],
+    [8, 0x30004, 0x34001, 0x2f00],
+    [8, 0x30000, 0x30003, 0x1800],
+    [8, 0x30000, 0x30008, 0x1800],
+    [4, 0x30010, 0x30031, 0x2f00],
+    [2, 0x30010, 0x31011, 0x3f00],
+    [1, 0x34345, 0x34300, 0x2000],
+    [8, 0x32ff9, 0x30000, 0x3000],
+  ])('MOVS of %d bytes from %x to %x over pages that lie here and there', (width, from, to, bytes) => {
+    const count = Math.floor(bytes / width);
+    const bench = longBench(count, from, to);
+    const host = scattered(bench, FRAMES);
+    const model = new Uint8Array(0x8000);
+    for (let i = 0; i < 0x8000; i++) model[i] = bench.bytes[host(0x30000 + i)] = (i * 31) ^ (i >> 7);
+    for (let i = 0; i < count * width; i += width)
+      model.copyWithin(to - 0x30000 + i, from - 0x30000 + i, from - 0x30000 + i + width);
+    // The second time everything is in the TLB. Onto itself, the first has no second.
+    for (let turn = 0; turn < (Math.abs(to - from) < bytes ? 1 : 2); turn++) {
+      bench.setGpr(RCX, count);
+      bench.setGpr(RSI, from);
+      bench.setGpr(RDI, to);
+      expect(bench.call('repMovs', width, 64, L.DS)).toBe(0);
+      expect(state(bench)).toEqual([0, from + count * width, to + count * width]);
+      const found = model.map((_, i) => bench.bytes[host(0x30000 + i)] ?? 0);
+      expect(found.findIndex((byte, i) => byte !== model[i])).toBe(-1);
+    }
+  });
+
+  test.each([1, 2, 4, 8])('STOS of %d bytes over pages that lie here and there', (width) => {
+    const count = Math.floor(0x5000 / width);
+    const bench = longBench(count, 0, 0x30123);
+    const host = scattered(bench, FRAMES);
+    bench.setGpr(RAX, 0x8877665544332211n);
+    for (let turn = 0; turn < 2; turn++) {
+      bench.setGpr(RCX, count);
+      bench.setGpr(RDI, 0x30123);
+      expect(bench.call('repStos', width, 64)).toBe(0);
+      for (let i = -1; i <= 0x5000; i++) {
+        const wanted = i < 0 || i === 0x5000 ? 0 : ((i % width) + 1) * 0x11;
+        if (bench.bytes[host(0x30123 + i)] !== wanted) expect.fail(`byte ${i}`);
+      }
+    }
+  });
+
   test('a fault in the middle leaves registers where it happened', () => {
     const bench = longBench(0x400, 0x20000, 0x28000);
     bench.setPhys64(0x13000 + 0x29 * 8, 0);

@@ -15,11 +15,14 @@ import { ioCheck, portIn, portOut } from "./io";
 import { beforeStore, probe, readGuest, writeGuest } from "./memory";
 import { segmentAccess } from "./segments";
 import { gpr, RAX, RCX, RDI, RDX, RSI, segBase, setGpr, setGprBits } from "./state";
-import { translate } from "./tlb";
+import { tlbEntry, translate } from "./tlb";
 
-/** Elements a call may handle one by one, and pages it may touch, before interrupts are looked at. */
+/** Elements a call may handle one by one, pages it may touch, and instructions' worth of work, before interrupts are looked at. */
 const MAX_ELEMENTS: u32 = 2048;
-const MAX_PAGES: u32 = 32;
+const MAX_PAGES: u32 = 64;
+const MAX_WORK: u32 = 8192;
+/** Bytes that are moved in one go. */
+const MAX_RUN: u32 = 0x20000;
 /** Pages that need the general way: devices, data breakpoints. */
 const SLOW: u64 = TLB_TAG_MMIO | TLB_TAG_WATCH;
 
@@ -89,24 +92,70 @@ function storeElement(host: u32, width: u32, value: u64): void {
   else store<u8>(host, <u8>value);
 }
 
-/** Copies upwards element by element where source and destination overlap, memory.copy elsewhere. */
+/** Copies upwards as if element by element, which repeats what lies between source and destination where they overlap. */
 function copyRun(to: u32, from: u32, bytes: u32, width: u32): void {
-  if (to - from >= bytes) {
-    memory.copy(to, from, bytes);
-    return;
+  const distance = to - from;
+  if (distance >= bytes) memory.copy(to, from, bytes);
+  else if (distance < width) {
+    for (let i: u32 = 0; i < bytes; i += width) storeElement(to + i, width, loadElement(from + i, width));
+  } else {
+    // From `from` on everything recurs after `distance`, as far as the copy has come.
+    for (let done: u32 = 0; done < bytes;) {
+      const n = min(bytes - done, distance + done);
+      memory.copy(to + done, from, n);
+      done += n;
+    }
   }
-  for (let i: u32 = 0; i < bytes; i += width) storeElement(to + i, width, loadElement(from + i, width));
+}
+
+/**
+ * Bytes from `va` on, at most `limit`, that lie in one piece of host memory and that the TLB lets the program reach without further
+ * ado: `tag` says for what. 0 = go the general way. Pages lie side by side when the TLB adds the same to their addresses.
+ */
+function directRun(cpu: u32, va: u64, limit: u32, tag: u32): u32 {
+  const entry = tlbEntry(cpu, va, 0), addend = load<u32>(entry, TLB_ADDEND);
+  if (load<u64>(entry + tag) != (va & ~(<u64>0xfff))) return 0;
+  let bytes: u32 = 0x1000 - (<u32>va & 0xfff);
+  while (bytes < limit) {
+    const next = tlbEntry(cpu, va + bytes, 0);
+    if (load<u64>(next + tag) != va + bytes || load<u32>(next, TLB_ADDEND) != addend) break;
+    bytes += 0x1000;
+  }
+  return min(bytes, limit);
+}
+
+@inline function hostAt(cpu: u32, va: u64): u32 { return <u32>va + load<u32>(tlbEntry(cpu, va, 0), TLB_ADDEND); }
+
+/** Bytes that a run may have at `offset` with `left` elements to do: no wrap of the offset, and interrupts now and then. */
+@inline function runLimit(offset: u64, mask: u64, left: u64, shift: u32): u32 {
+  return <u32>min<u64>(min<u64>(left, <u64>MAX_RUN >> shift) << shift, mask - offset);
+}
+
+/** Offsets are linear addresses in segment `seg`, and elements go upwards. */
+@inline function plain(cpu: u32, seg: u32, single: bool): bool {
+  return !single && seg < <u32>FS && (load<u32>(cpu, CPU_MODE) & MODE_FLAT) != 0;
 }
 
 export function repMovs(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
   const mask = maskOf(addressBits), shift = shiftOf(width);
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
-  const single = down || oneByOne(cpu);
+  const single = down || oneByOne(cpu), direct = plain(cpu, seg, single || debugged(cpu));
   let pages: u32 = 0, work: u32 = 0;
   while (gpr(cpu, RCX) & mask) {
     const left = gpr(cpu, RCX) & mask;
-    if (pages >= MAX_PAGES || work >= MAX_ELEMENTS) return again(cpu, work);
+    if (pages >= MAX_PAGES || work >= MAX_WORK) return again(cpu, work);
     const from = gpr(cpu, RSI) & mask, to = gpr(cpu, RDI) & mask;
+    if (direct) {
+      const most = min(runLimit(from, mask, left, shift), runLimit(to, mask, left, shift));
+      const bytes = min(directRun(cpu, from, most, TLB_READ_TAG), directRun(cpu, to, most, TLB_WRITE_TAG)) & ~(width - 1);
+      if (bytes) {
+        copyRun(hostAt(cpu, to), hostAt(cpu, from), bytes, width);
+        advance(cpu, addressBits, width, bytes >> shift, false, true, true);
+        pages += 1 + (bytes >> 12);
+        work += 1 + (bytes >> (shift + 5));
+        continue;
+      }
+    }
     if (linear(cpu, seg, from, width, 0)) return 1;
     const source = load<u64>(cpu, CPU_SCRATCH);
     if (linear(cpu, ES, to, width, 1)) return 1;
@@ -153,6 +202,15 @@ function advance(cpu: u32, addressBits: u32, width: u32, n: u32, down: bool, sou
   setIndex(cpu, RCX, gpr(cpu, RCX) - n, addressBits);
 }
 
+function fillRun(host: u32, bytes: u32, width: u32, value: u64, uniform: bool): void {
+  if (uniform) memory.fill(host, <u8>value, bytes);
+  else {
+    // One element, then twice as much each time.
+    storeElement(host, width, value);
+    copyRun(host + width, host, bytes - width, width);
+  }
+}
+
 export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
   const mask = maskOf(addressBits), shift = shiftOf(width);
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
@@ -160,12 +218,22 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
   const low = <u8>value;
   const uniform = width == 1 || (width == 2 && <u16>value == <u16>low * 0x101) || (width == 4 && <u32>value == <u32>low * 0x1010101) ||
     (width == 8 && value == <u64>low * 0x101010101010101);
-  const single = down || oneByOne(cpu);
+  const single = down || oneByOne(cpu), direct = plain(cpu, ES, single || debugged(cpu));
   let pages: u32 = 0, work: u32 = 0;
   while (gpr(cpu, RCX) & mask) {
     const left = gpr(cpu, RCX) & mask;
-    if (pages >= MAX_PAGES || work >= MAX_ELEMENTS) return again(cpu, work);
+    if (pages >= MAX_PAGES || work >= MAX_WORK) return again(cpu, work);
     const to = gpr(cpu, RDI) & mask;
+    if (direct) {
+      const bytes = directRun(cpu, to, runLimit(to, mask, left, shift), TLB_WRITE_TAG) & ~(width - 1);
+      if (bytes) {
+        fillRun(hostAt(cpu, to), bytes, width, value, uniform);
+        advance(cpu, addressBits, width, bytes >> shift, false, false, true);
+        pages += 1 + (bytes >> 12);
+        work += 1 + (bytes >> (shift + 5));
+        continue;
+      }
+    }
     if (linear(cpu, ES, to, width, 1)) return 1;
     const target = load<u64>(cpu, CPU_SCRATCH);
     let n: u32 = 1;
@@ -181,8 +249,7 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
       if (!(load<u64>(entry, TLB_WRITE_TAG) & SLOW)) {
         if (beforeStore(cpu, entry, target, bytes)) return 1;
         const host = <u32>target + load<u32>(entry, TLB_ADDEND);
-        if (uniform) memory.fill(host, low, bytes);
-        else for (let i: u32 = 0; i < bytes; i += width) storeElement(host + i, width, value);
+        fillRun(host, bytes, width, value, uniform);
         advance(cpu, addressBits, width, n, down, false, true);
         if (trapped(cpu, mask)) return 1;
         pages++;

@@ -149,8 +149,8 @@ export class Cpuid {
         return brandWords(this.model.brand, (leaf >>> 0) - 0x80000002);
       case 0x80000005: // 64 KiB level 1 caches, 64-byte lines
         return { eax: 0x01ff01ff, ebx: 0x01ff01ff, ecx: 0x40020140, edx: 0x40020140 };
-      case 0x80000006: // 512 KiB level 2, 16-way
-        return { eax: 0, ebx: 0x42004200, ecx: 0x02008140, edx: 0 };
+      case 0x80000006: // 16 MiB level 2, 16-way: up to that size C libraries leave copies to REP MOVS
+        return { eax: 0, ebx: 0x42004200, ecx: 0x40008140, edx: 0 };
       case 0x80000007:
         return { ...ZERO, edx: this.word(0x80000007, 'edx') };
       case 0x80000008:
