@@ -1,5 +1,5 @@
 /**
- * Straight runs of SSE arithmetic, in which a tier knows of earlier results what it need not look at again: mostly ordinary
+ * Straight runs of SSE, AVX and FMA arithmetic, in which a tier knows of earlier results what it need not look at again: mostly ordinary
  * numbers, now and then a denormal, a zero, an infinity or a NaN, in the default mode and in others.
  */
 import { describe, expect, it } from 'vitest';
@@ -8,8 +8,8 @@ import { compare, failureText } from '../support/oracle/compare.ts';
 import type { Encoding } from '../support/oracle/encoding.ts';
 import type { EngineOracle } from '../support/oracle/engine.ts';
 import { allForms } from '../support/oracle/forms.ts';
-import { createOutcome, createState, FX_MXCSR, FX_XMM, type Oracle } from '../support/oracle/machine-state.ts';
-import { hasNativeOracle, nativeOracle } from '../support/oracle/native.ts';
+import { createOutcome, createState, FX_MXCSR, FX_XMM, FX_YMM, type Oracle } from '../support/oracle/machine-state.ts';
+import { hasNativeOracle, hostHasAvx, nativeOracle } from '../support/oracle/native.ts';
 import { Random } from '../support/oracle/random.ts';
 import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
 
@@ -35,13 +35,36 @@ const OTHERS = [
   [0x66, 0x0f, 0x2e],
 ];
 
+/** FMA in map 0F38: 132, 213, 231 of every kind. */
+const FMA_OPCODES = [0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f];
+const FMA_ORDERS = [0, 0x10, 0x20];
+/** VEX.pp: none, 66, F3, F2. */
+const PP = { single: [0, 2], double: [1, 3] } as const;
+
+/** A VEX form: xmm or ymm registers, three operands where the instruction has them. */
+function randomVex(random: Random, double: boolean): number[] {
+  const [reg, vvvv, rm] = [random.below(REGISTERS), random.below(REGISTERS), random.below(REGISTERS)];
+  const length = random.oneIn(2) ? 4 : 0;
+  const modrm = 0xc0 | (reg << 3) | rm;
+  if (random.oneIn(2)) {
+    const opcode = random.pick(FMA_OPCODES) + random.pick(FMA_ORDERS);
+    return [0xc4, 0xe2, (double ? 0x80 : 0) | ((~vvvv & 15) << 3) | length | 1, opcode, modrm];
+  }
+  const opcode = random.oneIn(6) ? 0x28 : random.pick(OPCODES);
+  const pp = opcode === 0x28 ? Number(double) : random.pick(double ? PP.double : PP.single);
+  const unary = opcode === 0x28 || (opcode === 0x51 && pp < 2);
+  return [0xc4, 0xe1, ((unary ? 15 : ~vvvv & 15) << 3) | length | pp, opcode, modrm];
+}
+
 function randomCode(random: Random): Uint8Array {
   // Mostly of one width, as programs are.
   const width = random.pick([0, 1]);
+  const vex = hostHasAvx && random.oneIn(2);
   const bytes: number[] = [];
   for (let i = 0; i < LENGTH; i++) {
     const modrm = 0xc0 | (random.below(REGISTERS) << 3) | random.below(REGISTERS);
-    if (random.oneIn(5)) bytes.push(...random.pick(OTHERS), modrm);
+    if (vex && random.oneIn(2)) bytes.push(...randomVex(random, width === 1));
+    else if (random.oneIn(5)) bytes.push(...random.pick(OTHERS), modrm);
     else {
       const prefix = random.oneIn(8) ? random.pick(PREFIXES) : random.pick(width ? [[0x66], [0xf2]] : [[], [0xf3]]);
       bytes.push(...prefix, 0x0f, random.pick(OPCODES), modrm);
@@ -66,8 +89,8 @@ const ODD32 = [0, 0x80000000, 1, 0x7fffff, 0x80000001, 0x800000, 0x7f800000, 0xf
 function fill(fx: DataView, random: Random): void {
   const doubles = random.oneIn(2);
   const scale = random.oneIn(6) ? 1000 : 4;
-  for (let i = 0; i < REGISTERS; i++) {
-    for (let at = FX_XMM + i * 16; at < FX_XMM + i * 16 + 16; at += doubles ? 8 : 4) {
+  for (const start of [FX_XMM, FX_YMM]) {
+    for (let at = start; at < start + REGISTERS * 16; at += doubles ? 8 : 4) {
       const odd = random.oneIn(12);
       const number = (random.u32() / 2 ** 32 - 0.5) * 2 ** (random.below(2 * scale) - scale);
       if (doubles && odd) fx.setBigUint64(at, random.pick(ODD64), true);
@@ -105,7 +128,7 @@ function firstFailures(host: Oracle, engine: EngineOracle): string[] {
   return failures;
 }
 
-describe.runIf(hasNativeOracle).each(TIERS)('runs of SSE arithmetic, %s', (tier) => {
+describe.runIf(hasNativeOracle).each(TIERS)('runs of float arithmetic, %s', (tier) => {
   it('end as on the host CPU', () => {
     const host = nativeOracle();
     if (host === undefined) return;

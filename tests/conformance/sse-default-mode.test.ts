@@ -9,7 +9,7 @@ import { formsOf } from '../support/oracle/conformance.ts';
 import { operandOffset } from '../support/oracle/encoding.ts';
 import type { Form } from '../support/oracle/forms.ts';
 import { createOutcome, createState, FX_MXCSR, type Oracle } from '../support/oracle/machine-state.ts';
-import { hasNativeOracle, nativeOracle } from '../support/oracle/native.ts';
+import { hasNativeOracle, hostHasAvx, nativeOracle } from '../support/oracle/native.ts';
 import { Random, seedOf } from '../support/oracle/random.ts';
 import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
 
@@ -19,7 +19,8 @@ const MXCSR_FLUSHING = 0x9fe0;
 const ENCODINGS = 3;
 const STATES = 20;
 
-const ARITHMETIC = /^(ADD|SUB|MUL|DIV|SQRT|MIN|MAX|CMP|HADD|HSUB|ADDSUB|ROUND|DP)[PS][SD]$|^U?COMIS[SD]$|^CVT/;
+const ARITHMETIC =
+  /^V?(ADD|SUB|MUL|DIV|SQRT|MIN|MAX|CMP|HADD|HSUB|ADDSUB|ROUND|DP)[PS][SD]$|^V?U?COMIS[SD]$|^V?CVT|^VFN?M/;
 
 function firstFailure(form: Form, host: Oracle, engine: Oracle): string | undefined {
   const random = new Random(seedOf(form.key) + MXCSR_DEFAULT);
@@ -50,7 +51,8 @@ describe.each(TIERS)('SSE arithmetic in the default mode, %s', (tier) => {
     const host = nativeOracle();
     if (host === undefined) return;
     const engine = engineOracle(tier);
-    const forms = formsOf('sse').filter((form) => ARITHMETIC.test(form.row.name));
+    const families = [...formsOf('sse'), ...(hostHasAvx ? formsOf('avx') : [])];
+    const forms = families.filter((form) => ARITHMETIC.test(form.row.name));
     expect(forms.length).toBeGreaterThan(100);
     const failures = forms.flatMap((form) => firstFailure(form, host, engine) ?? []);
     expect(failures.join('\n\n')).toBe('');

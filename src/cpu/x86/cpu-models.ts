@@ -82,11 +82,7 @@ function real(
 }
 
 export const CPU_MODELS: readonly CpuModel[] = [
-  generic(
-    'max',
-    'everything the engine does (the default)',
-    Object.keys(FEATURES).filter((name) => !/^(avx2?|fma|f16c)$/.test(name)),
-  ),
+  generic('max', 'everything the engine does (the default)', Object.keys(FEATURES)),
   generic('qemu64', 'the baseline of x86-64 with what guests need of a hypervisor', [
     ...BASE64,
     ...words('pni cx16 lahf_lm'),

@@ -7,6 +7,7 @@ import { compare, failureText } from './compare.ts';
 import type { Encoding } from './encoding.ts';
 import { allForms, formKey } from './forms.ts';
 import { createOutcome, createState, FX_FCW, FX_FSW, FX_MXCSR, FX_ST, FX_XMM, type Oracle } from './machine-state.ts';
+import { hostHasAvx } from './native.ts';
 import { F32_EDGES, F64_EDGES, F80_EDGES } from './random.ts';
 
 export interface GridResult {
@@ -58,6 +59,26 @@ const X87_OPERATIONS: readonly (readonly [string, readonly number[], boolean])[]
   ['FTST', [0xd9, 0xe4], true],
 ];
 
+/** What AVX, FMA and F16C have that SSE has not; with FMA one operand stands twice. */
+function avxOperations(): Operation[] {
+  const operations: Operation[] = [];
+  for (let predicate = 8; predicate < 32; predicate++) {
+    const code = [0xc4, 0xe1, predicate & 1 ? 0x79 : 0x78, 0xc2, 0xc1, predicate];
+    operations.push({ name: `VCMPP ${predicate}`, code, kind: predicate & 1 ? 'f64' : 'f32' });
+  }
+  for (const [kind, last] of [['f32', 0x71] as const, ['f64', 0xf1] as const]) {
+    for (const opcode of [0x98, 0x9a, 0xac, 0xae, 0xb6, 0xb7, 0xb8, 0xbc])
+      operations.push({ name: `FMA ${opcode.toString(16)} ${kind}`, code: [0xc4, 0xe2, last, opcode, 0xc1], kind });
+    operations.push({ name: `FMA 9b ${kind}`, code: [0xc4, 0xe2, last, 0x9b, 0xc1], kind });
+  }
+  for (let mode = 0; mode < 8; mode++) {
+    const code = [0xc4, 0xe3, 0x79, 0x1d, 0xc8, mode];
+    operations.push({ name: `VCVTPS2PH ${mode}`, code, kind: 'f32', unary: true });
+  }
+  operations.push({ name: 'VCVTPH2PS', code: [0xc4, 0xe2, 0x79, 0x13, 0xc1], kind: 'f32', unary: true });
+  return operations;
+}
+
 /** All operations of the grid. */
 export function gridOperations(): readonly Operation[] {
   const operations: Operation[] = [];
@@ -90,6 +111,7 @@ export function gridOperations(): readonly Operation[] {
     operations.push({ name: `ROUNDPS ${mode}`, code: [0x66, 0x0f, 0x3a, 0x08, 0xc1, mode], kind: 'f32', unary: true });
     operations.push({ name: `ROUNDSD ${mode}`, code: [0x66, 0x0f, 0x3a, 0x0b, 0xc1, mode], kind: 'f64', unary: true });
   }
+  if (hostHasAvx) operations.push(...avxOperations());
   for (const [name, code, unary] of X87_OPERATIONS) operations.push({ name, code, kind: 'f80', unary });
   return operations;
 }
