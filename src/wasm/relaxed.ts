@@ -29,6 +29,11 @@ export function fusesMultiplyAdd(): boolean {
   return answer;
 }
 
+/** Lets the answer be `fused` from now on, or be found out anew: what is translated on other engines can be tested here. */
+export function assumeFused(fused: boolean | undefined): void {
+  answer = fused;
+}
+
 function measure(): boolean {
   // (1 + 2^-30)^2 = 1 + 2^-29 + 2^-60, which a product alone loses.
   const near = 1 + 2 ** -30;
