@@ -41,6 +41,16 @@ describe('-cpu', () => {
     expect(unknown).toEqual([]);
   });
 
+  it('offers the levels of x86-64 that are named, and the third by default', () => {
+    const third = 'avx avx2 bmi1 bmi2 f16c fma abm movbe xsave pni ssse3 cx16 sse4.1 sse4.2 popcnt lahf_lm'.split(' ');
+    for (const name of ['max', 'x86-64-v3', 'Haswell', 'EPYC'])
+      expect(
+        third.filter((f) => !cpuModel(name).features.has(f)),
+        name,
+      ).toEqual([]);
+    expect(cpuModel('x86-64-v2').features.has('avx')).toBe(false);
+  });
+
   it('takes away what needs a feature with it', () => {
     const { features } = cpuModel('EPYC,-avx');
     expect(['avx', 'avx2', 'fma', 'f16c'].filter((f) => features.has(f))).toEqual([]);
