@@ -42,7 +42,10 @@ const ATTR_CODE64 = 0xa09b;
 const ATTR_DATA = 0xc093;
 const ATTR_TSS = 0x8b;
 
-/** Names: general registers, rip, rflags, cr*, dr*, efer, segments (`cs` selector, `cs.base`, `cs.limit`, `cs.attr`). */
+/**
+ * Names: general registers, rip, rflags, cr*, dr*, efer, xcr0, segments (`cs` selector, `cs.base`, `cs.limit`, `cs.attr`), xmm0..15 (the low
+ * 128 bits; setting them keeps the others) and ymm0..15.
+ */
 export class StateRegisters implements RegisterFile {
   private readonly engine: Engine;
   private readonly cpu: number;
@@ -71,7 +74,17 @@ export class StateRegisters implements RegisterFile {
     throw new RangeError(`there is no register named ${name}`);
   }
 
+  /** The quadwords of a vector register, lowest first; none for other names. */
+  private quadwords(name: string): number[] {
+    const vector = /^([xy])mm(\d|1[0-5])$/.exec(name);
+    if (vector === null) return [];
+    const at = this.cpu + L.CPU_XMM + Number(vector[2]) * L.XMM_STRIDE;
+    return vector[1] === 'x' ? [at, at + 8] : [at, at + 8, at + 16, at + 24];
+  }
+
   get(name: string): bigint {
+    const vector = this.quadwords(name);
+    if (vector.length > 0) return vector.reduceRight((sum, at) => (sum << 64n) | this.view.getBigUint64(at, true), 0n);
     if (name === 'rflags') return BigInt(this.engine.call('getFlags', this.cpu) >>> 0);
     const { offset, bytes } = this.place(name);
     const at = this.cpu + offset;
@@ -81,6 +94,11 @@ export class StateRegisters implements RegisterFile {
 
   /** Sets the register as a debugger would: no checks, but the derived state (mode, TLB) follows. */
   set(name: string, value: bigint): void {
+    const vector = this.quadwords(name);
+    if (vector.length > 0) {
+      vector.forEach((at, i) => this.view.setBigUint64(at, BigInt.asUintN(64, value >> BigInt(64 * i)), true));
+      return;
+    }
     if (name === 'rflags') {
       this.engine.call('setFlags', this.cpu, Number(BigInt.asIntN(32, value)));
     } else {
