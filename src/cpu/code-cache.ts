@@ -321,7 +321,8 @@ export class CodeCache {
 
   /** Makes one block unknown: its next use decodes anew. */
   dropBlock(record: number): void {
-    const entry = this.entries.get(record);
+    // The check of a page crossing, which asks for this, may come behind a counter.
+    const entry = this.entries.get(record) ?? this.entries.get(record - L.REC_SIZE);
     if (entry === undefined) return;
     this.forget(entry);
     const page = this.pages.get(entry.phys >>> 12);

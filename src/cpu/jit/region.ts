@@ -184,6 +184,9 @@ class Scan {
   }
 
   region(entry: number, others: readonly number[]): Region | undefined {
+    // Tier 0 runs an instruction on two pages with a check of its own, which an entrance does not have.
+    const opening = this.insnAt(entry);
+    if (opening === undefined || this.crosses(entry, opening)) return undefined;
     const outer: Body = { entry, returnTo: undefined, depth: 0, leaders: new Set(), calls: new Map() };
     const entries = [entry];
     this.explore(outer, [entry, ...others], entries);
@@ -259,8 +262,9 @@ class Scan {
           if (this.crosses(here, insn)) {
             // An instruction on two pages is a block of its own.
             if (here !== start) lead(here, true);
-            if (insn.row.endsBlock !== true) lead(address, true);
           }
+          // What begins on another page is looked at before it is gone to.
+          if (pageOf(address) !== pageOf(here) && insn.row.endsBlock !== true) lead(address, true);
           if (insn.row.endsBlock !== true) continue;
           if (insn.row.name === 'JMP_indirect') indirect = true;
           const isCall = insn.row.name === 'CALL';
@@ -391,8 +395,12 @@ class Scan {
         const taken = target === undefined ? undefined : place(target);
         return { body, start, insns, end, ...none, taken, next: isConditional(insn) ? place(end) : undefined };
       }
-      if (this.crosses(here, insn)) break;
+      if (pageOf(address) !== pageOf(here)) break;
     }
     return { body, start, insns, end: address, ...none, next: this.single ? undefined : place(address) };
   }
+}
+
+function pageOf(address: number): number {
+  return Math.floor(address / PAGE);
 }

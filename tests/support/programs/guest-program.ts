@@ -246,6 +246,16 @@ export class GuestProgram {
     this.vm.memoryWritten(address, 1);
   }
 
+  /** Code for another place than the program's. */
+  asmAt(origin: number): Assembler {
+    return new Assembler(this.bits, origin);
+  }
+
+  put(address: number, bytes: Uint8Array): void {
+    this.bytes.set(bytes, address);
+    this.vm.memoryWritten(address, bytes.length);
+  }
+
   /** Where the page table entry of a linear address below 4 MiB lies. */
   entryAt(linear: number): number {
     return PT + (linear / PAGE) * (this.bits === 64 ? 8 : 4);
