@@ -1,8 +1,9 @@
 /**
- * WebAssembly's relaxed multiply-add, which an engine may round once (fused) or twice: specification of relaxed SIMD, section
- * "Relaxed madd". One product tells which this engine does; engines without relaxed SIMD count as not fused.
+ * Relaxed SIMD (its specification, sections "Relaxed madd" and "Relaxed swizzle"): a multiply-add that an engine may round once (fused)
+ * or twice, of which one product tells; and a swizzle that is one instruction of the host where indices are such that all engines
+ * agree. Engines without relaxed SIMD count as not fused and take the ordinary swizzle.
  */
-import { type Expr, f64, laneOp, op, SIMD } from './expr.ts';
+import { type Expr, f64, laneOp, op, SIMD, v128Zero } from './expr.ts';
 import { ModuleBuilder } from './module-builder.ts';
 
 const F64X2_SPLAT = 0x14;
@@ -19,6 +20,33 @@ export function relaxedMultiplyAdd(
   c: Expr<'v128'>,
 ): Expr<'v128'> {
   return op('v128', SIMD + (negate ? NMADD : MADD)[bits], a, b, c);
+}
+
+const SWIZZLE = 0x0e;
+const RELAXED_SWIZZLE = 0x100;
+let relaxedSwizzle: boolean | undefined;
+
+/** The bytes of `a` that `indices` name, each 0..15 or, for a zero, 128 and above. */
+export function pickBytes(a: Expr<'v128'>, indices: Expr<'v128'>): Expr<'v128'> {
+  relaxedSwizzle ??= compiles(op('v128', SIMD + RELAXED_SWIZZLE, v128Zero, v128Zero));
+  return op('v128', SIMD + (relaxedSwizzle ? RELAXED_SWIZZLE : SWIZZLE), a, indices);
+}
+
+/** Lets the engine have a relaxed swizzle or not, from now on, or finds it out anew: for tests. */
+export function assumeRelaxedSwizzle(there: boolean | undefined): void {
+  relaxedSwizzle = there;
+}
+
+function compiles(value: Expr<'v128'>): boolean {
+  const module = new ModuleBuilder({ initial: 1, maximum: 1 });
+  const { builder } = module.define({ params: [], results: [] }, 'tried');
+  builder.drop(value);
+  try {
+    const compiled: unknown = new WebAssembly.Module(module.build());
+    return compiled instanceof WebAssembly.Module;
+  } catch {
+    return false;
+  }
 }
 
 let answer: boolean | undefined;

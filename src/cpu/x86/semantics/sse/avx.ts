@@ -1,5 +1,6 @@
 /** What AVX and AVX2 add to the VEX forms of SSE: permutations, broadcasts, shifts by elements, VZEROUPPER. SDM volume 2. */
 import { type Expr, i32, i64, load, select, v128Zero } from '../../../../wasm/expr.ts';
+import { pickBytes } from '../../../../wasm/relaxed.ts';
 import { type Semantics, type SemanticsTable, type VectorPair, type X86 } from '../context.ts';
 import {
   binary,
@@ -21,12 +22,12 @@ import { choose, lane64, lanes, lowLane, pick, shiftLanes, splat, type Vector, v
 /** Byte indices of the doublewords whose numbers, 0..7, are in `numbers`. */
 function bytesOf(x: X86, numbers: Vector): Vector {
   const spread = x.vectorConstant('low bytes spread', lanes(32, [0, 0x04040404, 0x08080808, 0x0c0c0c0c]));
-  const four = vector('i8x16.swizzle', shiftLanes('shl', 32, numbers, i32(2)), spread);
+  const four = pickBytes(shiftLanes('shl', 32, numbers, i32(2)), spread);
   return vector('i32x4.add', four, x.vectorConstant('bytes of a doubleword', splat(32, 0x03020100)));
 }
 
 const permuteSingles = binary((a, b, x) =>
-  vector('i8x16.swizzle', a, bytesOf(x, vector('v128.and', b, x.vectorConstant('doublewords of 3', splat(32, 3))))),
+  pickBytes(a, bytesOf(x, vector('v128.and', b, x.vectorConstant('doublewords of 3', splat(32, 3))))),
 );
 
 /** Bit 1 of a quadword chooses. */
@@ -58,7 +59,7 @@ const permuteAll: Semantics = (x) => {
       bytesOf(x, vector('v128.and', numbers[half] as Vector, x.vectorConstant('doublewords of 7', splat(32, 7)))),
     );
     // An index beyond 15 gives zero.
-    const above = vector('i8x16.swizzle', high, vector('i8x16.sub', at, x.vectorConstant('bytes of 16', splat(8, 16))));
+    const above = pickBytes(high, vector('i8x16.sub', at, x.vectorConstant('bytes of 16', splat(8, 16))));
     return x.let(vector('v128.or', vector('i8x16.swizzle', low, at), above));
   };
   putHalves(x, [permuted(0), permuted(1)]);

@@ -1,5 +1,6 @@
 /** Packed integers, lane by lane: arithmetic, comparison, packing, extension. SDM volume 2. */
 import { i32, shuffle, v128Zero } from '../../../../wasm/expr.ts';
+import { pickBytes } from '../../../../wasm/relaxed.ts';
 import type { Semantics, SemanticsTable, X86 } from '../context.ts';
 import { binary, both, putHalves, source, unary } from './operands.ts';
 import { lane32, lanes, lowLane, pick, shiftLanes, splat, type Vector, vector, type VectorOp } from './simd.ts';
@@ -147,7 +148,7 @@ export const PACKED: Readonly<Record<string, Binary>> = {
   PUNPCKLBW: interleave(8, 'low'), PUNPCKLWD: interleave(16, 'low'), PUNPCKLDQ: interleave(32, 'low'), PUNPCKLQDQ: interleave(64, 'low'),
   PUNPCKHBW: interleave(8, 'high'), PUNPCKHWD: interleave(16, 'high'), PUNPCKHDQ: interleave(32, 'high'), PUNPCKHQDQ: interleave(64, 'high'),
   UNPCKLPS: interleave(32, 'low'), UNPCKHPS: interleave(32, 'high'), UNPCKLPD: interleave(64, 'low'), UNPCKHPD: interleave(64, 'high'),
-  PSHUFB: (a, b, x) => vector('i8x16.swizzle', a, vector('v128.and', b, x.vectorConstant('PSHUFB', splat(8, 0x8f)))),
+  PSHUFB: (a, b, x) => pickBytes(a, vector('v128.and', b, x.vectorConstant('PSHUFB', splat(8, 0x8f)))),
 };
 
 // prettier-ignore
