@@ -340,8 +340,9 @@ export class CodeCache {
     for (const ppn of [...this.pages.keys()]) this.dropPage(ppn);
     for (const cpu of this.layout.cpus) {
       for (let bank = 0; bank <= L.USER_BANKS; bank++) {
-        const at = cpu + L.CPU_BANKS + bank * L.BANK_SIZE + L.BANK_JUMP_CACHE;
-        this.bytes.fill(0, at, at + L.JUMP_CACHE_ENTRIES * 16);
+        const at = cpu + L.CPU_BANKS + bank * L.BANK_SIZE;
+        if (this.i32[(at + L.BANK_READY) >> 2] === 0) continue;
+        this.bytes.fill(0, at + L.BANK_JUMP_CACHE, at + L.BANK_JUMP_CACHE + L.JUMP_CACHE_ENTRIES * 16);
       }
     }
     this.top = this.layout.arena + MAX_BLOCK_BYTES;

@@ -34,7 +34,7 @@ export const SLOT_DIRTY_BITMAP = 24; // u32: address of the dirty bitmap, one bi
 
 // ---- vCPU state, offsets from its base ----
 export const FIRST_VCPU = 0x10000;
-export const CPU_STRIDE = 0x300000;
+export const CPU_STRIDE = 0x600000;
 
 export const CPU_GPR = 0x000; // 16 x u64: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
 export const CPU_ZERO = 0x080; // u64, always 0: stands in for a missing base or index register
@@ -194,19 +194,19 @@ export const CPU_WALK_GENERATION = 0x12a4; // u32: entries of the walk cache wit
 // space as well, each for the PCID used last in it. Memory of a bank that was never used is never touched.
 export const CPU_BANKS = 0x20000; // the supervisor's bank, then USER_BANKS others, BANK_SIZE bytes each
 export const USER_BANKS = 6; // as many address spaces as Linux keeps on a processor
-export const BANK_SIZE = 0x68000;
+export const BANK_SIZE = 0xc8000;
 export const BANK_TLB = 0; // TLB sets of TLB_SET_SIZE bytes. Supervisor's bank: one, for CPL < 3. Others: one for CPL 3, and one for CPL < 3 with SMAP suspended by RFLAGS.AC
 export const BANK_JUMP_CACHE = 0x40000; // JUMP_CACHE_ENTRIES x 16: u64 rip, u32 generation, u32 record address; index = (rip ^ rip >> 12) & (JUMP_CACHE_ENTRIES - 1)
-export const BANK_LOG = 0x60000; // u16 number in the bank of every TLB entry in use, so that a flush costs what was filled
-export const BANK_CODE_PAGES = 0x64000; // BANK_CODE_PAGES_BYTES: a bit for pages whose code is in the jump cache
+export const BANK_LOG = 0xc0000; // u16 number in the bank of every TLB entry in use, so that a flush costs what was filled
+export const BANK_CODE_PAGES = 0xc4000; // BANK_CODE_PAGES_BYTES: a bit for pages whose code is in the jump cache
 export const BANK_CODE_PAGES_BYTES = 0x1000;
-export const BANK_PCID = 0x65000; // u32: BANK_FREE = holds nothing that is to be found again
+export const BANK_PCID = 0xc5000; // u32: BANK_FREE = holds nothing that is to be found again
 export const BANK_FREE = 0xffff;
-export const BANK_STAMP = 0x65004; // u32: CPU_BANK_STAMP when it was chosen last
-export const BANK_GENERATION = 0x65008; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = generation << MODE_BITS | CPU_MODE
-export const BANK_LOG_COUNT = 0x6500c; // u32: entries of the log
-export const BANK_READY = 0x65010; // u32: 1 = it was used before
-export const JUMP_CACHE_ENTRIES = 8192;
+export const BANK_STAMP = 0xc5004; // u32: CPU_BANK_STAMP when it was chosen last
+export const BANK_GENERATION = 0xc5008; // u32: counts flushes of the jump cache; CPU_JUMP_GEN = generation << MODE_BITS | CPU_MODE
+export const BANK_LOG_COUNT = 0xc500c; // u32: entries of the log
+export const BANK_READY = 0xc5010; // u32: 1 = it was used before
+export const JUMP_CACHE_ENTRIES = 32768;
 export const TLB_ENTRIES = 4096; // a set
 export const TLB_ENTRY_SIZE = 32;
 export const TLB_SET_SIZE = 0x20000;

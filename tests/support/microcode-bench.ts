@@ -5,7 +5,7 @@ import { microcodeModule } from '../../src/cpu/microcode-binary.ts';
 const CPU = L.FIRST_VCPU;
 const CODE_PAGE_MAP = CPU + L.CPU_STRIDE;
 const BLOCK_HASH = CODE_PAGE_MAP + 0x10000;
-export const RAM = 0x800000;
+export const RAM = 0xb00000;
 export const RAM_BYTES = 0x400000;
 
 /** Descriptor words of a segment: base, limit in units, attributes as in the vCPU state. */
@@ -40,7 +40,7 @@ export class MicrocodeBench {
   mmioValue = 0n;
 
   constructor() {
-    const memory = new WebAssembly.Memory({ initial: 0xc0, maximum: 0x100, shared: true });
+    const memory = new WebAssembly.Memory({ initial: 0xf0, maximum: 0x100, shared: true });
     this.view = new DataView(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     const { view } = this;

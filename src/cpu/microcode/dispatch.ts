@@ -3,15 +3,30 @@
  * WebAssembly; all else sets CPU_EXIT (layout.ts) and returns.
  */
 import {
-  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_TIER0_INSNS, CPU_WATCH, EXIT_BUDGET,
-  EXIT_DECODE, EXIT_EXCEPTION, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET, WATCH_EXCEPTIONS,
+  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_SINGLE,
+  CPU_TIER0_INSNS, CPU_WATCH, EXIT_BUDGET, EXIT_DECODE, EXIT_EXCEPTION, JUMP_CACHE_ENTRIES, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
+  WATCH_EXCEPTIONS,
 } from "../layout";
 import { findBlock } from "./blocks";
 import { instructionDone } from "./debug";
 import { deliverException } from "./exceptions";
 
+/**
+ * `findBlock`, by way of the jump cache. The block may have been dropped since: then it comes back here without having run, and must be
+ * looked for in earnest.
+ */
+@inline function nextBlock(cpu: u32): u32 {
+  const rip = load<u64>(cpu, CPU_RIP);
+  const slot = load<u32>(cpu, CPU_JUMP_BASE) + (<u32>((rip ^ (rip >> 12)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+  if (load<u64>(slot) != rip || load<u32>(slot, 8) != load<u32>(cpu, CPU_JUMP_GEN) || load<u32>(cpu, CPU_SINGLE)) return findBlock(cpu);
+  const record = load<u32>(slot, 12);
+  store<u64>(cpu, rip - load<u16>(record, REC_OFFSET), CPU_RIP_PAGE);
+  return record;
+}
+
 /** Runs from CPU_RIP until CPU_EXIT is set. */
 export function run(cpu: u32): void {
+  let quick = load<u32>(cpu, CPU_LINK_FROM) == 0;
   while (!load<u32>(cpu, CPU_EXIT)) {
     if (load<i32>(cpu, CPU_EXC) >= 0) {
       store<u32>(cpu, 0, CPU_LINK_FROM);
@@ -21,6 +36,7 @@ export function run(cpu: u32): void {
         return;
       }
       deliverException(cpu);
+      quick = true;
       continue;
     }
     if (load<i32>(cpu, CPU_BUDGET) < 0) {
@@ -28,7 +44,8 @@ export function run(cpu: u32): void {
       store<u32>(cpu, EXIT_BUDGET, CPU_EXIT);
       return;
     }
-    const record = findBlock(cpu);
+    const record = quick ? nextBlock(cpu) : findBlock(cpu);
+    quick = false;
     if (record == 1) continue;
     if (record == 0) {
       store<u32>(cpu, EXIT_DECODE, CPU_EXIT);

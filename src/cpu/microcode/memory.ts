@@ -43,11 +43,18 @@ function misaligned(cpu: u32, tag: u64, va: u64, bytes: u32, access: u32): bool 
   return true;
 }
 
+/** What microcode moves is mostly a few words: those are not worth a call of the engine's bulk copy. */
+@inline function copyBytes(to: u32, from: u32, bytes: u32): void {
+  if (bytes == 8) store<u64>(to, load<u64>(from));
+  else if (bytes > 64 || (bytes & 7)) memory.copy(to, from, bytes);
+  else for (let i: u32 = 0; i < bytes; i += 8) store<u64>(to + i, load<u64>(from + i));
+}
+
 /** Copies out of one page whose entry allows reading. */
 function readPart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
   if (load<u64>(entry, TLB_READ_TAG) & TLB_TAG_WATCH) watchData(cpu, va, bytes, false);
   if (load<u64>(entry, TLB_READ_TAG) & TLB_TAG_MMIO) deviceReadBytes(cpu, entryGpa(entry, va), host, bytes);
-  else memory.copy(host, hostOf(entry, va), bytes);
+  else copyBytes(host, hostOf(entry, va), bytes);
 }
 
 /** What must happen before a store into a page marked TLB_TAG_CODE. Nonzero: the store must not happen now. */
@@ -68,7 +75,7 @@ export function beforeStore(cpu: u32, entry: u32, va: u64, bytes: u32): i32 {
 function writePart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
   if (load<u64>(entry, TLB_WRITE_TAG) & TLB_TAG_WATCH) watchData(cpu, va, bytes, true);
   if (load<u64>(entry, TLB_WRITE_TAG) & TLB_TAG_MMIO) deviceWriteBytes(cpu, entryGpa(entry, va), host, bytes);
-  else memory.copy(hostOf(entry, va), host, bytes);
+  else copyBytes(hostOf(entry, va), host, bytes);
 }
 
 /** Reads at most 4096 bytes at a linear address to a host address: all or nothing. */

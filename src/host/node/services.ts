@@ -1,4 +1,5 @@
 /** The platform of a machine that runs in this process on Node: clocks, sleep and turns of the event loop. */
+import { performance } from 'node:perf_hooks'; // the global of this name is a getter
 import type { HostServices } from '../../machine/host-services.ts';
 
 /** Nobody ever notifies this: a wait for it lasts as long as it is told to. */
