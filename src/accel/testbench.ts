@@ -145,7 +145,7 @@ export function createTestbench(options: TestbenchOptions): Testbench {
           i32[at(L.CPU_BUDGET)] = left - 1;
           i32[at(L.CPU_BUDGET_GRANTED)] = instructions;
         } else if (record === 0) {
-          engine.cache.decodeBlock(vcpu.cpu, false);
+          engine.cache.decodeBlock(vcpu.cpu);
         }
         if (record < 2) continue;
         const from = i32[at(L.CPU_LINK_FROM)] ?? 0;

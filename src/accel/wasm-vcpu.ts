@@ -3,6 +3,7 @@
  * injects interrupts at block boundaries.
  */
 import type { Engine, MicrocodeFunction } from '../cpu/engine.ts';
+import { MAX_INSNS } from '../cpu/jit/region.ts';
 import * as L from '../cpu/layout.ts';
 import { absentFeatures } from './absent-features.ts';
 import type {
@@ -31,6 +32,8 @@ const HYPERCALL_ARGUMENTS = [3, 1, 2, 6] as const;
 /** How long a hot block goes on in tier 0 while others join its module. */
 const PATIENCE_INSNS = 200_000;
 const MAX_GRANT = 0x3fffffff;
+/** Nothing generated runs further than this before it looks at the budget. */
+const MAX_OVERRUN = 2 * MAX_INSNS;
 
 const EXIT_NAMES: Readonly<Record<number, string>> = {
   [L.EXIT_BUDGET]: 'budget',
@@ -72,6 +75,7 @@ export class WasmVcpu implements Vcpu {
   private readonly deliverInterrupt: MicrocodeFunction;
   private readonly deliverException: MicrocodeFunction;
   private readonly translateSteps: boolean;
+  private readonly exact: boolean;
   private readonly reader: LinearReader;
   private executed = 0;
   private interpreted = 0;
@@ -85,9 +89,13 @@ export class WasmVcpu implements Vcpu {
   private halted = false;
   observer: VcpuObserver = {};
 
-  /** `translateSteps`: single steps go through tier 1 as well, so that tests reach it however cold the code is. */
-  constructor(engine: Engine, index: number, bus: VcpuBus, translateSteps = false) {
+  /**
+   * `translateSteps`: single steps go through tier 1 as well, so that tests reach it however cold the code is. `exact`: `run` executes
+   * exactly what it is granted, and devices, clocks and interrupts come at instructions that depend on the guest alone.
+   */
+  constructor(engine: Engine, index: number, bus: VcpuBus, translateSteps = false, exact = false) {
     this.translateSteps = translateSteps;
+    this.exact = exact;
     this.engine = engine;
     this.index = index;
     this.bus = bus;
@@ -104,6 +112,7 @@ export class WasmVcpu implements Vcpu {
     const absent = absentFeatures((leaf, subleaf) => bus.cpuid(leaf, subleaf, nothingOn));
     this.set(L.CPU_ABSENT_CR4, absent.cr4);
     this.set(L.CPU_ABSENT, absent.instructions);
+    this.set(L.CPU_EXACT, exact ? L.EXACT_TIME | L.EXACT_ALONE : 0);
     this.reset();
   }
 
@@ -186,8 +195,11 @@ export class WasmVcpu implements Vcpu {
         if (this.halted) return { reason: 'halted' };
         if (remaining <= 0 || this.attention) return { reason: 'budget' };
         const before = this.executed;
-        const exit = this.mustStepAlone() ? this.step() : this.runGranted(this.grant(remaining));
+        const exit = this.mustStepAlone() || this.mustRepeat() ? this.step() : this.runSome(remaining);
         remaining -= this.executed - before;
+        if (this.exact && remaining < 0) {
+          return { reason: 'internal-error', message: `${-remaining} instructions more were executed than granted` };
+        }
         this.patience -= this.executed - before;
         switch (exit) {
           case L.EXIT_NONE:
@@ -199,6 +211,7 @@ export class WasmVcpu implements Vcpu {
           case L.EXIT_EXCEPTION:
             this.observer.exception?.(this.get(L.CPU_EXC), this.get(L.CPU_EXC_ERROR));
             this.deliverException(this.cpu);
+            if (this.get(L.CPU_EXIT) === L.EXIT_SHUTDOWN) return { reason: 'shutdown' };
             break;
           case L.EXIT_TRANSLATE:
             this.engine.cache.translate(this.get(L.CPU_EXIT_INFO), this.cpu);
@@ -232,6 +245,34 @@ export class WasmVcpu implements Vcpu {
     if (this.patience <= 0) cache.installTranslations();
     this.patience = cache.waitingTranslations === 0 ? PATIENCE_INSNS : this.patience;
     return cache.waitingTranslations === 0 ? instructions : Math.min(instructions, this.patience);
+  }
+
+  private runSome(instructions: number): number {
+    if (!this.exact) return this.runGranted(this.grant(instructions));
+    if (instructions > MAX_OVERRUN) return this.runGranted(this.grant(instructions - MAX_OVERRUN));
+    return this.runBlock(instructions);
+  }
+
+  /** Runs one block in tier 0, at most so many instructions of it; gives the exit. */
+  private runBlock(most: number): number {
+    this.set(L.CPU_LINK_FROM, 0);
+    if (this.get(L.CPU_EXC) >= 0) {
+      this.count(L.EXIT_EXCEPTION);
+      return L.EXIT_EXCEPTION;
+    }
+    this.set(L.CPU_EXIT, L.EXIT_NONE);
+    // Below 0: no jump goes on to another block, and STI ends the block.
+    this.set(L.CPU_BUDGET, -1);
+    this.set(L.CPU_BUDGET_GRANTED, -1);
+    const found = this.findBlock(this.cpu);
+    if (found === 0) return L.EXIT_DECODE;
+    if (found > 1) {
+      const { cache } = this.engine;
+      const record = cache.interpreted(found, most) ?? cache.decodeBlock(this.cpu, most);
+      if (record !== 0) this.runRecord(this.cpu, record);
+      this.set(L.CPU_LINK_FROM, 0);
+    }
+    return this.collect();
   }
 
   /** Runs with a budget; gives the exit. */
@@ -270,13 +311,12 @@ export class WasmVcpu implements Vcpu {
 
   /** The dispatcher found nothing decoded at CPU_RIP and left the physical address in the scratch area. */
   private decode(): void {
-    if (this.get(L.CPU_SINGLE) !== 0) this.step();
-    else {
-      const { cache } = this.engine;
-      const startMs = performance.now();
-      cache.decodeBlock(this.cpu, false);
-      cache.counts.decodeMs += performance.now() - startMs;
-    }
+    // The instruction that is to run alone is decoded when its turn comes.
+    if (this.get(L.CPU_SINGLE) !== 0) return;
+    const { cache } = this.engine;
+    const startMs = performance.now();
+    cache.decodeBlock(this.cpu);
+    cache.counts.decodeMs += performance.now() - startMs;
   }
 
   /** After STI and MOV SS one instruction runs before a pending interrupt is looked at again. */
@@ -286,6 +326,11 @@ export class WasmVcpu implements Vcpu {
     return this.get(L.CPU_IRQ_PENDING) !== 0 && this.get(L.CPU_EXC) < 0;
   }
 
+  /** The last instruction was left undone to be executed on its own. */
+  private mustRepeat(): boolean {
+    return this.get(L.CPU_SINGLE) !== 0 && this.get(L.CPU_EXC) < 0;
+  }
+
   /** Executes one instruction, decoded for this once. Gives the exit. A pending exception stays pending. */
   step(): number {
     this.set(L.CPU_SINGLE, 1);
@@ -293,12 +338,14 @@ export class WasmVcpu implements Vcpu {
     this.set(L.CPU_BUDGET, 0);
     this.set(L.CPU_BUDGET_GRANTED, 0);
     const found = this.findBlock(this.cpu);
-    const record = found === 0 ? this.engine.cache.decodeBlock(this.cpu, true) : 0;
+    const record = found === 0 ? this.engine.cache.decodeBlock(this.cpu, 1) : 0;
     this.set(L.CPU_SINGLE, 0);
     if (record !== 0) {
       const slot = this.translateSteps ? this.engine.cache.translateSingle(this.cpu) : undefined;
       this.single = true;
+      this.set(L.CPU_EXACT, this.get(L.CPU_EXACT) & ~L.EXACT_ALONE);
       this.runRecord(this.cpu, record);
+      if (this.exact) this.set(L.CPU_EXACT, L.EXACT_TIME | L.EXACT_ALONE);
       this.single = false;
       if (slot !== undefined) this.engine.cache.releaseTranslation(slot);
     }

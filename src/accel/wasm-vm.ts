@@ -19,6 +19,8 @@ export interface WasmAcceleratorOptions {
   /** Room for decoded code and number of translations (EngineOptions): small in tests. */
   readonly arenaBytes?: number;
   readonly maxTranslations?: number;
+  /** Deterministic: `run` executes exactly what it is granted, and what the guest sees does not depend on the tier. */
+  readonly exact?: boolean;
 }
 
 export function wasmAccelerator(options: WasmAcceleratorOptions): Accelerator {
@@ -31,10 +33,12 @@ export class WasmVm implements Vm {
   private readonly vcpus: WasmVcpu[] = [];
   private readonly limit: number;
   private readonly forced: boolean;
+  private readonly exact: boolean;
   private readonly slots = new Map<number, MemoryRegion>();
 
   constructor(options: VmOptions, accelerator: WasmAcceleratorOptions) {
     this.limit = options.vcpus;
+    this.exact = accelerator.exact === true;
     this.forced = accelerator.tier === 'jit' && accelerator.hotAfter === 1;
     this.engine = new Engine({
       ...accelerator,
@@ -72,7 +76,7 @@ export class WasmVm implements Vm {
 
   createVcpu(bus: VcpuBus): WasmVcpu {
     if (this.vcpus.length === this.limit) throw new RangeError(`this VM was made for ${this.limit} vCPUs`);
-    const vcpu = new WasmVcpu(this.engine, this.vcpus.length, bus, this.forced);
+    const vcpu = new WasmVcpu(this.engine, this.vcpus.length, bus, this.forced, this.exact);
     this.vcpus.push(vcpu);
     return vcpu;
   }

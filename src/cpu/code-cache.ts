@@ -120,10 +120,11 @@ export class CodeCache {
   }
 
   /**
-   * Decodes the block at the address that findBlock left in the scratch area of `cpu`, or takes it back into the block hash. With `single`, one instruction into the
-   * arena's first block, known to nobody. Gives the record to run, or 0 when an exception is pending.
+   * Decodes the block at the address that findBlock left in the scratch area of `cpu`, or takes it back into the block hash. With
+   * `most`, at most so many instructions into the arena's first block, known to nobody. Gives the record to run, or 0 when an exception is pending.
    */
-  decodeBlock(cpu: number, single: boolean): number {
+  decodeBlock(cpu: number, most?: number): number {
+    const single = most !== undefined;
     const phys = this.load32(cpu + L.CPU_SCRATCH);
     const host = this.load32(cpu + L.CPU_SCRATCH + 8);
     const mode = this.load32(cpu + L.CPU_MODE);
@@ -142,7 +143,7 @@ export class CodeCache {
     const record = single ? this.layout.arena : this.top;
     const codeSize: Bits =
       (mode & L.MODE_SIZE_MASK) === L.MODE_64 ? 64 : (mode & L.MODE_SIZE_MASK) === L.MODE_32 ? 32 : 16;
-    const limit = single || (mode & L.MODE_TF) !== 0 ? 1 : MAX_BLOCK_INSNS;
+    const limit = (mode & L.MODE_TF) !== 0 ? 1 : Math.min(most ?? MAX_BLOCK_INSNS, MAX_BLOCK_INSNS);
 
     const hostPage = host - (phys & (PAGE - 1));
     let offset = phys & (PAGE - 1);
@@ -158,6 +159,7 @@ export class CodeCache {
       at = this.close(at, offset, 0, Pseudo.count);
       this.i32[(at - L.REC_SIZE + L.REC_IMM) >> 2] = this.layout.hotAfter;
     }
+    const start = at;
     for (;;) {
       // INVARIANT: the index is 0 or 1.
       const insn = this.insns[index & 1]!;
@@ -205,7 +207,7 @@ export class CodeCache {
     this.handlers.flush();
     if (page !== undefined) {
       page.mark(phys & (PAGE - 1), Math.min(Math.max(offset, (phys & (PAGE - 1)) + 1), PAGE));
-      const entry: BlockEntry = { record, phys, mode, hostPage };
+      const entry: BlockEntry = { record, phys, mode, hostPage, insns: index, first: start };
       page.entries.push(entry);
       this.entries.set(record, entry);
       this.insert(phys, mode, record);
@@ -265,7 +267,13 @@ export class CodeCache {
     };
   }
 
-  /** Puts a translation of the one instruction of the single block (`decodeBlock` with `single`) in its place, if it has one. */
+  /** First record of a block of at most `most` instructions as tier 0 runs it, by its entry record; undefined if it is longer. */
+  interpreted(record: number, most: number): number | undefined {
+    const entry = this.entries.get(record);
+    return entry !== undefined && entry.insns <= most ? entry.first : undefined;
+  }
+
+  /** Puts a translation of the one instruction of the single block (`decodeBlock` with a limit of 1) in its place, if it has one. */
   translateSingle(cpu: number): Translated {
     const phys = this.load32(cpu + L.CPU_SCRATCH);
     const host = this.load32(cpu + L.CPU_SCRATCH + 8);

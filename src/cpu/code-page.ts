@@ -11,6 +11,9 @@ export interface BlockEntry {
   readonly mode: number;
   /** Address of the page's first byte in the memory. */
   readonly hostPage: number;
+  /** Its instructions, and the record of the first. */
+  readonly insns: number;
+  readonly first: number;
   /** What its entry record leads to. */
   translated?: LiveTranslation;
   /** Its count when a translation took it in. */

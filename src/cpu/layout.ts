@@ -170,6 +170,9 @@ export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is steppi
 export const CPU_STEP_TF = 0x129c; // u32: RFLAGS.TF when the instruction under way began, while stepping (MODE_TF)
 export const CPU_TIER0_INSNS = 0x12b8; // u32: instructions of this grant that tier 0 executed
 export const CPU_STRING_WORK = 0x12bc; // u32: of this grant, iterations of string instructions, which count like instructions
+export const CPU_EXACT = 0x12d8; // u32: EXACT_*, deterministic time
+export const EXACT_TIME = 1; // what counts as executed depends on the guest alone
+export const EXACT_ALONE = 2; // instructions that reach a device or a clock are left undone, to run alone
 export const CPU_STEP_HITS = 0x12a0; // u32: data breakpoints that it hit, bits 0..3
 export const CPU_ABSENT_CR4 = 0x12b0; // u32: bits of CR4 that CPUID says are not there: setting them is #GP
 export const CPU_ABSENT = 0x12b4; // u32: ABSENT_*: instructions that CPUID says are not there

@@ -142,7 +142,7 @@ export class Machine {
     this.clock = new VirtualClock(this.time === undefined ? () => host.monotonicNs() : () => this.time?.now() ?? 0);
     const clock = this.clock;
 
-    this.vm = wasmAccelerator({ tier: config.accel ?? 'jit' }).createVm({
+    this.vm = wasmAccelerator({ tier: config.accel ?? 'jit', exact: this.time !== undefined }).createVm({
       hostMemoryBytes: memoryBytes + DEVICE_MEMORY_BYTES,
       vcpus: 1,
     });

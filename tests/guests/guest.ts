@@ -1,4 +1,5 @@
 /** Guests for tests: the distribution's kernel and initial file system, a script to run in it, and what came of it. */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { guestAssets, type GuestArchitecture } from '../../src/host/node/assets/assets.ts';
 import { SCRIPT_END_MARK, SCRIPT_START_MARK } from '../../src/host/node/assets/guest-root.ts';
@@ -47,6 +48,8 @@ export interface ScriptRun {
   readonly exit: MachineExit;
   readonly statistics: MachineStatistics;
   readonly seconds: number;
+  /** A hash of the guest's memory. */
+  memory(): string;
 }
 
 /** Boots `guest`, runs `script` in it, and waits for the power-off. */
@@ -77,5 +80,14 @@ export async function runScript(guest: Guest, script: string, config: MachineCon
     exit,
     statistics: machine.statistics(),
     seconds: (performance.now() - start) / 1000,
+    memory: () => {
+      const hash = createHash('sha256');
+      const page = new Uint8Array(1 << 20);
+      for (let at = 0; at < (config.memoryBytes ?? 512 << 20); at += page.length) {
+        machine.board.space.readBytes(at, page);
+        hash.update(page);
+      }
+      return hash.digest('hex');
+    },
   };
 }

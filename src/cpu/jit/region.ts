@@ -15,7 +15,8 @@ import { isConditional } from '../interp/interp-context.ts';
 import { cloneInsn, createInsn, decode } from '../x86/decode/decoder.ts';
 import { type Bits, DecodeStatus, type Insn, OperandKind } from '../x86/decode/insn.ts';
 
-const MAX_INSNS = 1000;
+/** Instructions of a region, and so the most that run between two looks at the budget. */
+export const MAX_INSNS = 1000;
 const MAX_BLOCK_INSNS = 100;
 /** Pages a region spans at most: each has a bit of a mask while the region runs. */
 const MAX_PAGES = 16;

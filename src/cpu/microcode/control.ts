@@ -12,7 +12,7 @@ import { hostCpuid, tprWritten } from "./host";
 import { updateMode } from "./mode";
 import { PHYSICAL_BITS } from "./paging";
 import { physRead } from "./physical";
-import { code64, longMode, offerInterrupts, raise, raiseGp, segAttr } from "./state";
+import { code64, leftForAlone, longMode, offerInterrupts, raise, raiseGp, segAttr } from "./state";
 import { flushTlb, switchContext } from "./tlb-banks";
 
 const CR0_DEFINED: u64 = 0xe005003f;
@@ -109,6 +109,7 @@ export function writeCr(cpu: u32, n: u32, value: u64): i32 {
   if (n == 4) return writeCr4(cpu, value);
   if (n != 8) return raise(cpu, EXC_UD, 0);
   if (value >> 4) return raiseGp(cpu, 0);
+  if (leftForAlone(cpu)) return 1;
   store<u64>(cpu, value, CPU_CR8);
   tprWritten(cpu);
   offerInterrupts(cpu);

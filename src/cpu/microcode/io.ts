@@ -5,12 +5,16 @@ import { watchPort } from "./debug";
 import { systemAddress } from "./descriptors";
 import { ioIn, ioOut } from "./host";
 import { readSystem } from "./memory";
-import { count, cpl, iopl, protectedMode, raiseGp, vm86 } from "./state";
+import { count, cpl, iopl, leftForAlone, protectedMode, raiseGp, vm86 } from "./state";
 
 const TSS_IO_MAP_BASE: u64 = 102;
 
-/** May the program touch `bytes` ports from `port`? Nonzero = #GP(0) or a page fault pending. */
+/** May the program touch `bytes` ports from `port`, and now? Nonzero = #GP(0) or a page fault pending, or not in this block. */
 export function ioCheck(cpu: u32, port: u32, bytes: u32): i32 {
+  return ioPermission(cpu, port, bytes) || leftForAlone(cpu) ? 1 : 0;
+}
+
+function ioPermission(cpu: u32, port: u32, bytes: u32): i32 {
   if (!protectedMode(cpu) || (!vm86(cpu) && cpl(cpu) <= iopl(cpu))) return 0;
   const tr: u32 = cpu + CPU_SEG + TR * SEG_SIZE;
   const limit = load<u32>(tr, SEG_LIMIT), base = load<u64>(tr, SEG_BASE);

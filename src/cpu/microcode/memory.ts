@@ -12,7 +12,7 @@ import {
 import { watchData } from "./debug";
 import { codeWritten } from "./host";
 import { codePage, deviceReadBytes, deviceWriteBytes, findSlot, markDirty } from "./physical";
-import { canonical, code64, longMode, raise } from "./state";
+import { canonical, code64, leftForAlone, longMode, raise } from "./state";
 import { entryGpa, translate } from "./tlb";
 import { userSet } from "./tlb-banks";
 
@@ -50,6 +50,11 @@ function misaligned(cpu: u32, tag: u64, va: u64, bytes: u32, access: u32): bool 
   else for (let i: u32 = 0; i < bytes; i += 8) store<u64>(to + i, load<u64>(from + i));
 }
 
+/** A program's access to a device through `entry`, which in deterministic time is to be made by an instruction on its own. */
+@inline function deferred(cpu: u32, tag: u64, access: u32): bool {
+  return (tag & TLB_TAG_MMIO) != 0 && !(access & ACCESS_IMPLICIT) && leftForAlone(cpu);
+}
+
 /** Copies out of one page whose entry allows reading. */
 function readPart(cpu: u32, entry: u32, va: u64, host: u32, bytes: u32): void {
   if (load<u64>(entry, TLB_READ_TAG) & TLB_TAG_WATCH) watchData(cpu, va, bytes, false);
@@ -83,6 +88,7 @@ export function readVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u3
   if (intoHole(cpu, va, bytes, access)) return 1;
   const entry = translate(cpu, va, access);
   if (!entry || misaligned(cpu, load<u64>(entry, TLB_READ_TAG), va, bytes, access)) return 1;
+  if (deferred(cpu, load<u64>(entry, TLB_READ_TAG), access)) return 1;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
   if (bytes <= first) {
     readPart(cpu, entry, va, host, bytes);
@@ -90,7 +96,7 @@ export function readVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u3
   }
   const vb = nextPage(cpu, va);
   const second = translate(cpu, vb, access);
-  if (!second) return 1;
+  if (!second || deferred(cpu, load<u64>(second, TLB_READ_TAG), access)) return 1;
   readPart(cpu, entry, va, host, first);
   readPart(cpu, second, vb, host + first, bytes - first);
   return 0;
@@ -102,6 +108,7 @@ export function writeVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u
   if (intoHole(cpu, va, bytes, access)) return 1;
   const entry = translate(cpu, va, access);
   if (!entry || misaligned(cpu, load<u64>(entry, TLB_WRITE_TAG), va, bytes, access)) return 1;
+  if (deferred(cpu, load<u64>(entry, TLB_WRITE_TAG), access)) return 1;
   const first: u32 = 0x1000 - (<u32>va & 0xfff);
   if (bytes <= first) {
     if (beforeStore(cpu, entry, va, bytes)) return 1;
@@ -110,7 +117,7 @@ export function writeVirtual(cpu: u32, va: u64, host: u32, bytes: u32, access: u
   }
   const vb = nextPage(cpu, va);
   const second = translate(cpu, vb, access);
-  if (!second) return 1;
+  if (!second || deferred(cpu, load<u64>(second, TLB_WRITE_TAG), access)) return 1;
   if (beforeStore(cpu, entry, va, first) || beforeStore(cpu, second, vb, bytes - first)) return 1;
   writePart(cpu, entry, va, host, first);
   writePart(cpu, second, vb, host + first, bytes - first);

@@ -8,7 +8,7 @@ import {
 } from "../layout";
 import { CR0_PG, EFER_AIBRSE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE } from "./bits";
 import { hostMsr, hostTsc } from "./host";
-import { canonical, count, offerInterrupts, raiseGp, segment } from "./state";
+import { canonical, count, leftForAlone, offerInterrupts, raiseGp, segment } from "./state";
 import { flushTlb } from "./tlb-banks";
 
 const MSR_TSC: u32 = 0x10;
@@ -98,10 +98,14 @@ export function readMsr(cpu: u32, msr: u32): i32 {
   const at = plainAddress(cpu, msr);
   let value: u64 = 0;
   if (at) value = load<u64>(at);
-  else if (msr == MSR_TSC) value = readTsc(cpu);
+  else if (msr == MSR_TSC) {
+    if (leftForAlone(cpu)) return 1;
+    value = readTsc(cpu);
+  }
   else if (msr == MSR_MTRRCAP) value = MTRRCAP;
   else if (msr == MSR_FEATURE_CONTROL) value = FEATURE_CONTROL_LOCKED;
   else if (msr != MSR_PLATFORM_ID && msr != MSR_MCG_CAP && !ignored(msr)) {
+    if (leftForAlone(cpu)) return 1;
     if (hostMsr(cpu, msr, 0)) return raiseGp(cpu, 0);
     return 0;
   }
@@ -150,6 +154,7 @@ export function writeMsr(cpu: u32, msr: u32, value: u64): i32 {
     return 0;
   }
   if (msr == MSR_TSC) {
+    if (leftForAlone(cpu)) return 1;
     hostTsc(cpu);
     store<u64>(cpu, value - load<u64>(cpu, CPU_SCRATCH), CPU_TSC_OFFSET);
     return 0;
@@ -157,6 +162,7 @@ export function writeMsr(cpu: u32, msr: u32, value: u64): i32 {
   // Microcode updates change nothing; machine checks never happen, so their status stays 0.
   if (ignored(msr)) return 0;
   if (msr == MSR_MTRRCAP || msr == MSR_FEATURE_CONTROL || msr == MSR_PLATFORM_ID || msr == MSR_MCG_CAP) return raiseGp(cpu, 0);
+  if (leftForAlone(cpu)) return 1;
   store<u64>(cpu, value, CPU_SCRATCH);
   if (hostMsr(cpu, msr, 1)) return raiseGp(cpu, 0);
   offerInterrupts(cpu);

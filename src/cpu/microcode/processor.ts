@@ -4,7 +4,7 @@ import { CR4_PCIDE, CR4_TSD } from "./bits";
 import { hostCpuid } from "./host";
 import { readGuest } from "./memory";
 import { readMsr, readTsc, writeMsr } from "./msr";
-import { canonical, count, cpl, gpr, protectedMode, raise, raiseGp, RAX, RBX, RCX, RDX, setGpr } from "./state";
+import { canonical, count, cpl, gpr, leftForAlone, protectedMode, raise, raiseGp, RAX, RBX, RCX, RDX, setGpr } from "./state";
 import { xsetbv } from "./control";
 import { flushPcid, flushTlb, invlpgPcid } from "./tlb-banks";
 import { inUse } from "./xsave";
@@ -32,6 +32,7 @@ export function cpuid(cpu: u32): void {
 /** RDTSC, and RDTSCP with `aux`. */
 export function rdtsc(cpu: u32, aux: i32): i32 {
   if ((load<u32>(cpu, CPU_CR4) & CR4_TSD) && protectedMode(cpu) && cpl(cpu)) return raiseGp(cpu, 0);
+  if (leftForAlone(cpu)) return 1;
   setEdxEax(cpu, readTsc(cpu));
   if (aux) setGpr(cpu, RCX, load<u32>(cpu, CPU_TSC_AUX));
   return 0;

@@ -1,7 +1,7 @@
 /** Short names for the vCPU state that all rooms of the microcode use: registers, segments, flags, pending exception. */
 import {
-  CPU_BUDGET, CPU_BUDGET_GRANTED, CPU_EFER, CPU_EXC, CPU_EXC_CR2, CPU_EXC_ERROR, CPU_EXIT_COUNTS, CPU_FLAG_AUX,
-  CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_CR0, CPU_IRQ_PENDING, CPU_RFLAGS, CPU_SEG, CS, EXC_GP, EXC_PF,
+  CPU_BUDGET, CPU_BUDGET_GRANTED, CPU_EFER, CPU_EXACT, CPU_EXC, CPU_EXC_CR2, CPU_EXC_ERROR, CPU_EXIT_COUNTS, CPU_FLAG_AUX,
+  CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_CR0, CPU_IRQ_PENDING, CPU_RFLAGS, CPU_SEG, CPU_SINGLE, CS, EXACT_ALONE, EXC_GP, EXC_PF,
   SEG_ATTR, SEG_BASE, SEG_LIMIT, SEG_SELECTOR, SEG_SIZE, SS,
 } from "../layout";
 import {
@@ -119,6 +119,17 @@ export function setFlags(cpu: u32, f: u32): void {
 /** Interrupts may just have become deliverable: if one waits, the running block returns to the loop at its end. */
 export function offerInterrupts(cpu: u32): void {
   if (atomic.load<u32>(cpu, CPU_IRQ_PENDING)) requestAttention(cpu);
+}
+
+/**
+ * In deterministic time a device or a clock must see exactly how much was executed, and an interrupt it raises is taken right behind
+ * the instruction, wherever blocks end. Nonzero: the instruction, of which nothing is done yet, leaves, and is repeated on its own.
+ */
+export function leftForAlone(cpu: u32): bool {
+  if (!(load<u32>(cpu, CPU_EXACT) & EXACT_ALONE)) return false;
+  store<u32>(cpu, 1, CPU_SINGLE);
+  store<i32>(cpu, -1, CPU_EXC);
+  return true;
 }
 
 /** Ends the budget without losing count of what was executed. */

@@ -6,7 +6,7 @@
  * instruction, which is not finished: an exception is pending, or (CPU_EXC = -1) interrupts are to be looked at first.
  */
 import {
-  ACCESS_WRITE, CPU_BUDGET, CPU_EXC, CPU_FLAG_AUX, CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_MODE, CPU_RFLAGS, CPU_SCRATCH, CPU_STRING_WORK, ES, FS,
+  ACCESS_WRITE, CPU_BUDGET, CPU_EXACT, CPU_EXC, CPU_FLAG_AUX, CPU_FLAG_CF, CPU_FLAG_OV, CPU_FLAG_RES, CPU_MODE, CPU_RFLAGS, CPU_SCRATCH, CPU_STRING_WORK, ES, EXACT_TIME, FS,
   MODE_64, MODE_FLAT, MODE_SIZE_MASK, MODE_TF, TLB_ADDEND, TLB_READ_TAG, TLB_TAG_MMIO, TLB_TAG_WATCH, TLB_WRITE_TAG,
 } from "../layout";
 import { RFLAGS_DF } from "./bits";
@@ -21,6 +21,8 @@ import { tlbEntry, translate } from "./tlb";
 const MAX_ELEMENTS: u32 = 2048;
 const MAX_PAGES: u32 = 64;
 const MAX_WORK: u32 = 8192;
+/** In deterministic time a repetition pauses where the counter is a multiple of this, and each pause counts as an instruction. */
+const EXACT_ELEMENTS: u32 = 16384;
 /** Bytes that are moved in one go. */
 const MAX_RUN: u32 = 0x20000;
 /** Pages that need the general way: devices, data breakpoints. */
@@ -59,8 +61,22 @@ function inPage(va: u64, offset: u64, mask: u64, shift: u32): u32 {
   return n ? n : 1;
 }
 
+@inline function exact(cpu: u32): bool { return (load<u32>(cpu, CPU_EXACT) & EXACT_TIME) != 0; }
+
+/** Elements that may be done before the next look at interrupts, of `left`. */
+@inline function pace(cpu: u32, left: u64): u64 {
+  return exact(cpu) ? ((left - 1) & (EXACT_ELEMENTS - 1)) + 1 : left;
+}
+
+/** Whether to look at interrupts now; `over`: so much was done that in ordinary time it is due. */
+@inline function pauses(cpu: u32, mask: u64, work: u32, over: bool): bool {
+  if (!exact(cpu)) return over;
+  return work != 0 && !(gpr(cpu, RCX) & mask & (EXACT_ELEMENTS - 1));
+}
+
 /** Interrupts first: the work counts against the budget, and the instruction goes on where it is. */
-function again(cpu: u32, work: u32): i32 {
+function again(cpu: u32, done: u32): i32 {
+  const work: u32 = exact(cpu) ? 1 : done;
   store<i32>(cpu, load<i32>(cpu, CPU_BUDGET) - work, CPU_BUDGET);
   store<u32>(cpu, load<u32>(cpu, CPU_STRING_WORK) + work, CPU_STRING_WORK);
   store<i32>(cpu, -1, CPU_EXC);
@@ -142,8 +158,8 @@ export function repMovs(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
   const single = down || oneByOne(cpu), direct = plain(cpu, seg, single || debugged(cpu));
   let pages: u32 = 0, work: u32 = 0;
   while (gpr(cpu, RCX) & mask) {
-    const left = gpr(cpu, RCX) & mask;
-    if (pages >= MAX_PAGES || work >= MAX_WORK) return again(cpu, work);
+    const left = pace(cpu, gpr(cpu, RCX) & mask);
+    if (pauses(cpu, mask, work, pages >= MAX_PAGES || work >= MAX_WORK)) return again(cpu, work);
     const from = gpr(cpu, RSI) & mask, to = gpr(cpu, RDI) & mask;
     if (direct) {
       const most = min(runLimit(from, mask, left, shift), runLimit(to, mask, left, shift));
@@ -221,8 +237,8 @@ export function repStos(cpu: u32, width: u32, addressBits: u32): i32 {
   const single = down || oneByOne(cpu), direct = plain(cpu, ES, single || debugged(cpu));
   let pages: u32 = 0, work: u32 = 0;
   while (gpr(cpu, RCX) & mask) {
-    const left = gpr(cpu, RCX) & mask;
-    if (pages >= MAX_PAGES || work >= MAX_WORK) return again(cpu, work);
+    const left = pace(cpu, gpr(cpu, RCX) & mask);
+    if (pauses(cpu, mask, work, pages >= MAX_PAGES || work >= MAX_WORK)) return again(cpu, work);
     const to = gpr(cpu, RDI) & mask;
     if (direct) {
       const bytes = directRun(cpu, to, runLimit(to, mask, left, shift), TLB_WRITE_TAG) & ~(width - 1);
@@ -271,7 +287,7 @@ export function repLods(cpu: u32, width: u32, addressBits: u32, seg: u32): i32 {
   const mask = maskOf(addressBits);
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
   for (let work: u32 = 0; gpr(cpu, RCX) & mask; work++) {
-    if (work >= MAX_ELEMENTS) return again(cpu, work);
+    if (pauses(cpu, mask, work, work >= MAX_ELEMENTS)) return again(cpu, work);
     if (linear(cpu, seg, gpr(cpu, RSI) & mask, width, 0)) return 1;
     if (readGuest(cpu, load<u64>(cpu, CPU_SCRATCH), cpu + CPU_SCRATCH, width)) return 1;
     const value = loadElement(cpu + CPU_SCRATCH, width);
@@ -322,7 +338,7 @@ export function repScas(cpu: u32, width: u32, addressBits: u32, whileEqual: i32)
   const a = gpr(cpu, RAX) & cut;
   let b: u64 = 0, some = false;
   for (let work: u32 = 0; gpr(cpu, RCX) & mask; work++) {
-    if (work >= MAX_ELEMENTS) {
+    if (pauses(cpu, mask, work, work >= MAX_ELEMENTS)) {
       compareFlags(cpu, a, b, width);
       return again(cpu, work);
     }
@@ -352,7 +368,7 @@ export function repCmps(cpu: u32, width: u32, addressBits: u32, seg: u32, whileE
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
   let a: u64 = 0, b: u64 = 0, some = false;
   for (let work: u32 = 0; gpr(cpu, RCX) & mask; work++) {
-    if (work >= MAX_ELEMENTS) {
+    if (pauses(cpu, mask, work, work >= MAX_ELEMENTS)) {
       compareFlags(cpu, a, b, width);
       return again(cpu, work);
     }
@@ -378,7 +394,7 @@ export function ins(cpu: u32, width: u32, addressBits: u32, repeat: i32): i32 {
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
   if (ioCheck(cpu, port, width)) return 1; // even when there is nothing to repeat
   for (let work: u32 = 0; !repeat || gpr(cpu, RCX) & mask; work++) {
-    if (work >= MAX_ELEMENTS) return again(cpu, work);
+    if (pauses(cpu, mask, work, work >= MAX_ELEMENTS)) return again(cpu, work);
     if (linear(cpu, ES, gpr(cpu, RDI) & mask, width, 1)) return 1;
     const va = load<u64>(cpu, CPU_SCRATCH);
     if (probe(cpu, va, width, 1)) return 1;
@@ -409,7 +425,7 @@ export function outs(cpu: u32, width: u32, addressBits: u32, seg: u32, repeat: i
   const down = (load<u32>(cpu, CPU_RFLAGS) & RFLAGS_DF) != 0;
   if (ioCheck(cpu, port, width)) return 1; // even when there is nothing to repeat
   for (let work: u32 = 0; !repeat || gpr(cpu, RCX) & mask; work++) {
-    if (work >= MAX_ELEMENTS) return again(cpu, work);
+    if (pauses(cpu, mask, work, work >= MAX_ELEMENTS)) return again(cpu, work);
     if (linear(cpu, seg, gpr(cpu, RSI) & mask, width, 0)) return 1;
     if (readGuest(cpu, load<u64>(cpu, CPU_SCRATCH), cpu + CPU_SCRATCH, width)) return 1;
     portOut(cpu, port, width, <u32>loadElement(cpu + CPU_SCRATCH, width));

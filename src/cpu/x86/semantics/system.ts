@@ -190,7 +190,12 @@ function port(x: X86, i: number): Expr<'i32'> {
 
 function checkPort(x: X86, number: Expr<'i32'>, bytes: number): void {
   const mayFail = (x.mode & L.MODE_PROTECTED) !== 0 && x.cpl !== 0;
-  if (mayFail) x.microOrFault('ioCheck', number, i32(bytes));
+  if (mayFail) {
+    x.microOrFault('ioCheck', number, i32(bytes));
+    return;
+  }
+  const alone = x.state32(L.CPU_EXACT).and(i32(L.EXACT_ALONE));
+  x.f.if(alone, () => x.microOrFault('ioCheck', number, i32(bytes)), undefined, false);
 }
 
 const input: Semantics = (x) => {
