@@ -40,6 +40,8 @@ export class FunctionBuilder {
   private readonly localTypes: ValType[] = [];
   private readonly free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private temporaries: Local<ValType>[] = [];
+  /** What `let` gave out. */
+  private readonly evaluated = new WeakSet<Expr>();
   private depth = 0;
 
   constructor(signature: Signature) {
@@ -104,9 +106,10 @@ export class FunctionBuilder {
 
   /** Evaluates `value` here and now; the result may be used any number of times. */
   let<T extends ValType>(value: Expr<T>): Expr<T> {
-    if (value.constant !== undefined) return value;
+    if (value.constant !== undefined || this.evaluated.has(value)) return value;
     const local = this.temporary(value.type);
     this.set(local, value);
+    this.evaluated.add(local.get);
     return local.get;
   }
 

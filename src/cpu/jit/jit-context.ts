@@ -19,6 +19,8 @@ import { type Insn, NO_REGISTER, OperandKind, RIP_BASE } from '../x86/decode/ins
 import {
   type Access,
   type FlagPart,
+  type GroupedAccess,
+  RSP,
   type Int,
   intType,
   type Linker,
@@ -27,6 +29,7 @@ import {
   X86,
 } from '../x86/semantics/context.ts';
 import type { DispatchMap } from './dispatch-maps.ts';
+import { AccessGroups } from './access-groups.ts';
 import { FloatState } from './float-state.ts';
 import { type FlagForm, RegionFlags } from './region-flags.ts';
 import type { BasicBlock, RegionInsn, RegionPage } from './region.ts';
@@ -90,6 +93,7 @@ export class JitContext extends X86 {
   private readonly x87: X87State;
   /** What `changesInBlock` was told last, by subject. */
   private readonly facts = new Map<string, number>();
+  private readonly groups: AccessGroups;
   private readonly seenInBlock = new Set<string>();
   private readonly regionFlags: RegionFlags;
   /** Linear address of the page that region addresses count from, as a rip. */
@@ -115,6 +119,7 @@ export class JitContext extends X86 {
     this.x87 = new X87State(f, this.cpu);
     this.vectors = new VectorRegisters(this, (key) => this.floats.forget(key));
     this.regionFlags = new RegionFlags(this);
+    this.groups = new AccessGroups(this, mode);
     this.ripPage = f.local('i64');
     this.verified = f.local('i32');
     this.tlb = f.local('i32');
@@ -166,9 +171,11 @@ export class JitContext extends X86 {
     this.x87.forget();
     this.facts.clear();
     if (flags === 'known') {
-      this.f.releaseTemporariesExcept([...this.regionFlags.expressions, ...this.flags.memory]);
+      const kept = [...this.regionFlags.expressions, ...this.flags.memory, ...this.groups.expressions];
+      this.f.releaseTemporariesExcept(kept);
     } else {
       this.regionFlags.begin(flags);
+      this.groups.forget();
       this.flags.forget();
       this.f.releaseTemporaries();
     }
@@ -404,6 +411,7 @@ export class JitContext extends X86 {
   setReg(n: number, bits: number, value: Int): void {
     const local = this.register(n);
     this.use.written.add(n);
+    this.groups.written(n, bits, this.insn);
     if (bits >= 32) {
       this.f.set(local, value.toI64());
       return;
@@ -430,6 +438,7 @@ export class JitContext extends X86 {
     if (operand.kind === OperandKind.gpr8high) {
       const local = this.register(operand.reg);
       this.use.written.add(operand.reg);
+      this.groups.written(operand.reg, 8, this.insn);
       this.f.set(local, local.get.and(i64(~0xff00)).or(value.toI64().zeroExtend(8).shl(i64(8))));
       return;
     }
@@ -494,7 +503,33 @@ export class JitContext extends X86 {
   }
 
   linear(bytes: number, access: Access): Expr<'i64'> {
-    return this.linearAt(this.effectiveAddress(), bytes, access);
+    const address = this.linearAt(this.effectiveAddress(), bytes, access);
+    this.groups.note(address, { insn: this.insn, offset: this.offset });
+    return address;
+  }
+
+  protected override stackAddress(sp: Expr<'i64'>, distance: number, bytes: number, access: Access): Expr<'i64'> {
+    const address = super.stackAddress(sp, distance, bytes, access);
+    const { origin, delta } = this.groups.at(RSP);
+    if (this.is64) this.groups.notePlace(address, { origin, delta: delta + distance });
+    return address;
+  }
+
+  override push(value: Int, bits: number): void {
+    const place = this.groups.at(RSP);
+    super.push(value, bits);
+    if (this.is64) this.groups.moved(RSP, place, -bits / 8);
+  }
+
+  override popped(bytes: number | Expr<'i64'>): void {
+    const place = this.groups.at(RSP);
+    super.popped(bytes);
+    const known = typeof bytes === 'number' ? bytes : bytes.constant;
+    if (this.is64 && known !== undefined) this.groups.moved(RSP, place, known);
+  }
+
+  override grouped(address: Expr<'i64'>, bytes: number, write: boolean): GroupedAccess | undefined {
+    return this.groups.find(address, bytes, write, () => this.edges.block.insns.slice(this.index));
   }
 
   linearAt(offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
@@ -556,7 +591,9 @@ export class JitContext extends X86 {
    * Around a call that the host may see: CPU_BUDGET says exactly what is done before this instruction, so that clocks can be read,
    * and what becomes of it there (attention is wanted) counts.
    */
-  private budgeted(call: () => void): void {
+  private budgeted(name: string, call: () => void): void {
+    if (!MEMORY_ACCESS.has(name)) this.groups.forgetPages();
+
     this.setState(32, L.CPU_BUDGET, this.index === 0 ? this.left.get : this.left.get.sub(i32(this.index)));
     call();
     const left = this.state32(L.CPU_BUDGET);
@@ -570,7 +607,7 @@ export class JitContext extends X86 {
       return done;
     }
     let value: Expr<T> | undefined;
-    this.budgeted(() => {
+    this.budgeted(name, () => {
       value = super.micro(result, name, ...args);
     });
     // INVARIANT: budgeted calls what it is given.
@@ -581,7 +618,7 @@ export class JitContext extends X86 {
     if (hostIsBlindTo(name)) {
       super.microVoid(name, ...args);
       if (changesX87(name)) this.x87.reload();
-    } else this.budgeted(() => super.microVoid(name, ...args));
+    } else this.budgeted(name, () => super.microVoid(name, ...args));
   }
 
   leaveHere(): void {
@@ -614,6 +651,7 @@ export class JitContext extends X86 {
   }
 
   override tlbSetChanged(): void {
+    this.groups.forgetPages();
     this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
   }
 
@@ -654,8 +692,10 @@ export class JitContext extends X86 {
     if (way.flags !== 'known') this.regionFlags.handOver(way.flags);
     const { insn, offset, index, ended } = this;
     const { state } = this.regionFlags;
+    const groups = this.groups.state;
     this.flags.keeping(() => this.f.divergent(() => this.edges.go(way)));
     this.regionFlags.state = state;
+    this.groups.state = groups;
     Object.assign(this, { insn, offset, index, ended });
     return true;
   }
@@ -766,6 +806,7 @@ export class JitContext extends X86 {
   /** Runs `call` with all state in memory, and takes it from there afterwards. */
   private synchronised(call: () => void): void {
     this.facts.clear();
+    this.groups.forget();
     this.regionFlags.commit();
     this.flags.forget();
     // What the region changes further down may have been changed already, in an earlier turn of a loop.
@@ -778,6 +819,9 @@ export class JitContext extends X86 {
     this.f.deferred(() => this.loadAll());
   }
 }
+
+/** Microcode that reaches guest memory for code that is on its way there: it changes nothing that a page is or allows. */
+const MEMORY_ACCESS: ReadonlySet<string> = new Set(['slowLoad', 'slowStore', 'slowRmw', 'rmwCommit']);
 
 /** Microcode that computes from and into registers alone: no memory, no device, no clock. */
 function hostIsBlindTo(name: string): boolean {

@@ -295,8 +295,9 @@ class Scan {
         for (const address of this.view.known(delta)) {
           if (this.budget <= 0) return;
           if (seen.has(address) || this.avoided(address)) continue;
+          const before = leaders.size;
           this.enter(address, entries, lead);
-          if (leaders.has(address)) grown = true;
+          if (leaders.size > before) grown = true;
           drain();
         }
       }

@@ -67,6 +67,12 @@ export type FloatBound = '32' | '64' | '32x4' | '64x2';
 /** Low and high half of a 256-bit value. */
 export type VectorPair = readonly [Expr<'v128'>, Expr<'v128'>];
 
+/** Bytes that were looked up together with others: `offset` bytes from `host`, or, when that is 0, to be looked up after all. */
+export interface GroupedAccess {
+  readonly host: Expr<'i32'>;
+  readonly offset: number;
+}
+
 /** Functions of the microcode and the host that generated code calls; resolved to imports of the module under construction. */
 export interface Linker {
   function(name: string, params: readonly ValType[], results: readonly ValType[]): FunctionRef;
@@ -347,6 +353,16 @@ export abstract class X86 {
 
   // ---- stack ----
 
+  /** Linear address of `sp`, which is rSP and `_distance` bytes. */
+  protected stackAddress(sp: Expr<'i64'>, _distance: number, bytes: number, access: Access): Expr<'i64'> {
+    return this.linearIn(L.SS, sp, bytes, access);
+  }
+
+  /** How to reach `bytes` at `address`, which this gave out, without a look into the TLB of their own. */
+  grouped(_address: Expr<'i64'>, _bytes: number, _write: boolean): GroupedAccess | undefined {
+    return undefined;
+  }
+
   /** Pushes: the store first, then rSP. `bits` is the operand size (16, 32, 64). */
   push(value: Int, bits: number): void {
     const sp = this.let(
@@ -355,13 +371,13 @@ export abstract class X86 {
         .sub(i64(bits / 8))
         .zeroExtend(this.stackBits),
     );
-    this.mem.store(this.linearIn(L.SS, sp, bits / 8, 'write'), bits, value);
+    this.mem.store(this.stackAddress(sp, -bits / 8, bits / 8, 'write'), bits, value);
     this.setReg(RSP, this.stackBits, sp.toInt(intType(this.stackBits)));
   }
 
   /** Reads the top of the stack without moving rSP: call `popped` when nothing can fault any more. */
   top(bits: number): Int {
-    return this.mem.load(this.linearIn(L.SS, this.reg(RSP, this.stackBits).toI64(), bits / 8, 'read'), bits);
+    return this.mem.load(this.stackAddress(this.reg(RSP, this.stackBits).toI64(), 0, bits / 8, 'read'), bits);
   }
 
   /** rSP += bytes, within the stack's width. */

@@ -33,25 +33,16 @@ export class GuestMemory {
   /** 32 bytes: one look into the TLB. */
   loadVectorPair(address: Expr<'i64'>, aligned: boolean): VectorPair {
     const { x } = this;
-    const va = x.let(address);
     const low = x.f.temporary('v128');
     const high = x.f.temporary('v128');
-    const entry = x.let(this.entry(va));
-    x.f.if(
-      this.hits(entry, va, 32, L.TLB_READ_TAG, aligned),
-      () => {
-        const host = x.let(this.host(entry, va));
-        x.f.set(low, load('v128', 128, host));
-        x.f.set(high, load('v128', 128, host, 16));
-      },
-      () => {
-        if (aligned) this.requireAligned(va, 32);
-        x.microOrFault('slowLoad', va, x.stackAccess.or(i32(32)));
-        x.f.set(low, load('v128', 128, x.cpu, L.CPU_SCRATCH));
-        x.f.set(high, load('v128', 128, x.cpu, L.CPU_SCRATCH + 16));
-      },
-      true,
-    );
+    const take = (from: Expr<'i32'>, offset: number): void => {
+      x.f.set(low, load('v128', 128, from, offset));
+      x.f.set(high, load('v128', 128, from, offset + 16));
+    };
+    this.access(address, 32, false, aligned, take, (va) => {
+      x.microOrFault('slowLoad', va, x.stackAccess.or(i32(32)));
+      take(x.cpu, L.CPU_SCRATCH);
+    });
     return [low.get, high.get];
   }
 
@@ -61,19 +52,12 @@ export class GuestMemory {
 
   private loadAs<T extends ValType>(type: T, address: Expr<'i64'>, bits: number, aligned = false): Expr<T> {
     const { x } = this;
-    const va = x.let(address);
     const value = x.f.temporary(type);
-    const entry = x.let(this.entry(va));
-    x.f.if(
-      this.hits(entry, va, bits / 8, L.TLB_READ_TAG, aligned),
-      () => x.f.set(value, load(type, bits, this.host(entry, va))),
-      () => {
-        if (aligned) this.requireAligned(va, bits / 8);
-        x.microOrFault('slowLoad', va, x.stackAccess.or(i32(bits / 8)));
-        x.f.set(value, load(type, bits, x.cpu, L.CPU_SCRATCH));
-      },
-      true,
-    );
+    const take = (from: Expr<'i32'>, offset: number): void => x.f.set(value, load(type, bits, from, offset));
+    this.access(address, bits / 8, false, aligned, take, (va) => {
+      x.microOrFault('slowLoad', va, x.stackAccess.or(i32(bits / 8)));
+      take(x.cpu, L.CPU_SCRATCH);
+    });
     return value.get;
   }
 
@@ -88,65 +72,93 @@ export class GuestMemory {
 
   storeVectorPair(address: Expr<'i64'>, value: VectorPair, aligned: boolean): void {
     const { x } = this;
-    const va = x.let(address);
     const [low, high] = [x.let(value[0]), x.let(value[1])];
-    const entry = x.let(this.entry(va));
-    x.f.if(
-      this.hits(entry, va, 32, L.TLB_WRITE_TAG, aligned),
-      () => {
-        const host = x.let(this.host(entry, va));
-        x.f.store(128, host, low);
-        x.f.store(128, host, high, 16);
-      },
-      () => {
-        if (aligned) this.requireAligned(va, 32);
-        x.setState(128, L.CPU_SCRATCH, low);
-        x.setState(128, L.CPU_SCRATCH + 16, high);
-        x.microOrFault('slowStore', va, x.stackAccess.or(i32(32)));
-      },
-      true,
-    );
+    const put = (to: Expr<'i32'>, offset: number): void => {
+      x.f.store(128, to, low, offset);
+      x.f.store(128, to, high, offset + 16);
+    };
+    this.access(address, 32, true, aligned, put, (va) => {
+      put(x.cpu, L.CPU_SCRATCH);
+      x.microOrFault('slowStore', va, x.stackAccess.or(i32(32)));
+    });
   }
 
   private storeAs(address: Expr<'i64'>, bits: number, given: Expr, aligned = false): void {
     const { x } = this;
-    const va = x.let(address);
     const value = x.let(given);
+    const put = (to: Expr<'i32'>, offset: number): void => x.f.store(bits, to, value, offset);
+    this.access(address, bits / 8, true, aligned, put, (va) => {
+      put(x.cpu, L.CPU_SCRATCH);
+      x.microOrFault('slowStore', va, x.stackAccess.or(i32(bits / 8)));
+    });
+  }
+
+  /**
+   * Emits `fast` for when the bytes can be reached directly, at an offset from a host address, and `slow` for when not. The address
+   * is evaluated once. With `aligned`, #GP where it is no multiple of `bytes`.
+   */
+  private access(
+    address: Expr<'i64'>,
+    bytes: number,
+    write: boolean,
+    aligned: boolean,
+    fast: (host: Expr<'i32'>, offset: number) => void,
+    slow: (va: Expr<'i64'>) => void,
+  ): void {
+    const { x } = this;
+    const va = x.let(address);
+    const slowly = (): void => {
+      if (aligned) this.requireAligned(va, bytes);
+      slow(va);
+    };
+    const grouped = x.grouped(address, bytes, write);
+    if (grouped !== undefined) {
+      const { host, offset } = grouped;
+      const known = host.ne(i32(0));
+      // Within a page, host addresses are as aligned as guest addresses.
+      const even = host
+        .add(i32(offset))
+        .and(i32(bytes - 1))
+        .eqz();
+      x.f.if(aligned ? known.and(even) : known, () => fast(host, offset), slowly, true);
+      return;
+    }
     const entry = x.let(this.entry(va));
-    x.f.if(
-      this.hits(entry, va, bits / 8, L.TLB_WRITE_TAG, aligned),
-      () => x.f.store(bits, this.host(entry, va), value),
-      () => {
-        if (aligned) this.requireAligned(va, bits / 8);
-        x.setState(bits, L.CPU_SCRATCH, value);
-        x.microOrFault('slowStore', va, x.stackAccess.or(i32(bits / 8)));
-      },
-      true,
-    );
+    const hit = this.hits(entry, va, bytes, write ? L.TLB_WRITE_TAG : L.TLB_READ_TAG, aligned);
+    x.f.if(hit, () => fast(x.let(this.host(entry, va)), 0), slowly, true);
   }
 
   /** Read-modify-write with write permission checked first; atomic when `locked` and the address is aligned. */
   modify(address: Expr<'i64'>, bits: number, compute: (old: Int) => Int, locked: boolean): { old: Int; result: Int } {
     const { x } = this;
     const type = intType(bits);
-    const host = this.hostForUpdate(address, bits);
     const old = x.f.temporary(type);
     const result = x.f.temporary(type);
-    if (locked) {
-      x.f.loop((again) => {
-        x.f.set(old, load(type, bits, host.get));
-        x.f.set(result, compute(old.get));
-        x.f.if(
-          host.get.and(i32(bits / 8 - 1)).eqz(),
-          () => x.f.branchIf(again, atomic('cmpxchg', type, bits, host.get, old.get, result.get).ne(old.get)),
-          () => x.f.store(bits, host.get, result.get),
-        );
+    const update = (host: Expr<'i32'>, offset: number): void => {
+      x.f.set(old, load(type, bits, host, offset));
+      x.f.set(result, compute(old.get));
+      x.f.store(bits, host, result.get, offset);
+    };
+    if (!locked) {
+      this.access(address, bits / 8, true, false, update, (va) => {
+        const host = x.micro('i32', 'slowRmw', va, x.stackAccess.or(i32(bits / 8)));
+        x.f.if(host.eqz(), () => x.leaveHere(), undefined, false);
+        update(host, 0);
+        this.commit(host);
       });
-    } else {
+      return { old: old.get, result: result.get };
+    }
+    const host = this.hostForUpdate(address, bits);
+    x.f.loop((again) => {
       x.f.set(old, load(type, bits, host.get));
       x.f.set(result, compute(old.get));
-      x.f.store(bits, host.get, result.get);
-    }
+      x.f.if(
+        host.get.and(i32(bits / 8 - 1)).eqz(),
+        () => x.f.branchIf(again, atomic('cmpxchg', type, bits, host.get, old.get, result.get).ne(old.get)),
+        () => x.f.store(bits, host.get, result.get),
+        true,
+      );
+    });
     this.commitUpdate(host);
     return { old: old.get, result: result.get };
   }
@@ -157,18 +169,12 @@ export class GuestMemory {
    */
   hostForUpdate(address: Expr<'i64'>, bits: number): Local<'i32'> {
     const { x } = this;
-    const va = x.let(address);
     const host = x.f.temporary('i32');
-    const entry = x.let(this.entry(va));
-    x.f.if(
-      this.hits(entry, va, bits / 8, L.TLB_WRITE_TAG),
-      () => x.f.set(host, this.host(entry, va)),
-      () => {
-        x.f.set(host, x.micro('i32', 'slowRmw', va, x.stackAccess.or(i32(bits / 8))));
-        x.f.if(host.get.eqz(), () => x.leaveHere(), undefined, false);
-      },
-      true,
-    );
+    const direct = (base: Expr<'i32'>, offset: number): void => x.f.set(host, base.add(i32(offset)));
+    this.access(address, bits / 8, true, false, direct, (va) => {
+      x.f.set(host, x.micro('i32', 'slowRmw', va, x.stackAccess.or(i32(bits / 8))));
+      x.f.if(host.get.eqz(), () => x.leaveHere(), undefined, false);
+    });
     return host;
   }
 
@@ -182,20 +188,30 @@ export class GuestMemory {
   }
 
   commitUpdate(host: Local<'i32'>): void {
+    this.commit(host.get);
+  }
+
+  /** Writes back what lies in the bounce buffer, if it is there. */
+  private commit(host: Expr<'i32'>): void {
     const { x } = this;
-    const bounced = host.get.eq(x.cpu.add(i32(L.CPU_SCRATCH)));
+    const bounced = host.eq(x.cpu.add(i32(L.CPU_SCRATCH)));
     x.f.if(bounced, () => x.f.drop(x.micro('i32', 'rmwCommit')), undefined, false);
   }
 
   /** Address of the TLB entry of `va` in the current set. */
   entry(va: Expr<'i64'>): Expr<'i32'> {
-    return va.shr_u(i64(INDEX_SHIFT)).toI32().and(i32(INDEX_MASK)).add(this.x.tlbSet());
+    return va.toI32().shr_u(i32(INDEX_SHIFT)).and(i32(INDEX_MASK)).add(this.x.tlbSet());
   }
 
-  /** Of an access that must be aligned no byte crosses a page, and its low bits must be as zero as the tag's. */
-  private hits(entry: Expr<'i32'>, va: Expr<'i64'>, bytes: number, tag: number, aligned = false): Expr<'i32'> {
+  /**
+   * Whether the entry allows an access to `bytes` at `va`. Of an access that must be aligned no byte crosses a page, and its low
+   * bits must be as zero as the tag's.
+   */
+  hits(entry: Expr<'i32'>, va: Expr<'i64'>, bytes: number, tag: number, aligned = false): Expr<'i32'> {
     const last = bytes === 1 || aligned ? va : va.add(i64(bytes - 1));
-    return last.and(i64(aligned ? -4096 | (bytes - 1) : -4096)).eq(load('i64', 64, entry, tag));
+    const wanted = last.and(i64(aligned ? -4096 | (bytes - 1) : -4096));
+    // Compared by XOR, the tag is loaded once; V8 loads what it compares with memory twice.
+    return wanted.xor(load('i64', 64, entry, tag)).eqz();
   }
 
   private requireAligned(va: Expr<'i64'>, bytes: number): void {
