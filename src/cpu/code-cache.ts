@@ -51,6 +51,8 @@ export interface CodeCacheEvents {
   secondPage(cpu: number): { phys: number; host: number } | undefined;
   /** The page `delta` pages from CPU_RIP's, if it can be executed without further ado. */
   nearPage(cpu: number, delta: number): { ppn: number; host: number } | undefined;
+  /** Where the 64-bit pointer `offset` bytes from that page's start points to, as such an offset, if that can be told as easily. */
+  pointer(cpu: number, offset: number): number | undefined;
   /** A block was decoded: for `-d in_asm`. */
   decoded?(insns: readonly Insn[], cpu: number): void;
   wantsDecoded(): boolean;
@@ -104,6 +106,7 @@ export class CodeCache {
         known: (ppn: number) => this.pages.get(ppn),
         page: (ppn: number) => this.page(ppn),
         nearPage: (cpu: number, delta: number) => events.nearPage(cpu, delta),
+        pointer: (cpu: number, offset: number) => events.pointer(cpu, offset),
       };
       this.translations = new Translations(pages, translator);
     }
@@ -289,7 +292,8 @@ export class CodeCache {
       page: (delta) => (delta === 0 ? { start: host - offset, ppn: phys >>> 12 } : undefined),
       heat: () => undefined,
       known: () => [],
-      elsewhere: () => false,
+      elsewhere: () => 0,
+      pointer: () => undefined,
     };
     const translation = this.translator?.translate(view, offset);
     if (translation === undefined) return undefined;

@@ -135,6 +135,7 @@ export class Engine implements CodeTable {
         },
         secondPage: (cpu) => this.secondPage(cpu),
         nearPage: (cpu, delta) => this.nearPage(cpu, delta),
+        pointer: (cpu, offset) => this.pointer(cpu, offset),
         wantsDecoded: () => onDecoded !== undefined && options.wantsDecoded?.() !== false,
         ...(onDecoded === undefined ? {} : { decoded: onDecoded }),
       },
@@ -180,6 +181,12 @@ export class Engine implements CodeTable {
     if ((mode & L.MODE_FLAT) === 0) return undefined;
     const host = this.call('peekCode', cpu, delta);
     return host === 0 ? undefined : { ppn: this.i32[(cpu + L.CPU_SCRATCH) >> 2] ?? 0, host };
+  }
+
+  private pointer(cpu: number, offset: number): number | undefined {
+    if (Math.abs(offset) >= 2 ** 31 || this.call('peekPointer', cpu, offset) === 0) return undefined;
+    const at = (cpu + L.CPU_SCRATCH) >> 2;
+    return (this.i32[at + 1] ?? 0) * 4294967296 + ((this.i32[at] ?? 0) >>> 0);
   }
 
   private secondPage(cpu: number): { phys: number; host: number } | undefined {

@@ -21,8 +21,6 @@ const MAX_WASM_BYTES = 32 << 20;
 const MAX_AGE = 8;
 /** Times tier 0 came to a block inside a translation that make it an entry when that is made anew. */
 const ENTERED_OFTEN = 32;
-/** Shorter translations are taken into others again. */
-const SMALL_INSNS = 40;
 /** With a lower threshold tier 0 has seen too little of the code to tell what of it is cold. */
 const EAGER_BELOW = 64;
 /** Translated entries that are remembered to tell a second translation from a first. */
@@ -44,6 +42,8 @@ export interface CodePages {
   page(ppn: number): CodePage;
   /** The page `delta` pages from CPU_RIP's, if it can be executed without further ado. */
   nearPage(cpu: number, delta: number): { readonly ppn: number; readonly host: number } | undefined;
+  /** Where the 64-bit pointer `offset` bytes from that page's start points to, as such an offset; undefined: not known without a fill. */
+  pointer(cpu: number, offset: number): number | undefined;
 }
 
 export class Translations {
@@ -288,11 +288,12 @@ export class Translations {
       elsewhere: (address) => {
         const delta = Math.floor(address / PAGE);
         const ppn = page(delta)?.ppn;
-        if (ppn === undefined) return false;
+        if (ppn === undefined) return 0;
         const point = this.pages.known(ppn)?.entryPoints.get(entryKey(address - delta * PAGE, entry.mode));
         const live = point?.translation();
-        return live !== undefined && live !== replaced && live.insns > SMALL_INSNS;
+        return live === undefined || live === replaced ? 0 : live.insns;
       },
+      pointer: (address) => this.pages.pointer(cpu, address),
     };
   }
 

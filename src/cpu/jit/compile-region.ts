@@ -55,8 +55,8 @@ class RegionEmitter implements Edges {
     this.structure = analyse({
       entries: region.entries,
       successors: (node) => {
-        const { taken, next, returns } = this.at(node);
-        return [taken, next, returns?.block].filter((to) => to !== undefined);
+        const { taken, next, expected } = this.at(node);
+        return [taken, next, expected?.block].filter((to) => to !== undefined);
       },
     });
     const { root, dispatched } = this.structure;

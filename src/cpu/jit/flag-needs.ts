@@ -44,9 +44,9 @@ export function blocksThatNeedFlags(blocks: ReadonlyMap<number, BasicBlock>): Se
   }
   for (let changed = true; changed;) {
     changed = false;
-    for (const { id, taken, next, returns } of passes) {
+    for (const { id, taken, next, expected } of passes) {
       if (needs.has(id)) continue;
-      if ([taken, next, returns?.block].some((to) => to !== undefined && needs.has(to))) {
+      if ([taken, next, expected?.block].some((to) => to !== undefined && needs.has(to))) {
         needs.add(id);
         changed = true;
       }

@@ -727,9 +727,10 @@ export class JitContext extends X86 {
   }
 
   jumpTo(rip: Expr<'i64'>): void {
-    const { returns } = this.edges.block;
-    if (returns !== undefined && !this.stepping) {
-      this.f.if(rip.eq(this.ripAt(returns.address)), () => this.goTo(returns.block, returns.address), undefined, true);
+    const { expected } = this.edges.block;
+    if (expected !== undefined && !this.stepping) {
+      const { block, address } = expected;
+      this.f.if(rip.eq(this.ripAt(address)), () => this.goTo(block, address), undefined, true);
     }
     this.emitJump(rip, true);
     this.ended = true;

@@ -13,7 +13,7 @@ import { runsIn } from '../mode.ts';
 import { PAGE } from '../page.ts';
 import { isConditional } from '../interp/interp-context.ts';
 import { cloneInsn, createInsn, decode } from '../x86/decode/decoder.ts';
-import { type Bits, DecodeStatus, type Insn, OperandKind } from '../x86/decode/insn.ts';
+import { type Bits, DecodeStatus, type Insn, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
 
 /** Instructions of a region, and so the most that run between two looks at the budget. */
 export const MAX_INSNS = 1000;
@@ -21,9 +21,12 @@ const MAX_BLOCK_INSNS = 100;
 /** Pages a region spans at most: each has a bit of a mask while the region runs. */
 const MAX_PAGES = 16;
 /** A function of at most so many instructions is taken into its callers. */
-const MAX_INLINED_INSNS = 60;
+const MAX_INLINED_INSNS = 80;
 const MAX_INLINE_DEPTH = 3;
 const MAX_ENTRIES = 200;
+/** Shorter translations are taken into others again; as functions that are called, longer ones too. */
+const SMALL_INSNS = 40;
+const SMALL_CALLEE_INSNS = 150;
 /** A jump's target that was gone to less often than this, by the time the region is hot, is left out. */
 const COLD_BELOW = 8;
 
@@ -40,10 +43,10 @@ export interface BasicBlock {
   readonly insns: readonly RegionInsn[];
   /** Address behind its last instruction: where it goes on if that is no unconditional transfer. */
   readonly end: number;
-  /** Blocks that it can go to: the target of its direct jump or call, what follows it, what its RET is expected to return to. */
+  /** Blocks that it can go to: the target of its direct jump or call, what follows it, where its RET or indirect jump is expected to go. */
   readonly taken: number | undefined;
   readonly next: number | undefined;
-  readonly returns: { readonly block: number; readonly address: number } | undefined;
+  readonly expected: { readonly block: number; readonly address: number } | undefined;
   /** Numbers of the pages its bytes lie in. */
   readonly pages: readonly number[];
 }
@@ -79,8 +82,10 @@ export interface CodeView {
   heat(address: number): number | undefined;
   /** Addresses in that page of all blocks that tier 0 knows. */
   known(delta: number): Iterable<number>;
-  /** The code at an address is in another translation, which can be entered there. */
-  elsewhere(address: number): boolean;
+  /** Instructions of another translation that can be entered at an address; 0: there is none. */
+  elsewhere(address: number): number;
+  /** What the 64-bit pointer at an address points to, as such an address; undefined when the TLB does not have its page. */
+  pointer(address: number): number | undefined;
 }
 
 /**
@@ -110,7 +115,7 @@ interface Unnumbered {
   readonly end: number;
   readonly taken: { readonly body: Body; readonly address: number } | undefined;
   readonly next: { readonly body: Body; readonly address: number } | undefined;
-  readonly returns: { readonly body: Body; readonly address: number } | undefined;
+  readonly expected: { readonly body: Body; readonly address: number } | undefined;
 }
 
 class Scan {
@@ -174,7 +179,19 @@ class Scan {
 
   /** Is better gone to than taken in. */
   private avoided(address: number): boolean {
-    return this.cold(address) || this.view.elsewhere(address);
+    return this.cold(address) || this.view.elsewhere(address) > SMALL_INSNS;
+  }
+
+  /**
+   * Where an indirect jump or call through a pointer at a fixed place is expected to go: to where that points now, as the pointers
+   * of dynamic linking do for good.
+   */
+  private pointee(insn: Insn, address: number): number | undefined {
+    const { name } = insn.row;
+    if (this.single || this.codeSize !== 64 || (name !== 'JMP_indirect' && name !== 'CALL_indirect')) return undefined;
+    if (insn.operands[0].kind !== OperandKind.mem || insn.mem.base !== RIP_BASE || insn.operandSize !== 64) return undefined;
+    if (insn.mem.segment !== L.DS) return undefined;
+    return this.view.pointer(address + insn.length + insn.mem.disp);
   }
 
   /** Where a direct jump or call goes, when it needs no cutting. */
@@ -212,12 +229,12 @@ class Scan {
     };
     const numbered = new Map<number, BasicBlock>();
     let insnCount = 0;
-    for (const { body, start, insns, end, taken, next, returns } of blocks) {
+    for (const { body, start, insns, end, taken, next, expected } of blocks) {
       // INVARIANT: every block was numbered above.
       const id = idOf({ body, address: start })!;
       const from = pageNumber(Math.floor(start / PAGE));
-      const to = pageNumber(Math.floor((end - 1) / PAGE));
-      const back = idOf(returns);
+      const last = pageNumber(Math.floor((end - 1) / PAGE));
+      const to = idOf(expected);
       insnCount += insns.length;
       numbered.set(id, {
         id,
@@ -226,8 +243,8 @@ class Scan {
         end,
         taken: idOf(taken),
         next: idOf(next),
-        returns: back === undefined || returns === undefined ? undefined : { block: back, address: returns.address },
-        pages: from === to ? [from] : [from, to],
+        expected: to === undefined || expected === undefined ? undefined : { block: to, address: expected.address },
+        pages: from === last ? [from] : [from, last],
       });
     }
     const entered = entries.flatMap((address) => {
@@ -267,17 +284,21 @@ class Scan {
           // What begins on another page is looked at before it is gone to.
           if (pageOf(address) !== pageOf(here) && insn.row.endsBlock !== true) lead(address, true);
           if (insn.row.endsBlock !== true) continue;
-          if (insn.row.name === 'JMP_indirect') indirect = true;
-          const isCall = insn.row.name === 'CALL';
-          const target = this.target(insn, here);
+          if (insn.row.name === 'JMP_indirect' && this.pointee(insn, here) === undefined) indirect = true;
+          const isCall = insn.row.name === 'CALL' || insn.row.name === 'CALL_indirect';
+          const target = this.target(insn, here) ?? this.pointee(insn, here);
           if (isCall && target !== undefined && this.inline(body, here, target, address)) {
             lead(address, true);
-          } else if (isCall || insn.row.name === 'CALL_indirect') {
-            if (body.returnTo === undefined && !this.single) this.enter(address, entries, lead);
+          } else if (isCall) {
+            if (body.returnTo === undefined && !this.single) {
+              this.enter(address, entries, lead);
+              // A longer function is part of the region, found again by its returns as by its calls from elsewhere.
+              if (target !== undefined && this.view.elsewhere(target) <= SMALL_CALLEE_INSNS) this.enter(target, entries, lead);
+            }
           } else if (target !== undefined && !this.avoided(target)) {
             lead(target, false);
           }
-          if (isConditional(insn) && !this.single && !this.view.elsewhere(address)) lead(address, true);
+          if (isConditional(insn) && !this.single && this.view.elsewhere(address) <= SMALL_INSNS) lead(address, true);
           break;
         }
       }
@@ -305,7 +326,7 @@ class Scan {
   }
 
   private enter(address: number, entries: number[], lead: (address: number, soon: boolean) => void): void {
-    if (entries.length >= MAX_ENTRIES || this.avoided(address)) return;
+    if (entries.length >= MAX_ENTRIES || this.cold(address) || this.view.elsewhere(address) > SMALL_CALLEE_INSNS) return;
     // Tier 0 runs an instruction on two pages with a check of its own.
     const insn = this.insnAt(address);
     if (insn === undefined || this.crosses(address, insn)) return;
@@ -342,12 +363,13 @@ class Scan {
 
   /** Every way out of the function's body is a RET, a call that was taken in, or cold. */
   private returnsOnly(body: Body): boolean {
-    return this.blocksOf(body).every(({ insns, next, taken }) => {
+    return this.blocksOf(body).every(({ insns, next, taken, expected }) => {
       const last = insns.at(-1);
       if (last === undefined) return false;
       const { name, endsBlock } = last.insn.row;
       if (endsBlock !== true || isConditional(last.insn)) return next !== undefined;
-      return name === 'RET' || ((name === 'JMP' || name === 'CALL') && taken !== undefined);
+      if (name === 'RET') return true;
+      return expected !== undefined || ((name === 'JMP' || name === 'CALL') && taken !== undefined);
     });
   }
 
@@ -374,7 +396,7 @@ class Scan {
     const limit = this.single ? 1 : MAX_BLOCK_INSNS;
     const place = (at: number): { body: Body; address: number } | undefined =>
       leaders.has(at) ? { body, address: at } : undefined;
-    const none = { taken: undefined, next: undefined, returns: undefined };
+    const none = { taken: undefined, next: undefined, expected: undefined };
     while (insns.length < limit && (address === start || !leaders.has(address))) {
       const insn = this.insnAt(address);
       if (insn === undefined) break;
@@ -387,12 +409,16 @@ class Scan {
         const end = address;
         if (this.single) return { body, start, insns, end, ...none };
         if (insn.row.name === 'RET') {
-          return { body, start, insns, end, ...none, returns: insn.operandCount === 0 ? body.returnTo : undefined };
+          return { body, start, insns, end, ...none, expected: insn.operandCount === 0 ? body.returnTo : undefined };
         }
         const target = this.target(insn, here);
+        const pointee = this.pointee(insn, here);
+        const callee = body.calls.get(here);
+        const called = callee === undefined ? undefined : { body: callee, address: callee.entry };
+        if (pointee !== undefined) return { body, start, insns, end, ...none, expected: called ?? place(pointee) };
         if (insn.row.name === 'CALL') {
-          const callee = body.calls.get(here);
-          return { body, start, insns, end, ...none, taken: callee && { body: callee, address: callee.entry } };
+          const shared = target !== undefined && body.returnTo === undefined ? place(target) : undefined;
+          return { body, start, insns, end, ...none, taken: called ?? shared };
         }
         const taken = target === undefined ? undefined : place(target);
         return { body, start, insns, end, ...none, taken, next: isConditional(insn) ? place(end) : undefined };

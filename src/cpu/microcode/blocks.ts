@@ -1,8 +1,8 @@
 /** From CPU_RIP to a decoded block: CS limit, fetch permission, block hash, jump cache (formats: layout.ts). */
 import {
-  ACCESS_EXEC, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, BLOCK_HASH_WAYS, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
+  ACCESS_EXEC, ACCESS_READ, BLOCK_HASH_ENTRIES, BLOCK_HASH_ENTRY_SIZE, BLOCK_HASH_WAYS, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_MODE, CPU_RIP, CPU_RIP_PAGE,
   CPU_SCRATCH, CPU_SEG, CPU_SINGLE, CS, JUMP_CACHE_ENTRIES, MACHINE_BLOCK_HASH, MODE_64, MODE_SIZE_MASK, MODE_TF, SEG_BASE, SEG_LIMIT,
-  SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_PPN, TLB_TAG_MMIO,
+  SEG_SIZE, STAT_BLOCK_LOOKUP, TLB_ADDEND, TLB_EXEC_TAG, TLB_PPN, TLB_READ_TAG, TLB_TAG_MMIO,
 } from "../layout";
 import { fetchBreakpoint } from "./debug";
 import { count, raiseGp } from "./state";
@@ -86,4 +86,18 @@ export function peekCode(cpu: u32, delta: i32): u32 {
   if (load<u64>(entry, TLB_EXEC_TAG) != va) return 0;
   store<u32>(cpu, load<u32>(entry, TLB_PPN) & PPN_MASK, CPU_SCRATCH);
   return <u32>va + load<u32>(entry, TLB_ADDEND);
+}
+
+/**
+ * Reads the pointer `offset` bytes from the start of CPU_RIP's page, if the TLB has its page for reading, and leaves in CPU_SCRATCH
+ * where it points to, likewise counted. 0 = it is not there, or points far away. Changes nothing. For 64-bit code.
+ */
+export function peekPointer(cpu: u32, offset: i32): u32 {
+  const base = load<u64>(cpu, CPU_RIP) & ~(<u64>0xfff), va = base + <u64>(<i64>offset);
+  const entry = tlbEntry(cpu, va, ACCESS_READ);
+  if (load<u64>(entry, TLB_READ_TAG) != ((va + 7) & ~(<u64>0xfff))) return 0;
+  const target = load<u64>(<u32>va + load<u32>(entry, TLB_ADDEND)) - base;
+  if (<i64>target != <i64>(<i32>target)) return 0;
+  store<i64>(cpu, <i64>target, CPU_SCRATCH);
+  return 1;
 }

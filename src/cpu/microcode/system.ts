@@ -1,5 +1,5 @@
 /** What the system rooms of the microcode offer to generated code and the accelerator. */
-export { blockHashIndex, findBlock, translateCode, translateRip, peekCode } from "./blocks";
+export { blockHashIndex, findBlock, translateCode, translateRip, peekCode, peekPointer } from "./blocks";
 export { readCr, readDr, writeCr, writeDr, xsetbv } from "./control";
 export { deliverException, deliverInterrupt, into } from "./exceptions";
 export { farCall, farJump, farReturn } from "./far";
