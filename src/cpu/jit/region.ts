@@ -189,7 +189,8 @@ class Scan {
   private pointee(insn: Insn, address: number): number | undefined {
     const { name } = insn.row;
     if (this.single || this.codeSize !== 64 || (name !== 'JMP_indirect' && name !== 'CALL_indirect')) return undefined;
-    if (insn.operands[0].kind !== OperandKind.mem || insn.mem.base !== RIP_BASE || insn.operandSize !== 64) return undefined;
+    if (insn.operands[0].kind !== OperandKind.mem || insn.mem.base !== RIP_BASE || insn.operandSize !== 64)
+      return undefined;
     if (insn.mem.segment !== L.DS) return undefined;
     return this.view.pointer(address + insn.length + insn.mem.disp);
   }
@@ -293,7 +294,8 @@ class Scan {
             if (body.returnTo === undefined && !this.single) {
               this.enter(address, entries, lead);
               // A longer function is part of the region, found again by its returns as by its calls from elsewhere.
-              if (target !== undefined && this.view.elsewhere(target) <= SMALL_CALLEE_INSNS) this.enter(target, entries, lead);
+              if (target !== undefined && this.view.elsewhere(target) <= SMALL_CALLEE_INSNS)
+                this.enter(target, entries, lead);
             }
           } else if (target !== undefined && !this.avoided(target)) {
             lead(target, false);
@@ -326,7 +328,8 @@ class Scan {
   }
 
   private enter(address: number, entries: number[], lead: (address: number, soon: boolean) => void): void {
-    if (entries.length >= MAX_ENTRIES || this.cold(address) || this.view.elsewhere(address) > SMALL_CALLEE_INSNS) return;
+    if (entries.length >= MAX_ENTRIES || this.cold(address) || this.view.elsewhere(address) > SMALL_CALLEE_INSNS)
+      return;
     // Tier 0 runs an instruction on two pages with a check of its own.
     const insn = this.insnAt(address);
     if (insn === undefined || this.crosses(address, insn)) return;
