@@ -16,12 +16,12 @@ export function setMxcsr(cpu: u32, value: u32): void {
   const plain = (value & DECISIVE) == DEFAULT;
   store<u64>(cpu, plain ? RANGE64 : 0, CPU_SSE_BOUND64);
   store<u32>(cpu, plain ? RANGE32 : 0, CPU_SSE_BOUND32);
-  // The same for comparisons with a sign, less one; the least number of all stands for "never".
-  const high = plain ? RANGE64 + 0x7fffffffffffffff : 0x8000000000000000;
-  store<u64>(cpu, high, CPU_SSE_BOUNDS64);
-  store<u64>(cpu, high, CPU_SSE_BOUNDS64 + 8);
-  const high32 = plain ? RANGE32 + 0x7fffffff : 0x80000000;
-  for (let i: u32 = 0; i < 4; i++) store<u32>(cpu + (i << 2), high32, CPU_SSE_BOUNDS32);
+  // For vectors what must be exceeded, with a sign, by numbers moved so that infinity is the least of all.
+  const low: u64 = plain ? 0x7fffffffffffffff - RANGE64 : 0x7fffffffffffffff;
+  store<u64>(cpu, low, CPU_SSE_BOUNDS64);
+  store<u64>(cpu, low, CPU_SSE_BOUNDS64 + 8);
+  const low32: u32 = plain ? 0x7fffffff - RANGE32 : 0x7fffffff;
+  for (let i: u32 = 0; i < 4; i++) store<u32>(cpu + (i << 2), low32, CPU_SSE_BOUNDS32);
 }
 
 /** LDMXCSR. */

@@ -6,17 +6,18 @@ import type { Semantics, SemanticsTable, X86 } from '../context.ts';
 import { putWork, takeWork, together, work } from './exact.ts';
 import { both, eachHalf, type Half, type Halves, halves, place, putHalves, putScalar } from './operands.ts';
 import {
+  allLanes,
+  common,
   compareFloats,
-  denormalIn,
   type Float,
   floatOp,
   floatType,
   isDenormal,
   isOrdinaryResult,
   isPlain,
-  nanLanes,
-  noLane,
-  oddResults,
+  notDenormalIn,
+  numberLanes,
+  ordinaryResults,
   type Precision,
   unless,
   variable,
@@ -93,8 +94,8 @@ function scalar(bits: Precision, operation: Operation): Semantics {
 
 // ---- vectors ----
 
-function or(left: Vector | undefined, right: Vector): Vector {
-  return left === undefined ? right : vector('v128.or', left, right);
+function or(left: Vector, right: Vector): Vector {
+  return vector('v128.or', left, right);
 }
 
 /** Lanes whose result is zero for no other reason than the operands: exact. */
@@ -142,9 +143,9 @@ function packedInto(
   clean: (half: Half) => Clean,
 ): void {
   const values: Local<'v128'>[] = [];
-  /** Lanes that may need exact arithmetic, and what is left of them when one looks closer. */
-  let doubtful: Vector | undefined;
-  let lesser: Vector | undefined;
+  /** Lanes in which plain arithmetic will do, and those in which it will do when one looks closer. */
+  let sure: Vector | undefined;
+  let alsoSure: Vector | undefined;
   as.forEach((a, i) => {
     const half: Half = i === 0 ? 0 : 1;
     // INVARIANT: the operands are equally wide.
@@ -153,15 +154,15 @@ function packedInto(
     values.push(value);
     const known = clean(half);
     let operands: Vector | undefined;
-    if (!known.b) operands = denormalIn(x, bits, b);
-    if (!known.a && operation !== 'sqrt') operands = or(operands, denormalIn(x, bits, a));
-    if (operands !== undefined) [doubtful, lesser] = [or(doubtful, operands), or(lesser, operands)];
+    if (!known.b) operands = notDenormalIn(x, bits, b);
+    if (!known.a && operation !== 'sqrt' && a !== b) operands = common(operands, notDenormalIn(x, bits, a));
+    if (operands !== undefined) [sure, alsoSure] = [common(sure, operands), common(alsoSure, operands)];
     if (chooses(operation)) {
-      doubtful = or(or(doubtful, nanLanes(bits, a)), nanLanes(bits, b));
+      sure = common(common(sure, numberLanes(bits, a)), numberLanes(bits, b));
     } else {
-      const odd = oddResults(x, bits, value.get);
-      doubtful = or(doubtful, odd);
-      lesser = or(lesser, vector('v128.andnot', odd, exactZeroLanes(bits, operation, a, b, value.get)));
+      const ordinary = ordinaryResults(x, bits, value.get);
+      sure = common(sure, ordinary);
+      alsoSure = common(alsoSure, or(ordinary, exactZeroLanes(bits, operation, a, b, value.get)));
     }
   });
   const exact = (): void => {
@@ -173,8 +174,8 @@ function packedInto(
     x.settleOdd(odd, () => putHalves(x, together(values)));
   };
   // INVARIANT: there was a half.
-  const alsoSure = chooses(operation) ? [] : [noLane(lesser as Vector).and(isPlain(x, bits))];
-  unless(x, [], noLane(doubtful as Vector), alsoSure, exact);
+  const closer = chooses(operation) ? [] : [allLanes(alsoSure as Vector).and(isPlain(x, bits))];
+  unless(x, [], allLanes(sure as Vector), closer, exact);
   putHalves(x, together(values));
   as.forEach((_, half) => x.noteNoDenormal(0, bits, true, half === 0 ? 0 : 1));
 }

@@ -15,15 +15,16 @@ import {
   scratch,
 } from './operands.ts';
 import {
+  allLanes,
+  common,
   compareFloats,
-  denormalIn,
   type Float,
   floatOp,
   floatType,
   infinity,
   isDenormal,
-  nanLanes,
-  noLane,
+  notDenormalIn,
+  numberLanes,
   one,
   type Precision,
   unless,
@@ -121,17 +122,17 @@ function comparePacked(bits: Precision): Semantics {
     const as = halves(x, first);
     const index = predicateOf(x);
     const results: Local<'v128'>[] = [];
-    let doubtful: Vector | undefined;
-    const doubt = (lanes: Vector): void => {
-      doubtful = doubtful === undefined ? lanes : vector('v128.or', doubtful, lanes);
+    let sure: Vector | undefined;
+    const require = (lanes: Vector): void => {
+      sure = common(sure, lanes);
     };
     as.forEach((a, half) => {
       // INVARIANT: the operands are equally wide.
       const b = bs[half] as Vector;
-      if (half > 0 || !x.holdsNoDenormal(first, bits, true)) doubt(denormalIn(x, bits, a));
-      if (half > 0 || !x.holdsNoDenormal(second, bits, true)) doubt(denormalIn(x, bits, b));
-      doubt(nanLanes(bits, a));
-      doubt(nanLanes(bits, b));
+      if (half > 0 || !x.holdsNoDenormal(first, bits, true)) require(notDenormalIn(x, bits, a));
+      if (half > 0 || !x.holdsNoDenormal(second, bits, true)) require(notDenormalIn(x, bits, b));
+      require(numberLanes(bits, a));
+      require(numberLanes(bits, b));
       const truths = [
         floatOp(bits, 'eq', a, b),
         floatOp(bits, 'lt', a, b),
@@ -146,7 +147,7 @@ function comparePacked(bits: Precision): Semantics {
       );
     });
     // INVARIANT: there was a half.
-    unless(x, [], noLane(doubtful as Vector), [], () => {
+    unless(x, [], allLanes(sure as Vector), [], () => {
       putWork(x, [as, bs]);
       const count = i32((128 / bits) * as.length);
       x.microOrFault(`sseF${bits}Compare`, value(index), work(x, 0), work(x, 0), work(x, 1), count);

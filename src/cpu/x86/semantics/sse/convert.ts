@@ -29,18 +29,18 @@ import {
   source,
 } from './operands.ts';
 import {
+  allLanes,
   compareFloats,
   defaultMode,
-  denormalIn,
   type Float,
   floatOp,
   floatType,
   isNormal,
   isNumber,
   isPlain,
-  nanLanes,
-  noLane,
   notDenormal,
+  notDenormalIn,
+  numberLanes,
   type Precision,
   unless,
   variable,
@@ -146,8 +146,8 @@ function variables(x: X86, from: Halves, compute: (value: Vector) => Vector): Lo
   return from.map((value) => variable(x, compute(value)));
 }
 
-function union(masks: readonly Vector[]): Vector {
-  return masks.reduce((all, mask) => vector('v128.or', all, mask));
+function inAll(masks: readonly Vector[]): Vector {
+  return masks.reduce((all, mask) => vector('v128.and', all, mask));
 }
 
 const doublewordsToSingles: Semantics = (x) => {
@@ -177,14 +177,14 @@ const doublewordsToDoubles: Semantics = (x) => {
 const singlesToDoubles: Semantics = (x) => {
   const { from, quick, count } = widened(x, (value) => vector('f64x2.promote_low_f32x4', value));
   const looked = count === 2 ? x.let(pick(32, from, from, [0, 1, 0, 1])) : from;
-  const sure = noLane(vector('v128.or', denormalIn(x, 32, looked), nanLanes(32, looked)));
+  const sure = allLanes(vector('v128.and', notDenormalIn(x, 32, looked), numberLanes(32, looked)));
   exactlyUnless(x, sure, quick, [from], 'sseCvtF32ToF64', count);
 };
 
-/** Lanes whose magnitude is not below `limit`: NaNs too. */
-function notBelow(bits: Precision, a: Vector, limit: number): Vector {
+/** Lanes whose magnitude is below `limit`. */
+function below(bits: Precision, a: Vector, limit: number): Vector {
   const magnitude = vector('v128.and', a, splat(bits, (1n << BigInt(bits - 1)) - 1n));
-  return vector('v128.not', floatOp(bits, 'lt', magnitude, floatLanes(bits, limit)));
+  return floatOp(bits, 'lt', magnitude, floatLanes(bits, limit));
 }
 function floatLanes(bits: Precision, value: number): Vector {
   const view = new DataView(new ArrayBuffer(8));
@@ -201,7 +201,7 @@ const SINGLE_LEAST = 2 ** -126;
 function narrowed(
   x: X86,
   from: Halves,
-  doubts: readonly Vector[],
+  sureLanes: readonly Vector[],
   narrow: (value: Vector) => Vector,
   name: string,
   ...more: Expr[]
@@ -209,7 +209,7 @@ function narrowed(
   const [low, high] = from;
   const quick = high === undefined ? narrow(low) : pick(64, narrow(low), narrow(high), [0, 2]);
   const result = variable(x, quick);
-  const sure = isPlain(x, 64).and(noLane(union(doubts)));
+  const sure = isPlain(x, 64).and(allLanes(inAll(sureLanes)));
   unless(x, [], sure, [], () => {
     putWork(x, [from]);
     x.microOrFault(name, work(x, 0), work(x, 0), i32(2 * from.length), ...more);
@@ -222,13 +222,13 @@ function narrowed(
 
 const doublesToSingles: Semantics = (x) => {
   const a = halves(x, 1);
-  const doubts = a.flatMap((value) => {
+  const sureLanes = a.flatMap((value) => {
     const magnitude = vector('v128.and', value, splat(64, 0x7fffffffffffffffn));
     const small = floatOp(64, 'le', magnitude, floatLanes(64, SINGLE_LEAST));
-    const tiny = vector('v128.andnot', small, floatOp(64, 'eq', value, splat(64, 0)));
-    return [notBelow(64, value, SINGLE_OVERFLOW), tiny];
+    const large = vector('v128.or', vector('v128.not', small), floatOp(64, 'eq', value, splat(64, 0)));
+    return [below(64, value, SINGLE_OVERFLOW), large];
   });
-  narrowed(x, a, doubts, (value) => vector('f32x4.demote_f64x2_zero', value), 'sseCvtF64ToF32');
+  narrowed(x, a, sureLanes, (value) => vector('f32x4.demote_f64x2_zero', value), 'sseCvtF64ToF32');
 };
 
 /** CVTPS2DQ, CVTTPD2DQ and their kin. */
@@ -236,17 +236,17 @@ function toDoublewords(bits: Precision, truncate: boolean): Semantics {
   return (x) => {
     const a = halves(x, 1);
     const values = truncate ? a : eachHalf(x, a, (value) => floatOp(bits, 'nearest', value));
-    const doubts = values.map((value) => notBelow(bits, value, 2 ** 31));
+    const sureLanes = values.map((value) => below(bits, value, 2 ** 31));
     const name = `sseCvtF${bits}ToI32`;
     const how = i32(truncate ? 1 : 0);
     if (bits === 64) {
       const rounding = (value: Vector): Vector => (truncate ? value : floatOp(bits, 'nearest', value));
       const narrow = (value: Vector): Vector => vector('i32x4.trunc_sat_f64x2_s_zero', rounding(value));
-      narrowed(x, a, doubts, narrow, name, how);
+      narrowed(x, a, sureLanes, narrow, name, how);
       return;
     }
     const quick = variables(x, values, (value) => vector('i32x4.trunc_sat_f32x4_s', value));
-    exactlyUnless(x, isPlain(x, 32).and(noLane(union(doubts))), quick, a, name, 4 * a.length, how);
+    exactlyUnless(x, isPlain(x, 32).and(allLanes(inAll(sureLanes))), quick, a, name, 4 * a.length, how);
   };
 }
 
@@ -295,7 +295,7 @@ function roundPacked(bits: Precision): Semantics {
     const a = halves(x, 1);
     const immediate = lastImmediate(x);
     const quick = variables(x, a, (value) => rounded(immediate, (how) => floatOp(bits, how, value), choose));
-    const sure = defaultMode(x).and(noLane(union(a.map((value) => nanLanes(bits, value)))));
+    const sure = defaultMode(x).and(allLanes(inAll(a.map((value) => numberLanes(bits, value)))));
     const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
     unless(x, [], sure, [], () => {
       putWork(x, [a]);

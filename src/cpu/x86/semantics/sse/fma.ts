@@ -11,16 +11,17 @@ import type { Semantics, SemanticsTable, X86 } from '../context.ts';
 import { putWork, takeWork, together, work } from './exact.ts';
 import { type Half, halves, put, putHalves } from './operands.ts';
 import {
+  allLanes,
+  common,
   compareFloats,
-  denormalIn,
   type Float,
   floatOp,
   floatType,
   isDenormal,
   isOrdinaryResult,
   isPlain,
-  noLane,
-  oddResults,
+  notDenormalIn,
+  ordinaryResults,
   type Precision,
   unless,
   variable,
@@ -127,7 +128,7 @@ function signMask(bits: Precision, addend: boolean | 'even' | 'odd'): Vector | u
   );
 }
 
-/** The sums of one half; `doubt` is a vector that has bits where they may have been rounded wrongly. */
+/** The sums of one half; `sure` is a mask of the lanes that cannot have been rounded wrongly. */
 function packedSum(
   x: X86,
   bits: Precision,
@@ -135,7 +136,7 @@ function packedSum(
   a: Vector,
   b: Vector,
   c: Vector,
-): { value: Vector; doubt?: Vector } | undefined {
+): { value: Vector; sure?: Vector } | undefined {
   const mask = signMask(bits, addend);
   const added = mask === undefined ? c : vector('v128.xor', c, mask);
   if (fusesMultiplyAdd()) return { value: relaxedMultiplyAdd(bits, product, a, b, added) };
@@ -151,7 +152,10 @@ function packedSum(
   const between = (sum: Vector): Vector =>
     vector('i64x2.eq', vector('v128.and', sum, splat(64, 0x1fffffff)), splat(64, 0x10000000));
   const narrow = (sum: Vector): Vector => vector('f32x4.demote_f64x2_zero', sum);
-  return { value: pick(64, narrow(low), narrow(high), [0, 2]), doubt: vector('v128.or', between(low), between(high)) };
+  return {
+    value: pick(64, narrow(low), narrow(high), [0, 2]),
+    sure: vector('v128.not', vector('v128.or', between(low), between(high))),
+  };
 }
 
 function packed(bits: Precision, order: Order, signs: Signs): Semantics {
@@ -162,10 +166,8 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
     // INVARIANT: i, j and k are 0..2.
     const [as, bs, cs] = [operands[i]!, operands[j]!, operands[k]!];
     const values: Local<'v128'>[] = [];
-    let doubtful: Vector | undefined;
-    let lesser: Vector | undefined;
-    const or = (left: Vector | undefined, right: Vector): Vector =>
-      left === undefined ? right : vector('v128.or', left, right);
+    let sure: Vector | undefined;
+    let alsoSure: Vector | undefined;
     as.forEach((a, n) => {
       const half: Half = n === 0 ? 0 : 1;
       // INVARIANT: the operands are equally wide.
@@ -174,17 +176,18 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
       const value = variable(x, quick === undefined ? a : quick.value);
       values.push(value);
       if (quick === undefined) return;
-      let always = quick.doubt;
+      let operands = quick.sure;
       [a, b, c].forEach((operand, m) => {
         // INVARIANT: m is 0..2.
-        if (!x.holdsNoDenormal([i, j, k][m]!, bits, true, half)) always = or(always, denormalIn(x, bits, operand));
+        if (!x.holdsNoDenormal([i, j, k][m]!, bits, true, half))
+          operands = common(operands, notDenormalIn(x, bits, operand));
       });
-      const odd = oddResults(x, bits, value.get);
+      const ordinary = ordinaryResults(x, bits, value.get);
       const zeroProduct = vector('v128.or', zeroLanes(bits, a), zeroLanes(bits, b));
       const exactZero = vector('v128.and', zeroLanes(bits, value.get), zeroProduct);
-      if (always !== undefined) [doubtful, lesser] = [or(doubtful, always), or(lesser, always)];
-      doubtful = or(doubtful, odd);
-      lesser = or(lesser, vector('v128.andnot', odd, exactZero));
+      if (operands !== undefined) [sure, alsoSure] = [common(sure, operands), common(alsoSure, operands)];
+      sure = common(sure, ordinary);
+      alsoSure = common(alsoSure, vector('v128.or', ordinary, exactZero));
     });
     const exact = (): void => {
       putWork(x, [as, bs, cs]);
@@ -195,8 +198,8 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
       x.refreshFloatBounds();
       x.settleOdd(odd, () => putHalves(x, together(values)));
     };
-    if (doubtful === undefined || lesser === undefined) exact();
-    else unless(x, [], noLane(doubtful), [noLane(lesser).and(isPlain(x, bits))], exact);
+    if (sure === undefined || alsoSure === undefined) exact();
+    else unless(x, [], allLanes(sure), [allLanes(alsoSure).and(isPlain(x, bits))], exact);
     putHalves(x, together(values));
     as.forEach((_, half) => x.noteNoDenormal(0, bits, true, half === 0 ? 0 : 1));
   };

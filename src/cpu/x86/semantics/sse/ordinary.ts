@@ -11,7 +11,7 @@ import * as L from '../../../layout.ts';
 import { type Expr, f32Bits, f64, type FloatType, i32, i64, type IntType } from '../../../../wasm/expr.ts';
 import type { Local } from '../../../../wasm/function-builder.ts';
 import type { Int, Precision, X86 } from '../context.ts';
-import { anyTrue, shiftLanes, splat, type Vector, vector, type VectorOp } from './simd.ts';
+import { shiftLanes, signBits, splat, type Vector, vector, type VectorOp } from './simd.ts';
 
 export type { Precision } from '../context.ts';
 
@@ -170,28 +170,40 @@ function often(x: X86, bits: Precision, name: string, lane: bigint): Vector {
   return x.vectorConstant(`${name}${bits}`, splat(bits, BigInt.asUintN(bits, lane)));
 }
 
-/** Lanes with a denormal number. */
-export function denormalIn(x: X86, bits: Precision, value: Vector): Vector {
+// What must hold is written so that constants come second: there they need no register.
+
+/** Lanes without a denormal number. */
+export function notDenormalIn(x: X86, bits: Precision, value: Vector): Vector {
   const moved = vector(
     bits === 64 ? 'i64x2.add' : 'i32x4.add',
     twice(bits, value),
-    often(x, bits, 'denormal-', BIAS[bits] - 1n),
+    often(x, bits, 'denormal+', BIAS[bits] - 1n),
   );
-  return greater(bits, often(x, bits, 'denormal<', BIAS[bits] + 2n * FORMAT[bits].least - 1n), moved);
+  return greater(bits, moved, often(x, bits, 'denormal>', BIAS[bits] + 2n * FORMAT[bits].least - 2n));
 }
 
-/** Lanes whose result is not a normal number above the smallest one; all while MXCSR is not in its default mode. */
-export function oddResults(x: X86, bits: Precision, value: Vector): Vector {
+/** Lanes whose result is a normal number above the smallest one; none while MXCSR is not in its default mode. */
+export function ordinaryResults(x: X86, bits: Precision, value: Vector): Vector {
   const moved = vector(
     bits === 64 ? 'i64x2.add' : 'i32x4.add',
     twice(bits, value),
-    often(x, bits, 'result-', BIAS[bits] - 2n * FORMAT[bits].least - 1n),
+    often(x, bits, 'result+', BIAS[bits] - 2n * FORMAT[bits].infinity),
   );
   return greater(bits, moved, x.vectorBound(bits));
 }
 
-export function noLane(lanes: Vector): Expr<'i32'> {
-  return anyTrue(lanes).eqz();
+/** Is a mask of lanes of 32 or 64 bits full? */
+export function allLanes(mask: Vector): Expr<'i32'> {
+  return signBits(32, mask).eq(i32(15));
+}
+
+/** What all of the masks have, which may be none. */
+export function common(one: Vector | undefined, other: Vector): Vector {
+  return one === undefined ? other : vector('v128.and', one, other);
+}
+
+export function numberLanes(bits: Precision, value: Vector): Vector {
+  return vector(bits === 64 ? 'f64x2.eq' : 'f32x4.eq', value, value);
 }
 
 export function denormalLanes(bits: Precision, value: Vector): Vector {
