@@ -116,7 +116,7 @@ export class JitContext extends X86 {
     this.handlerType = handlerType;
     this.edges = edges;
     this.floats = new FloatState(this);
-    this.x87 = new X87State(f, this.cpu);
+    this.x87 = new X87State(f, this.cpu, () => [super.x87Trouble(), super.x87Unusual()]);
     this.vectors = new VectorRegisters(this, (key) => this.floats.forget(key));
     this.regionFlags = new RegionFlags(this);
     this.groups = new AccessGroups(this, mode);
@@ -215,6 +215,14 @@ export class JitContext extends X86 {
 
   override prepareX87(): void {
     this.x87.prepare();
+  }
+
+  override x87Trouble(): Expr<'i32'> {
+    return this.x87.trouble();
+  }
+
+  override x87Unusual(): Expr<'i32'> {
+    return this.x87.unusual();
   }
 
   override state<T extends ValType>(type: T, bits: number, offset: number): Expr<T> {

@@ -1,5 +1,5 @@
 /**
- * TOP, the tags and the status word of the x87 in locals within a basic block, for tier 1: each instruction would else wait for what
+ * TOP, the tags and the status word of the x87, and what follows from its mode, in locals within a basic block, for tier 1: each instruction would else wait for what
  * the one before it stored. The state is always up to date; the locals are taken anew after microcode that may change it.
  */
 import * as L from '../layout.ts';
@@ -16,11 +16,16 @@ export class X87State {
   private readonly f: FunctionBuilder;
   private readonly cpu: Expr<'i32'>;
   private readonly locals = new Map<number, Local<'i32'>>();
+  /** What decides whether an instruction may run, and run in the common way: it changes only where microcode runs. */
+  private readonly conditions: () => readonly [Expr<'i32'>, Expr<'i32'>];
+  private readonly answers: Local<'i32'>[] = [];
   private valid = false;
 
-  constructor(f: FunctionBuilder, cpu: Expr<'i32'>) {
+  /** `conditions`: X86.x87Trouble and X86.x87Unusual as the fields say. */
+  constructor(f: FunctionBuilder, cpu: Expr<'i32'>, conditions: () => readonly [Expr<'i32'>, Expr<'i32'>]) {
     this.f = f;
     this.cpu = cpu;
+    this.conditions = conditions;
   }
 
   /** A block begins. */
@@ -39,6 +44,20 @@ export class X87State {
   reload(): void {
     if (!this.valid) return;
     for (const [offset, bits] of FIELDS) this.f.set(this.local(offset), load('i32', bits, this.cpu, offset));
+    this.conditions().forEach((condition, i) => this.f.set((this.answers[i] ??= this.f.local('i32')), condition));
+  }
+
+  trouble(): Expr<'i32'> {
+    return this.answer(0);
+  }
+
+  unusual(): Expr<'i32'> {
+    return this.answer(1);
+  }
+
+  private answer(i: 0 | 1): Expr<'i32'> {
+    const answer = this.answers[i];
+    return this.valid && answer !== undefined ? answer.get : this.conditions()[i];
   }
 
   private local(offset: number): Local<'i32'> {

@@ -138,6 +138,11 @@ function multiplyCommon(cpu: u32, at: u32, aSig: u64, aSe: u32, bSig: u64, bSe: 
   return finishCommon(cpu, at, (aSe ^ bSe) & NEGATIVE, e, (high << n) | ((low >> 63) & n), low << n, popCount);
 }
 
+function divideCommon(cpu: u32, at: u32, aSig: u64, aSe: u32, bSig: u64, bSe: u32, popCount: u32): bool {
+  divideRaw(aSe & 0x7fff, aSig, bSe & 0x7fff, bSig, BIAS);
+  return finishCommon(cpu, at, (aSe ^ bSe) & NEGATIVE, rawE, rawSig, rawLow, popCount);
+}
+
 /** Tries the common case for a op b into the register at `at`. */
 @inline function common(cpu: u32, op: u32, at: u32, aSig: u64, aSe: u32, bSig: u64, bSe: u32, fcw: u32, popCount: u32): bool {
   if ((fcw & COMMON_MASK) != COMMON || !isNormal(aSig, aSe) || !isNormal(bSig, bSe)) return false;
@@ -145,7 +150,8 @@ function multiplyCommon(cpu: u32, at: u32, aSig: u64, aSe: u32, bSig: u64, bSe: 
   if (op == MUL) return multiplyCommon(cpu, at, aSig, aSe, bSig, bSe, popCount);
   if (op == SUB) return addCommon(cpu, at, aSig, aSe, bSig, bSe ^ NEGATIVE, popCount);
   if (op == SUBR) return addCommon(cpu, at, aSig, aSe ^ NEGATIVE, bSig, bSe, popCount);
-  return false;
+  if (op == DIV) return divideCommon(cpu, at, aSig, aSe, bSig, bSe, popCount);
+  return divideCommon(cpu, at, bSig, bSe, aSig, aSe, popCount);
 }
 
 @inline function addNumbers(aSig: u64, aSe: u32, bSig: u64, bSe: u32, fcw: u32): void {
@@ -246,8 +252,12 @@ export function fpuSqrt(cpu: u32): void {
     underflow(cpu, 0, 0);
     return;
   }
-  clearExceptions();
   const at = stAt(cpu, 0), sig = sigAt(at), se = seAt(at);
+  if ((fcwOf(cpu) & COMMON_MASK) == COMMON && isNormal(sig, se) && !(se & NEGATIVE)) {
+    squareRootRaw(se, sig, BIAS);
+    if (finishCommon(cpu, at, 0, rawE, rawSig, rawLow, 0)) return;
+  }
+  clearExceptions();
   const kind = classify(sig, se);
   if (kind >= QNAN) propagateOne(kind, sig, se);
   else if (kind == ZERO) result(sig, se);

@@ -422,6 +422,15 @@ export abstract class X86 {
 
   /** TOP, tags and status word of the x87 are about to be used. */
   prepareX87(): void {}
+  /** Nonzero when a waiting x87 instruction faults: CR0.EM or TS is set, or an unmasked exception is pending (FSW.ES). */
+  x87Trouble(): Expr<'i32'> {
+    const unavailable = this.state32(L.CPU_CR0).and(i32(0xc));
+    return unavailable.or(this.state('i32', 16, L.CPU_FSW).and(i32(0x80)));
+  }
+  /** Nonzero unless FCW has the common precision (64 bits), rounding (to nearest) and mask of PE. */
+  x87Unusual(): Expr<'i32'> {
+    return this.state('i32', 16, L.CPU_FCW).and(i32(0xf20)).xor(i32(0x320));
+  }
 
   /** False when it is certain that `what` was asked for before in the same basic block. */
   firstInBlock(_what: string): boolean {

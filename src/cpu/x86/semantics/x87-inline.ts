@@ -9,9 +9,6 @@ import type { Label } from '../../../wasm/function-builder.ts';
 import type { X86 } from './context.ts';
 
 const FSW_C1 = 0x200;
-/** FCW: precision, rounding, mask of PE; and what they are as most programs have them. */
-const FCW_COMMON_MASK = 0xf20;
-const FCW_COMMON = 0x320;
 const BIAS = 0x3fff;
 const TOP_BIT = i64Halves(0, 0x80000000);
 
@@ -23,8 +20,7 @@ export interface Extended {
 
 /** Leaves for `rare` unless precision, rounding and the mask of PE are the common ones. */
 export function requireCommonMode(x: X86, rare: Label): void {
-  const control = x.state('i32', 16, L.CPU_FCW).and(i32(FCW_COMMON_MASK));
-  x.f.branchIf(rare, control.ne(i32(FCW_COMMON)), false);
+  x.f.branchIf(rare, x.x87Unusual(), false);
 }
 
 /** The register at `slot` (less CPU_FPR). */

@@ -37,11 +37,15 @@ function requireFpu(x: X86, waiting: boolean): void {
     x.raiseIf(unavailable, L.EXC_NM);
     return;
   }
-  const trouble = x.let(unavailable.or(x.state('i32', 16, L.CPU_FSW).and(i32(FSW_ES))));
-  x.f.if(trouble, () => {
-    x.raiseIf(trouble.and(i32(CR0_EM | CR0_TS)), L.EXC_NM);
-    x.raise(L.EXC_MF);
-  });
+  x.f.if(
+    x.x87Trouble(),
+    () => {
+      x.raiseIf(unavailable, L.EXC_NM);
+      x.raise(L.EXC_MF);
+    },
+    undefined,
+    false,
+  );
 }
 
 /** Which selectors an instruction has to remember: they hardly ever change, unlike offsets. */
@@ -114,8 +118,6 @@ function stack(x: X86): Stack {
   };
 }
 
-const loadRegister = (x: X86, slot: Expr<'i32'>): Expr<'v128'> => x.let(load('v128', 128, slot, L.CPU_FPR));
-
 function clearC1(x: X86): void {
   x.setState(16, L.CPU_FSW, x.state('i32', 16, L.CPU_FSW).and(i32(~FSW_C1)));
 }
@@ -137,9 +139,10 @@ const fxch: Semantics = (x) => {
     st.holds(0).and(st.holds(i)),
     () => {
       const [a, b] = [st.slot(0), st.slot(i)];
-      const [va, vb] = [loadRegister(x, a), loadRegister(x, b)];
-      x.f.store(128, a, vb, L.CPU_FPR);
-      x.f.store(128, b, va, L.CPU_FPR);
+      // In the pieces in which they were written: a processor is slow to load what two stores made.
+      const [va, vb] = [extendedAt(x, a), extendedAt(x, b)];
+      putExtended(x, a, vb);
+      putExtended(x, b, va);
       clearC1(x);
     },
     () => x.microVoid('fpuExchange', i32(i)),
@@ -181,7 +184,7 @@ function storeRegister(popCount: 0 | 1): Semantics {
     x.f.if(
       st.holds(0),
       () => {
-        x.f.store(128, st.slot(i), loadRegister(x, st.slot(0)), L.CPU_FPR);
+        putExtended(x, st.slot(i), extendedAt(x, st.slot(0)));
         const tags = st.tags.or(i32(1).shl(st.physical(i)));
         if (popCount === 0) x.setState(8, L.CPU_FTAG, tags);
         else popped(x, st, tags);
@@ -371,8 +374,8 @@ const fld: Semantics = (x) => {
     x.f.if(
       st.holds(i).and(st.holds(7).eqz()),
       () => {
-        const value = loadRegister(x, st.slot(i));
-        x.f.store(128, pushed(x, st), value, L.CPU_FPR);
+        const value = extendedAt(x, st.slot(i));
+        putExtended(x, pushed(x, st), value);
         clearC1(x);
       },
       () => x.microVoid('fpuLoadSt', i32(i)),
