@@ -1,5 +1,5 @@
 /**
- * Straight runs of SSE, AVX and FMA arithmetic, in which a tier knows of earlier results what it need not look at again: mostly ordinary
+ * Straight runs of SSE, AVX, FMA and x87 arithmetic, in which a tier knows of earlier results what it need not look at again: mostly ordinary
  * numbers, now and then a denormal, a zero, an infinity or a NaN, in the default mode and in others.
  */
 import { describe, expect, it } from 'vitest';
@@ -8,7 +8,18 @@ import { compare, failureText } from '../support/oracle/compare.ts';
 import type { Encoding } from '../support/oracle/encoding.ts';
 import type { EngineOracle } from '../support/oracle/engine.ts';
 import { allForms } from '../support/oracle/forms.ts';
-import { createOutcome, createState, FX_MXCSR, FX_XMM, FX_YMM, type Oracle } from '../support/oracle/machine-state.ts';
+import {
+  createOutcome,
+  createState,
+  FX_FCW,
+  FX_FSW,
+  FX_MXCSR,
+  FX_XMM,
+  FX_YMM,
+  type MachineState,
+  type Oracle,
+} from '../support/oracle/machine-state.ts';
+import { fillState } from '../support/oracle/states.ts';
 import { hasNativeOracle, hostHasAvx, nativeOracle } from '../support/oracle/native.ts';
 import { Random } from '../support/oracle/random.ts';
 import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
@@ -17,6 +28,7 @@ const RUNS = process.env['ORRERY_CONFORMANCE'] === 'full' ? 50_000 : 1000;
 const LENGTH = 12;
 const UD2 = [0x0f, 0x0b];
 const REGISTERS = 5;
+const FSW_CONDITION = 0x4700;
 
 /** Opcodes in map 0F: SQRT ADD MUL SUB MIN DIV MAX. */
 const OPCODES = [0x51, 0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f];
@@ -104,7 +116,52 @@ function fill(fx: DataView, random: Random): void {
   fx.setUint32(FX_MXCSR, masks | modes | (random.oneIn(3) ? 0 : 0x20), true);
 }
 
-function firstFailures(host: Oracle, engine: EngineOracle): string[] {
+/** x87 arithmetic and moves between registers, MMX, EMMS, FNINIT, FNCLEX, FFREE, FINCSTP: [first byte, second or its row]. */
+const X87_ROWS = [
+  [0xd8, 0xc0],
+  [0xd8, 0xc8],
+  [0xd8, 0xe0],
+  [0xd8, 0xf8],
+  [0xdc, 0xc8],
+  [0xde, 0xc0],
+  [0xde, 0xc8],
+  [0xde, 0xe8],
+  [0xd9, 0xc0],
+  [0xd9, 0xc0],
+  [0xd9, 0xc8],
+  [0xdd, 0xd0],
+  [0xdd, 0xd8],
+  [0xdd, 0xc0],
+] as const;
+const X87_OTHERS = [
+  [0xd9, 0xe0],
+  [0xd9, 0xe1],
+  [0xd9, 0xe8],
+  [0xd9, 0xfa],
+  [0xd9, 0xf7],
+  [0x0f, 0x77],
+  [0x0f, 0xfc, 0xc1],
+  [0xdb, 0xe2],
+  [0xdb, 0xe3],
+] as const;
+
+function randomX87Code(random: Random): Uint8Array {
+  const bytes: number[] = [];
+  for (let i = 0; i < LENGTH; i++) {
+    const [first, row] = random.pick(X87_ROWS);
+    if (random.oneIn(8)) bytes.push(...random.pick(X87_OTHERS));
+    else bytes.push(first, row + random.below(random.oneIn(4) ? 8 : 4));
+  }
+  return new Uint8Array([...bytes, ...UD2]);
+}
+
+/** Most x87 instructions leave some of the condition codes undefined. */
+function dropConditions(state: MachineState): void {
+  const fx = new DataView(state.fx.buffer, state.fx.byteOffset);
+  fx.setUint16(FX_FSW, fx.getUint16(FX_FSW, true) & ~FSW_CONDITION, true);
+}
+
+function firstFailures(host: Oracle, engine: EngineOracle, x87: boolean): string[] {
   // INVARIANT: UD2 is in the tables.
   const neutral: Encoding = randomEncoding(
     allForms(64).find((form) => form.row.name === 'UD2')!,
@@ -116,10 +173,17 @@ function firstFailures(host: Oracle, engine: EngineOracle): string[] {
   for (let seed = 1; seed <= RUNS && failures.length < 3; seed++) {
     const random = new Random(seed);
     newArea(neutral, state, random);
-    fill(new DataView(state.fx.buffer, state.fx.byteOffset), random);
-    const code = randomCode(random);
+    const fx = new DataView(state.fx.buffer, state.fx.byteOffset);
+    if (x87) {
+      fillState(random, state, 'x87', 'f64');
+      // Mostly the default mode; no exception pending.
+      if (!random.oneIn(4)) fx.setUint16(FX_FCW, 0x37f, true);
+      fx.setUint16(FX_FSW, fx.getUint16(FX_FSW, true) & 0x3800, true);
+    } else fill(fx, random);
+    const code = x87 ? randomX87Code(random) : randomCode(random);
     host.run(code, state, expected);
     engine.runProgram(code, state, got, 1000);
+    if (x87) for (const outcome of [expected, got]) dropConditions(outcome.state);
     const differences = compare(neutral, state, expected, got, -1);
     if (differences.length === 0) continue;
     const bytes = Array.from(code, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
@@ -129,9 +193,13 @@ function firstFailures(host: Oracle, engine: EngineOracle): string[] {
 }
 
 describe.runIf(hasNativeOracle).each(TIERS)('runs of float arithmetic, %s', (tier) => {
-  it('end as on the host CPU', () => {
-    const host = nativeOracle();
-    if (host === undefined) return;
-    expect(firstFailures(host, engineOracle(tier)).join('\n\n')).toBe('');
-  }, 600_000);
+  it.each(['SSE', 'x87'])(
+    'of %s end as on the host CPU',
+    (unit) => {
+      const host = nativeOracle();
+      if (host === undefined) return;
+      expect(firstFailures(host, engineOracle(tier), unit === 'x87').join('\n\n')).toBe('');
+    },
+    600_000,
+  );
 });

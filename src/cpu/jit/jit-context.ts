@@ -91,6 +91,8 @@ export class JitContext extends X86 {
   private readonly vectors: VectorRegisters;
   private readonly floats: FloatState;
   private readonly x87: X87State;
+  /** The x87 instruction that was begun last. */
+  private x87Insn: Insn | undefined;
   /** What `changesInBlock` was told last, by subject. */
   private readonly facts = new Map<string, number>();
   private readonly groups: AccessGroups;
@@ -215,6 +217,17 @@ export class JitContext extends X86 {
 
   override prepareX87(): void {
     this.x87.prepare();
+    // A definition may come here on several ways through it.
+    if (this.x87Insn !== this.insn) this.x87.begin();
+    this.x87Insn = this.insn;
+  }
+
+  override x87Holds(i: number): boolean | undefined {
+    return this.x87.holds(i);
+  }
+
+  override x87Done(step: -1 | 0 | 1, filled: readonly number[]): void {
+    this.x87.done(step, filled);
   }
 
   override x87Trouble(): Expr<'i32'> {
@@ -232,6 +245,7 @@ export class JitContext extends X86 {
   }
 
   override setState(bits: number, offset: number, value: Expr): void {
+    if (offset === L.CPU_FTAG) this.x87.forgetTags();
     const local = this.x87.at(offset);
     if (local === undefined) {
       super.setState(bits, offset, value);
@@ -626,6 +640,7 @@ export class JitContext extends X86 {
     if (hostIsBlindTo(name)) {
       super.microVoid(name, ...args);
       if (changesX87(name)) this.x87.reload();
+      if (name.startsWith('mmx')) this.x87.forgetTags();
     } else this.budgeted(name, () => super.microVoid(name, ...args));
   }
 
@@ -814,6 +829,7 @@ export class JitContext extends X86 {
 
   /** Runs `call` with all state in memory, and takes it from there afterwards. */
   private synchronised(call: () => void): void {
+    this.x87.forgetTags();
     this.facts.clear();
     this.groups.forget();
     this.regionFlags.commit();

@@ -20,6 +20,9 @@ export class X87State {
   private readonly conditions: () => readonly [Expr<'i32'>, Expr<'i32'>];
   private readonly answers: Local<'i32'>[] = [];
   private valid = false;
+  /** Registers, counted from TOP, that are known to hold something (true) or nothing; of the instruction before, and at hand. */
+  private after = new Map<number, boolean>();
+  private before: ReadonlyMap<number, boolean> = new Map();
 
   /** `conditions`: X86.x87Trouble and X86.x87Unusual as the fields say. */
   constructor(f: FunctionBuilder, cpu: Expr<'i32'>, conditions: () => readonly [Expr<'i32'>, Expr<'i32'>]) {
@@ -31,6 +34,32 @@ export class X87State {
   /** A block begins. */
   forget(): void {
     this.valid = false;
+    this.after.clear();
+  }
+
+  // ---- which registers hold something ----
+
+  /** An instruction begins. What is known is lost with it unless it says what it does (`done`). */
+  begin(): void {
+    this.before = this.after;
+    this.after = new Map();
+  }
+
+  /** Tags change in a way that nobody follows. */
+  forgetTags(): void {
+    this.after.clear();
+  }
+
+  holds(i: number): boolean | undefined {
+    return this.before.get(i & 7);
+  }
+
+  /** On every way on which execution goes on, `filled` (counted from the old TOP) hold something now, and TOP moved by `step`. */
+  done(step: -1 | 0 | 1, filled: readonly number[]): void {
+    const tags = new Map(this.before);
+    for (const i of filled) tags.set(i & 7, true);
+    if (step > 0) tags.set(0, false);
+    this.after = new Map([...tags].map(([i, holds]) => [(i - step) & 7, holds]));
   }
 
   /** Takes the fields into locals, unless they are there. Comes where every way through the instruction comes by. */

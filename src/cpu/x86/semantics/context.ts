@@ -422,6 +422,12 @@ export abstract class X86 {
 
   /** TOP, tags and status word of the x87 are about to be used. */
   prepareX87(): void {}
+  /** Whether ST(i) is known to hold something (true) or nothing. */
+  x87Holds(_i: number): boolean | undefined {
+    return undefined;
+  }
+  /** The x87 instruction at hand leaves something in the registers `filled`, counted from the old TOP, and moves TOP by `step`. */
+  x87Done(_step: -1 | 0 | 1, _filled: readonly number[]): void {}
   /** Nonzero when a waiting x87 instruction faults: CR0.EM or TS is set, or an unmasked exception is pending (FSW.ES). */
   x87Trouble(): Expr<'i32'> {
     const unavailable = this.state32(L.CPU_CR0).and(i32(0xc));

@@ -113,7 +113,10 @@ function stack(x: X86): Stack {
     top,
     tags,
     physical,
-    holds: (i) => tags.shr_u(physical(i)).and(i32(1)),
+    holds: (i) => {
+      const known = x.x87Holds(i);
+      return known === undefined ? tags.shr_u(physical(i)).and(i32(1)) : i32(known ? 1 : 0);
+    },
     slot: (i) => x.let(x.cpu.add(physical(i).shl(i32(4)))),
   };
 }
@@ -147,6 +150,7 @@ const fxch: Semantics = (x) => {
     },
     () => x.microVoid('fpuExchange', i32(i)),
   );
+  x.x87Done(0, [0, i]);
 };
 
 /** FCHS, FABS: sign and exponent become (old & and) ^ xor. */
@@ -171,6 +175,7 @@ function sign(and: number, xor: number): Semantics {
       },
       () => x.microVoid('fpuSign', i32(and), i32(xor)),
     );
+    x.x87Done(0, [0]);
   };
 }
 
@@ -192,6 +197,7 @@ function storeRegister(popCount: 0 | 1): Semantics {
       },
       () => x.microVoid('fpuStoreSt', i32(i), i32(popCount)),
     );
+    x.x87Done(popCount, [i]);
   };
 }
 
@@ -258,6 +264,7 @@ function arithmetic(operation: Operation, popCount: 0 | 1 = 0): Semantics {
       const exact = (): void => x.microVoid(`fpuArithF${width}`, code, value);
       if (inline === undefined) {
         exact();
+        x.x87Done(0, [0]);
         return;
       }
       const quick = (rare: Label, st: Stack): void => {
@@ -268,6 +275,7 @@ function arithmetic(operation: Operation, popCount: 0 | 1 = 0): Semantics {
         arithmeticInline(x, inline, st.slot(0), a, b, rare);
       };
       inlineOr(x, quick, exact);
+      x.x87Done(0, [0]);
       return;
     }
     remember(x);
@@ -275,6 +283,7 @@ function arithmetic(operation: Operation, popCount: 0 | 1 = 0): Semantics {
     const exact = (): void => x.microVoid('fpuArith', code, i32(to), i32(from), i32(popCount));
     if (inline === undefined) {
       exact();
+      x.x87Done(popCount, [to]);
       return;
     }
     const quick = (rare: Label, st: Stack): void => {
@@ -288,6 +297,7 @@ function arithmetic(operation: Operation, popCount: 0 | 1 = 0): Semantics {
       if (popCount > 0) popped(x, st, st.tags);
     };
     inlineOr(x, quick, exact);
+    x.x87Done(popCount, [to]);
   };
 }
 
@@ -418,6 +428,7 @@ const fld: Semantics = (x) => {
     };
     inlineOr(x, quick, () => x.microVoid('fpuLoadF32', value));
   }
+  x.x87Done(-1, [7]);
 };
 
 const fild: Semantics = (x) => {
@@ -433,6 +444,7 @@ const fild: Semantics = (x) => {
     x.f.store(16, slot, select(value.eqz(), i32(0), exponent), L.CPU_FPR + 8);
   };
   pushOr(x, undefined, write, () => x.microVoid('fpuLoadInt', value));
+  x.x87Done(-1, [7]);
 };
 
 const fbld: Semantics = (x) => {
@@ -446,7 +458,7 @@ const fbld: Semantics = (x) => {
 type StoringSemantics = (x: X86, remembered?: Selectors) => void;
 
 /** Computes, writes unless an unmasked exception forbids it, then lets flags and stack change. */
-function storing(popCount: number, compute: (x: X86) => () => void): StoringSemantics {
+function storing(popCount: 0 | 1, compute: (x: X86) => () => void): StoringSemantics {
   return (x, remembered = selectors(x)) => {
     requireFpu(x, true);
     const write = compute(x);
@@ -459,6 +471,7 @@ function storing(popCount: number, compute: (x: X86) => () => void): StoringSema
     });
     remember(x, remembered);
     x.microVoid('fpuStored', i32(popCount));
+    x.x87Done(popCount, []);
   };
 }
 
@@ -487,6 +500,7 @@ function storeExtended(popCount: 0 | 1, otherwise: StoringSemantics): Semantics 
       },
       () => otherwise(x, remembered),
     );
+    x.x87Done(popCount, []);
   };
 }
 
@@ -529,6 +543,7 @@ function storeDouble(popCount: 0 | 1, otherwise: StoringSemantics): Semantics {
       },
       () => otherwise(x, remembered),
     );
+    x.x87Done(popCount, []);
   };
 }
 
@@ -550,7 +565,7 @@ function storeReal(popCount: 0 | 1): Semantics {
   };
 }
 
-function storeInteger(popCount: number, truncate = 0): Semantics {
+function storeInteger(popCount: 0 | 1, truncate = 0): Semantics {
   return storing(popCount, (x) => {
     const value = x.micro('i64', 'fpuStoreInt', i32(x.width(0)), i32(truncate));
     return () => x.write(0, x.width(0) === 64 ? value : value.toI32());
