@@ -59,6 +59,13 @@ const EXIT_NAMES: Readonly<Record<number, string>> = {
   [L.STAT_BLOCK_LOOKUP]: 'block-lookup',
 };
 
+/** A vCPU's state between two instructions. */
+export interface VcpuSnapshot {
+  readonly executed: number;
+  readonly halted: boolean;
+  readonly state: Uint8Array;
+}
+
 export class WasmVcpu implements Vcpu {
   readonly index: number;
   readonly bus: VcpuBus;
@@ -74,7 +81,9 @@ export class WasmVcpu implements Vcpu {
   private readonly findBlock: MicrocodeFunction;
   private readonly deliverInterrupt: MicrocodeFunction;
   private readonly deliverException: MicrocodeFunction;
-  private readonly translateSteps: boolean;
+  private translateSteps: boolean;
+  /** How far `run` goes at a time, for lock-step verification. */
+  private pace: 'free' | 'pass' | 'step' = 'free';
   private readonly exact: boolean;
   private readonly reader: LinearReader;
   private executed = 0;
@@ -197,7 +206,7 @@ export class WasmVcpu implements Vcpu {
         const before = this.executed;
         const exit = this.mustStepAlone() || this.mustRepeat() ? this.step() : this.runSome(remaining);
         remaining -= this.executed - before;
-        if (this.exact && remaining < 0) {
+        if (this.exact && remaining < 0 && this.pace === 'free') {
           return { reason: 'internal-error', message: `${-remaining} instructions more were executed than granted` };
         }
         this.patience -= this.executed - before;
@@ -248,6 +257,8 @@ export class WasmVcpu implements Vcpu {
   }
 
   private runSome(instructions: number): number {
+    if (this.pace === 'pass') return this.runGranted(0);
+    if (this.pace === 'step' && this.get(L.CPU_EXC) < 0) return this.step();
     if (!this.exact) return this.runGranted(this.grant(instructions));
     if (instructions > MAX_OVERRUN) return this.runGranted(this.grant(instructions - MAX_OVERRUN));
     return this.runBlock(instructions);
@@ -329,6 +340,39 @@ export class WasmVcpu implements Vcpu {
   /** The last instruction was left undone to be executed on its own. */
   private mustRepeat(): boolean {
     return this.get(L.CPU_SINGLE) !== 0 && this.get(L.CPU_EXC) < 0;
+  }
+
+  /**
+   * As `run` for one instruction at least, but as far as generated code goes before it looks at its budget (`pass`), or for one
+   * instruction that is translated by itself (`step`).
+   */
+  runPaced(pace: 'pass' | 'step'): VmExit {
+    const { translateSteps } = this;
+    this.pace = pace;
+    this.translateSteps = true;
+    const exit = this.run(1);
+    this.translateSteps = translateSteps;
+    this.pace = 'free';
+    return exit;
+  }
+
+  get isHalted(): boolean {
+    return this.halted;
+  }
+
+  /** The state that this vCPU begins a slice with. */
+  snapshot(): VcpuSnapshot {
+    const { executed, halted, cpu } = this;
+    return { executed, halted, state: this.engine.bytes.slice(cpu, cpu + L.CPU_EXIT_COUNTS) };
+  }
+
+  restore({ executed, halted, state }: VcpuSnapshot): void {
+    this.engine.bytes.set(state, this.cpu);
+    this.executed = executed;
+    this.halted = halted;
+    this.attention = false;
+    this.engine.call('resetTlb', this.cpu);
+    this.engine.call('updateMode', this.cpu);
   }
 
   /** Executes one instruction, decoded for this once. Gives the exit. A pending exception stays pending. */

@@ -3,10 +3,13 @@ import type { CodeStatistics } from '../cpu/code-events.ts';
 import { Engine, type HostImports } from '../cpu/engine.ts';
 import * as L from '../cpu/layout.ts';
 import { microcodeModule } from '../cpu/microcode-binary.ts';
+import type { SemanticsTable } from '../cpu/x86/semantics/context.ts';
 import type { Accelerator, MemoryRegion, VcpuBus, Vm, VmOptions } from './contract.ts';
 import { WasmVcpu } from './wasm-vcpu.ts';
 
 const PAGE = 4096;
+/** Pages whose bits fit the smallest piece of memory. */
+const DIRTY_BITMAP_PAGES = 0x10000 * 8;
 const CR4_OSXSAVE = 0x40000;
 const CR4_PKE = 0x400000;
 /** By MMU_* (layout.ts). */
@@ -19,6 +22,8 @@ export interface WasmAcceleratorOptions {
   /** Room for decoded code and number of translations (EngineOptions): small in tests. */
   readonly arenaBytes?: number;
   readonly maxTranslations?: number;
+  /** Definitions for tier 1 (EngineOptions), in tests. */
+  readonly translated?: SemanticsTable;
   /** Deterministic: `run` executes exactly what it is granted, and what the guest sees does not depend on the tier. */
   readonly exact?: boolean;
 }
@@ -62,16 +67,48 @@ export class WasmVm implements Vm {
     if (this.slots.size > L.MAX_SLOTS) throw new RangeError(`more than ${L.MAX_SLOTS} memory regions`);
     const { i32 } = this.engine;
     let at = L.MACHINE_SLOTS >> 2;
-    for (const { guestPhysical, sizeBytes, hostOffset, readonly, logDirty } of this.slots.values()) {
+    for (const { slot, guestPhysical, sizeBytes, hostOffset, readonly, logDirty } of this.slots.values()) {
       i32.fill(0, at, at + L.SLOT_SIZE / 4);
       i32[at + L.SLOT_FIRST_PAGE / 4] = Math.floor(guestPhysical / PAGE);
       i32[at + L.SLOT_PAGES / 4] = sizeBytes / PAGE;
       i32[at + L.SLOT_HOST / 4] = hostOffset;
       i32[at + L.SLOT_FLAGS / 4] = (readonly ? L.SLOT_READONLY : 0) | (logDirty ? L.SLOT_LOG_DIRTY : 0);
+      if (logDirty) i32[at + L.SLOT_DIRTY_BITMAP / 4] = this.dirtyBitmap(slot, sizeBytes / PAGE);
       at += L.SLOT_SIZE / 4;
     }
     i32[L.MACHINE_SLOT_COUNT >> 2] = this.slots.size;
     this.mappingChanged();
+  }
+
+  /** Calls back for each page of regions with `logDirty` that was written since the last call; gives its place in the memory. */
+  takeDirty(page: (hostOffset: number, guestPhysical: number) => void): void {
+    const { bytes, i32 } = this.engine;
+    for (const { slot, guestPhysical, sizeBytes, hostOffset, logDirty } of this.slots.values()) {
+      if (!logDirty) continue;
+      const from = this.dirtyBitmap(slot, sizeBytes / PAGE);
+      const words = Math.ceil(sizeBytes / PAGE / 32);
+      for (let word = 0; word < words; word++) {
+        if (i32[(from >> 2) + word] === 0) continue;
+        for (let bit = 0; bit < 32; bit++) {
+          const offset = (word * 32 + bit) * PAGE;
+          if ((((bytes[from + word * 4 + (bit >> 3)] ?? 0) >> (bit & 7)) & 1) !== 0)
+            page(hostOffset + offset, guestPhysical + offset);
+        }
+        i32[(from >> 2) + word] = 0;
+      }
+    }
+    // Entries that let stores to pages noted already go by would hide the next ones.
+    for (const vcpu of this.vcpus) this.engine.call('resetTlb', vcpu.cpu);
+  }
+
+  private readonly bitmaps = new Map<number, { readonly at: number; readonly pages: number }>();
+
+  private dirtyBitmap(slot: number, pages: number): number {
+    const known = this.bitmaps.get(slot);
+    if (known !== undefined && known.pages >= pages) return known.at;
+    const at = this.engine.allocate(Math.ceil(pages / 32) * 4);
+    this.bitmaps.set(slot, { at, pages: Math.max(pages, DIRTY_BITMAP_PAGES) });
+    return at;
   }
 
   createVcpu(bus: VcpuBus): WasmVcpu {

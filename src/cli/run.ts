@@ -20,7 +20,7 @@ the machine off and Ctrl-A x ends it at once. The kernel and its file system are
   --script FILE    run a shell script in the guest instead of a command
   --memory SIZE    memory of the guest (default 512M)
   --cpu MODEL      its processor (orrery system -cpu help lists them)
-  --accel NAME     jit or interp
+  --accel NAME     jit, interp, or jit,verify=on
   --arch NAME      amd64 (default) or i386
   --kernel FILE    boot this kernel
   --initrd FILE    with this initial file system
@@ -39,6 +39,7 @@ interface RunRequest {
   memoryBytes: number;
   cpu: string | undefined;
   accel: 'jit' | 'interp';
+  verify: boolean;
   kernel: string | undefined;
   initrd: string | undefined;
   append: string;
@@ -65,6 +66,8 @@ function applyValue(request: RunRequest, option: string, value: string): void {
       request.cpu = value;
       break;
     case '--accel':
+      request.verify = value === 'jit,verify=on';
+      if (request.verify) break;
       if (value !== 'jit' && value !== 'interp') throw new UserError(`--accel: '${value}' is neither jit nor interp`);
       request.accel = value;
       break;
@@ -105,6 +108,7 @@ export function parseRunArguments(args: readonly string[]): RunRequest {
     memoryBytes: 512 * 1024 ** 2,
     cpu: undefined,
     accel: 'jit',
+    verify: false,
     kernel: undefined,
     initrd: undefined,
     append: '',
@@ -208,6 +212,7 @@ export const runCommand: Command = {
         commandLine: commandLine(request, script !== undefined),
         memoryBytes: request.memoryBytes,
         accel: request.accel,
+        ...(request.verify && { verify: true }),
         noReboot: true,
         serialPorts: 1,
         ...(request.cpu !== undefined && { cpu: request.cpu }),

@@ -10,6 +10,7 @@ import { DispatchMaps } from './jit/dispatch-maps.ts';
 import { Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 import type { Insn } from './x86/decode/insn.ts';
+import type { SemanticsTable } from './x86/semantics/context.ts';
 import { semantics } from './x86/semantics/index.ts';
 
 const WASM_PAGE = 0x10000;
@@ -58,6 +59,8 @@ export interface EngineOptions {
   readonly arenaBytes?: number;
   /** Most translations kept at once. */
   readonly maxTranslations?: number;
+  /** Definitions for tier 1, where a test wants other ones. */
+  readonly translated?: SemanticsTable;
   /** Sees every block as it is decoded (`-d in_asm`). */
   readonly onDecoded?: (insns: readonly Insn[], cpu: number) => void;
   /** Whether anybody wants `onDecoded` now. */
@@ -113,7 +116,7 @@ export class Engine implements CodeTable {
     const onDecoded = options.onDecoded;
     this.translator =
       options.tier === 'jit'
-        ? new Translator(this, semantics, new DispatchMaps(this.bytes, maps, DISPATCH_MAP_BYTES))
+        ? new Translator(this, options.translated ?? semantics, new DispatchMaps(this.bytes, maps, DISPATCH_MAP_BYTES))
         : undefined;
     const hotAfter = options.hotAfter ?? HOT_AFTER;
     this.cache = new CodeCache(

@@ -20,6 +20,11 @@ export interface MachineConfig {
   readonly memoryBytes?: number;
   /** `jit` (default): interpretation and binary translation. `interp`: the interpreter alone. */
   readonly accel?: 'jit' | 'interp';
+  /**
+   * With `accel: 'jit'`: runs everything by the interpreter as well, and ends the machine with a report at the first difference
+   * between the two.
+   */
+  readonly verify?: boolean;
   /** CPU model with features added or taken away: `max`, `x86-64-v2,+aes`, `max,-pcid`. Default `max`. */
   readonly cpu?: string;
   /** Number of vCPUs; only 1 for now. */

@@ -4,6 +4,7 @@
  *     create → start ⇄ pause/resume → (guest powers off, resets, fails | stop) → exited
  */
 import type { Vcpu, Vm } from '../accel/contract.ts';
+import { verifyAccelerator } from '../accel/verify/verify-vm.ts';
 import { wasmAccelerator } from '../accel/wasm-vm.ts';
 import { InstructionTime, VirtualClock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
@@ -142,7 +143,13 @@ export class Machine {
     this.clock = new VirtualClock(this.time === undefined ? () => host.monotonicNs() : () => this.time?.now() ?? 0);
     const clock = this.clock;
 
-    this.vm = wasmAccelerator({ tier: config.accel ?? 'jit', exact: this.time !== undefined }).createVm({
+    if (config.verify === true && config.accel === 'interp')
+      throw new UserError('verify: the interpreter is what others are held against; verify is for the accelerator jit');
+    const accelerator =
+      config.verify === true
+        ? verifyAccelerator()
+        : wasmAccelerator({ tier: config.accel ?? 'jit', exact: this.time !== undefined });
+    this.vm = accelerator.createVm({
       hostMemoryBytes: memoryBytes + DEVICE_MEMORY_BYTES,
       vcpus: 1,
     });

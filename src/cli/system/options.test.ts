@@ -110,6 +110,7 @@ describe('the command line of orrery system', () => {
     ['disk.img', "'disk.img' belongs to no option; disk images as bare arguments are not available"],
     ['-machine q36', "-machine: no machine 'q36'; there is pc"],
     ['-machine acel=jit', "-machine: no property 'acel'; did you mean 'accel'?"],
+    ['-accel jit,verify=maybe', '-accel jit,verify=maybe: verify is on or off'],
     ['-accel xen', "-accel: no accelerator 'xen'; there are jit, interp"],
     ['-smp 0', "-smp: '0' is not a number from 1 to 255"],
     ['-m lots', "-m: 'lots' is not a size such as 512M or 2G"],

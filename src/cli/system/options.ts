@@ -48,6 +48,11 @@ function chooseAccelerator(option: string, names: string): 'jit' | 'interp' {
   );
 }
 
+function verifyValue(accel: string, value: string): boolean {
+  if (value !== 'on' && value !== 'off') throw new UserError(`-accel ${accel},verify=${value}: verify is on or off`);
+  return value === 'on';
+}
+
 function applyMachine(request: SystemRequest, text: string): void {
   const { name, properties } = parseOptionList('machine', text);
   for (const [key, value] of Object.entries({ ...(name === undefined ? {} : { type: name }), ...properties })) {
@@ -81,8 +86,9 @@ function applyAccel(request: SystemRequest, text: string): void {
   const chosen = name ?? properties['accel'] ?? '';
   if (isHelp(chosen)) request.listing = { of: 'accel' };
   else request.accel = chooseAccelerator('accel', chosen);
-  for (const key of Object.keys(properties)) {
-    if (key !== 'accel') throw new UserError(`-accel ${chosen}: no property '${key}'`);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key === 'verify') request.verify = verifyValue(chosen, value);
+    else if (key !== 'accel') throw new UserError(`-accel ${chosen}: no property '${key}'`);
   }
 }
 
@@ -194,7 +200,7 @@ export const SYSTEM_OPTIONS: readonly SystemOption[] = [
   { name: 'version', help: 'print the version', apply: (request) => (request.listing = { of: 'version' }) },
   { name: 'machine', value: '[type=]NAME[,accel=NAME]', help: 'the board (help lists them)', apply: applyMachine },
   { name: 'M', value: 'NAME', help: 'as -machine', apply: applyMachine },
-  { name: 'accel', value: 'NAME', help: 'how guest code is executed (help lists)', apply: applyAccel },
+  { name: 'accel', value: 'NAME[,verify=on]', help: 'how guest code is executed (help lists)', apply: applyAccel },
   {
     name: 'cpu',
     value: 'MODEL[,+feature][,-feature]',

@@ -15,6 +15,7 @@ export interface Listing {
 export interface SystemRequest {
   machine: string;
   accel: 'jit' | 'interp';
+  verify: boolean;
   cpu: string | undefined;
   memoryBytes: number | undefined;
   vcpus: number;
@@ -51,6 +52,7 @@ export function emptyRequest(): SystemRequest {
   return {
     machine: 'pc',
     accel: 'jit',
+    verify: false,
     cpu: undefined,
     memoryBytes: undefined,
     vcpus: 1,

@@ -71,6 +71,7 @@ export async function machineConfig(
   if (initrd !== undefined) await readImage('initrd', initrd);
   return {
     accel: request.accel,
+    ...(request.verify && { verify: true }),
     smp: request.vcpus,
     serialPorts,
     devices,
