@@ -329,6 +329,11 @@ export class GuestProgram {
     view.setUint32(GDT + 0x1c, 0x00cf9300, true);
   }
 
+  /** Lets the program handle an interrupt itself. */
+  gate(vector: number, handler: number): void {
+    this.makeGate(vector, handler);
+  }
+
   private makeGate(vector: number, handler: number): void {
     const { view, bits } = this;
     if (bits === 16) {
@@ -340,8 +345,15 @@ export class GuestProgram {
     view.setUint32(at + 4, (handler & 0xffff0000) | 0x8e00, true);
   }
 
-  private start(): void {
+  /** Interrupts are on and none waits. */
+  get interruptible(): boolean {
+    return this.waiting.length === 0 && (this.vcpu.registers.get('rflags') & 0x200n) !== 0n;
+  }
+
+  /** From the beginning, with the memory as it is. */
+  start(): void {
     const { registers } = this.vcpu;
+    for (const name of NAMES) registers.set(name, 0n);
     if (this.bits === 16) {
       this.vcpu.setInitialState({ mode: 'real', rip: this.code });
       registers.set('cs', 0n);
