@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { i32 } from '../../wasm/expr.ts';
+import { i32, i64 } from '../../wasm/expr.ts';
 import { RBX, RCX, type SemanticsTable } from '../../cpu/x86/semantics/context.ts';
 import { semantics } from '../../cpu/x86/semantics/index.ts';
 import type { VcpuBus, VmExit } from '../contract.ts';
@@ -74,5 +74,20 @@ describe('lock-step verification', () => {
     expect(sentence).toMatch(/^the JIT and the interpreter differ after instruction 2404, 800c c1 c3 03 rol ebx, 0x3/);
     expect(message).toMatch(/rbx: JIT [0-9a-f]{16}, interpreter [0-9a-f]{16}/);
     expect(message).toMatch(/^> 800c/m);
+  });
+
+  it('sees what only memory shows', () => {
+    const translated: SemanticsTable = {
+      ...semantics,
+      ROL: (x) => {
+        semantics['ROL']?.(x);
+        const at = x.let(x.reg(RCX, 32).toI64().add(i64(0x30000)));
+        x.mem.store(at, 8, i32(1));
+      },
+    };
+    const { exit } = run({ translated });
+    const message = exit.reason === 'internal-error' ? exit.message : '';
+    expect(message).toMatch(/^the JIT and the interpreter differ after instruction 4, 800c c1 c3 03 rol/);
+    expect(message).toContain('memory at physical 0x303e8: JIT 01 00');
   });
 });
