@@ -293,6 +293,7 @@ export class CodeCache {
       heat: () => undefined,
       known: () => [],
       elsewhere: () => 0,
+      absorb: () => [],
       pointer: () => undefined,
     };
     const translation = this.translator?.translate(view, offset);

@@ -31,8 +31,8 @@ export interface LiveTranslation {
   /** Its blocks by physical address: their linear addresses as the translation counts them. */
   readonly blocks: ReadonlyMap<number, number>;
   readonly insns: number;
-  /** An earlier one with fewer entries, which it takes the place of. */
-  readonly replaces: LiveTranslation | undefined;
+  /** Earlier ones, which it takes the place of. */
+  readonly replaces: readonly LiveTranslation[];
   /** How many were replaced, one after the other, to get to this. */
   readonly age: number;
   installed: boolean;

@@ -82,7 +82,8 @@ export class Translations {
     }
     i32[entry.record >> 2] = handlers.pseudo(Pseudo.skip);
     const others = earlier === undefined ? [] : this.entriesSeenFrom(entry, earlier);
-    const made = this.translator.translate(this.view(entry, cpu, earlier), entry.phys & (PAGE - 1), others);
+    const replaces = new Set(earlier === undefined ? [] : [earlier]);
+    const made = this.translator.translate(this.view(entry, cpu, replaces), entry.phys & (PAGE - 1), others);
     if (made === undefined) return;
     const ppnOf = (address: number): number => {
       const delta = Math.floor(address / PAGE);
@@ -107,8 +108,8 @@ export class Translations {
       })),
       blocks: new Map(made.ownBlocks.map((address) => [physOf(address), address])),
       insns: made.insns,
-      replaces: earlier,
-      age: earlier === undefined ? 0 : earlier.age + 1,
+      replaces: [...replaces],
+      age: Math.max(-1, ...[...replaces].map(({ age }) => age)) + 1,
       installed: false,
       dropped: false,
     };
@@ -142,7 +143,7 @@ export class Translations {
         continue;
       }
       live.installed = true;
-      if (live.replaces?.dropped === false) this.drop(live.replaces);
+      for (const earlier of live.replaces) this.drop(earlier);
       this.noteCounts(live);
       for (const point of live.entries) {
         const page = this.pages.page(point.phys >>> 12);
@@ -256,8 +257,8 @@ export class Translations {
 
   // ---- what the translator sees ----
 
-  /** Around a block; `replaced`: a translation that the new one takes the place of. */
-  private view(entry: BlockEntry, cpu: number, replaced: LiveTranslation | undefined): CodeView {
+  /** Around a block; `replaced`: translations that the new one takes the place of, which may become more. */
+  private view(entry: BlockEntry, cpu: number, replaced: Set<LiveTranslation>): CodeView {
     const { bytes, hotAfter, codePageCount } = this.pages;
     const pages = new Map<number, { start: number; ppn: number } | undefined>([
       [0, { start: entry.hostPage, ppn: entry.phys >>> 12 }],
@@ -277,6 +278,17 @@ export class Translations {
       heats.set(delta, heat);
       return heat;
     };
+    const physOf = (address: number): number | undefined => {
+      const delta = Math.floor(address / PAGE);
+      const ppn = page(delta)?.ppn;
+      return ppn === undefined ? undefined : ppn * PAGE + address - delta * PAGE;
+    };
+    const liveAt = (address: number): LiveTranslation | undefined => {
+      const phys = physOf(address);
+      if (phys === undefined) return undefined;
+      const point = this.pages.known(Math.floor(phys / PAGE))?.entryPoints.get(entryKey(phys, entry.mode));
+      return point?.translation();
+    };
     return {
       bytes,
       mode: entry.mode,
@@ -286,12 +298,17 @@ export class Translations {
       heat: (address) => heatsOf(Math.floor(address / PAGE)).get(address),
       known: (delta) => heatsOf(delta).keys(),
       elsewhere: (address) => {
-        const delta = Math.floor(address / PAGE);
-        const ppn = page(delta)?.ppn;
-        if (ppn === undefined) return 0;
-        const point = this.pages.known(ppn)?.entryPoints.get(entryKey(address - delta * PAGE, entry.mode));
-        const live = point?.translation();
-        return live === undefined || live === replaced ? 0 : live.insns;
+        const live = liveAt(address);
+        if (live === undefined || replaced.has(live)) return 0;
+        return live.age < MAX_AGE ? live.insns : Infinity;
+      },
+      absorb: (address) => {
+        const live = liveAt(address);
+        const point = live?.entries.find(({ phys }) => phys === physOf(address));
+        if (live === undefined || point === undefined) return [];
+        replaced.add(live);
+        const origin = Math.floor(address / PAGE) * PAGE - point.pageDistance;
+        return live.entries.map(({ phys, pageDistance }) => origin + pageDistance + (phys & (PAGE - 1)));
       },
       pointer: (address) => this.pages.pointer(cpu, address),
     };

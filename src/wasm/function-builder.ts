@@ -31,6 +31,8 @@ export interface BranchHint {
   readonly likely: boolean;
 }
 
+const TYPES: readonly ValType[] = ['i32', 'i64', 'f32', 'f64', 'v128'];
+
 export class FunctionBuilder {
   readonly signature: Signature;
   private body = new ByteWriter();
@@ -38,7 +40,9 @@ export class FunctionBuilder {
   private readonly late: { readonly at: number; readonly statements: () => void; bytes: number }[] = [];
   private readonly hintedBranches: { readonly at: number; readonly likely: boolean }[] = [];
   private readonly localTypes: ValType[] = [];
-  private readonly free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  private free: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  /** Indices of all temporaries. */
+  private readonly made: Record<ValType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private temporaries: Local<ValType>[] = [];
   /** What `let` gave out. */
   private readonly evaluated = new WeakSet<Expr>();
@@ -65,6 +69,7 @@ export class FunctionBuilder {
     const reused = this.free[type].pop();
     const local: Local<T> =
       reused === undefined ? this.local(type) : { type, index: reused, get: localGet(type, reused) };
+    if (reused === undefined) this.made[type].push(local.index);
     this.temporaries.push(local);
     return local;
   }
@@ -93,14 +98,9 @@ export class FunctionBuilder {
    */
   divergent(path: () => void): void {
     const held = [...this.temporaries];
-    const holding = new Set(held.map((local) => local.index));
+    const before = TYPES.map((type) => ({ type, free: [...this.free[type]], made: this.made[type].length }));
     path();
-    for (const type of ['i32', 'i64', 'f32', 'f64', 'v128'] as const) {
-      const all = new Set([...this.free[type], ...this.temporaries.filter((t) => t.type === type).map((t) => t.index)]);
-      for (const local of held) if (local.type === type) all.delete(local.index);
-      this.free[type].length = 0;
-      for (const index of all) if (!holding.has(index)) this.free[type].push(index);
-    }
+    for (const { type, free, made } of before) this.free[type] = [...free, ...this.made[type].slice(made)];
     this.temporaries = held;
   }
 

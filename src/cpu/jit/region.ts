@@ -16,7 +16,9 @@ import { cloneInsn, createInsn, decode } from '../x86/decode/decoder.ts';
 import { type Bits, DecodeStatus, type Insn, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
 
 /** Instructions of a region, and so the most that run between two looks at the budget. */
-export const MAX_INSNS = 1000;
+export const MAX_INSNS = 800;
+/** Of translations that a new one takes the place of. */
+const MAX_ABSORBED_INSNS = 600;
 const MAX_BLOCK_INSNS = 100;
 /** Pages a region spans at most: each has a bit of a mask while the region runs. */
 const MAX_PAGES = 16;
@@ -84,6 +86,8 @@ export interface CodeView {
   known(delta: number): Iterable<number>;
   /** Instructions of another translation that can be entered at an address; 0: there is none. */
   elsewhere(address: number): number;
+  /** Lets the region take the place of that translation: where that can be entered, the address among them. */
+  absorb(address: number): readonly number[];
   /** What the 64-bit pointer at an address points to, as such an address; undefined when the TLB does not have its page. */
   pointer(address: number): number | undefined;
 }
@@ -126,6 +130,9 @@ class Scan {
   private readonly pages = new Map<number, { readonly start: number; readonly ppn: number } | undefined>();
   private readonly crossing = new Uint8Array(32);
   private budget: number;
+  /** Instructions of other translations that may be taken in, and their entries, which are entries from now on. */
+  private room = MAX_ABSORBED_INSNS;
+  private readonly inherited: number[] = [];
 
   constructor(view: CodeView) {
     this.view = view;
@@ -178,8 +185,15 @@ class Scan {
   }
 
   /** Is better gone to than taken in. */
-  private avoided(address: number): boolean {
-    return this.cold(address) || this.view.elsewhere(address) > SMALL_INSNS;
+  private avoided(address: number, body: Body): boolean {
+    if (this.cold(address)) return true;
+    const insns = this.view.elsewhere(address);
+    if (insns <= SMALL_INSNS) return false;
+    if (body.returnTo !== undefined || insns > this.room) return true;
+    // Two parts of one function become one region.
+    this.room -= insns;
+    this.inherited.push(...this.view.absorb(address));
+    return false;
   }
 
   /**
@@ -297,7 +311,7 @@ class Scan {
               if (target !== undefined && this.view.elsewhere(target) <= SMALL_CALLEE_INSNS)
                 this.enter(target, entries, lead);
             }
-          } else if (target !== undefined && !this.avoided(target)) {
+          } else if (target !== undefined && !this.avoided(target, body)) {
             lead(target, false);
           }
           if (isConditional(insn) && !this.single && this.view.elsewhere(address) <= SMALL_INSNS) lead(address, true);
@@ -308,7 +322,14 @@ class Scan {
     const [first, ...others] = starts;
     if (first !== undefined) lead(first, false);
     for (const address of others) this.enter(address, entries, lead);
-    drain();
+    const all = (): void => {
+      drain();
+      for (let from = this.inherited.shift(); from !== undefined; from = this.inherited.shift()) {
+        this.enter(from, entries, lead);
+        drain();
+      }
+    };
+    all();
     if (!indirect || body.returnTo !== undefined || this.view.eager) return;
     // An indirect jump leads to blocks that tier 0 knows: those of the function's own pages are taken in too.
     for (let grown = true; grown;) {
@@ -317,11 +338,11 @@ class Scan {
       for (const delta of deltas) {
         for (const address of this.view.known(delta)) {
           if (this.budget <= 0) return;
-          if (seen.has(address) || this.avoided(address)) continue;
+          if (seen.has(address) || this.avoided(address, body)) continue;
           const before = leaders.size;
           this.enter(address, entries, lead);
           if (leaders.size > before) grown = true;
-          drain();
+          all();
         }
       }
     }
