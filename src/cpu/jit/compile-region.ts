@@ -75,6 +75,7 @@ class RegionEmitter implements Edges {
     const { root, dispatched } = this.structure;
     this.context.function(() => {
       if (root === DISPATCH) this.f.set(this.entry, this.context.entryNumber());
+      else this.context.enter(root);
       this.tree(root, this.form(root));
     });
     const entered = (root === DISPATCH ? dispatched : [root]).map((node) => this.at(node));
@@ -116,9 +117,10 @@ class RegionEmitter implements Edges {
 
   go({ target, back }: Way): void {
     if (this.structure.redirected(this.block.id, target)) {
-      this.dispatch(i32(this.structure.dispatched.indexOf(target)));
+      this.context.comeInto(i32(this.structure.dispatched.indexOf(target)));
       return;
     }
+    this.context.edge(this.block.id, target);
     const label = back ? this.loops.get(target) : this.labels.get(target);
     if (label !== undefined) {
       this.f.branch(label);
@@ -174,12 +176,29 @@ class RegionEmitter implements Edges {
       if (label === undefined) throw new Error(`block ${node} is an entry without a label`);
       return label;
     });
-    // INVARIANT: there are at least two.
-    this.f.branchTable(this.entry.get, labels, labels[0]!);
+    this.stubs(labels, []);
+  }
+
+  /** For each entry, a place where its registers are taken from the state on the way to its label. */
+  private stubs(labels: readonly Label[], stubs: readonly Label[]): void {
+    const label = labels[stubs.length];
+    const node = this.structure.dispatched[stubs.length];
+    if (label === undefined || node === undefined) {
+      // INVARIANT: there are at least two.
+      this.f.branchTable(this.entry.get, stubs, stubs[0]!);
+      return;
+    }
+    this.f.block((stub) => this.stubs(labels, [...stubs, stub]));
+    this.context.enter(node);
+    this.f.branch(label);
   }
 
   private body(block: BasicBlock, flags: FlagForm | 'known'): void {
     this.block = block;
+    this.context.leavable(() => this.instructions(block, flags));
+  }
+
+  private instructions(block: BasicBlock, flags: FlagForm | 'known'): void {
     const x = this.context;
     const { root, dispatched } = this.structure;
     x.beginBlock(flags, block.id === root || dispatched.includes(block.id));

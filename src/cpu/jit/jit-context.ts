@@ -1,9 +1,9 @@
 /**
  * Tier 1's translation context: the instructions of a region become one function, with general registers and flags in locals.
  *
- * - Registers that the region uses are loaded at its start; those it may change are written back at its one exit, so a fault
- *   anywhere leaves exactly the state before the faulting instruction. The two sets are known when everything is emitted,
- *   so these places are filled in last.
+ * - Registers are loaded where the region is entered, those that are used from there on; where a block leaves the region, what
+ *   may have changed by then is written back, so a fault anywhere leaves exactly the state before the faulting instruction.
+ *   The sets are known when everything is emitted (register-use.ts), so these places are filled in last.
  * - The instruction budget is a local too; around calls that the host may see it is in the state.
  * - Flags: region-flags.ts. Vector registers: vector-registers.ts.
  */
@@ -32,18 +32,13 @@ import type { DispatchMap } from './dispatch-maps.ts';
 import { AccessGroups } from './access-groups.ts';
 import { FloatState } from './float-state.ts';
 import { type FlagForm, RegionFlags } from './region-flags.ts';
+import { type KeySet, RegisterUse, VECTOR_KEYS } from './register-use.ts';
 import type { BasicBlock, RegionInsn, RegionPage } from './region.ts';
 import { X87State } from './x87-state.ts';
 import { VectorRegisters } from './vector-registers.ts';
 
 /** Bits of TLB_PPN above the page number. */
 const TLB_PPN_FLAG_BITS = 4;
-
-/** What state a region touches; complete when all its blocks are emitted. */
-class StateUse {
-  readonly used: Set<number> = new Set();
-  readonly written: Set<number> = new Set();
-}
 
 /** A way from the block being emitted to another of the region. */
 export interface Way {
@@ -84,7 +79,7 @@ export class JitContext extends X86 {
   private offset = 0;
   /** Instructions of the current block before this one. */
   private index = 0;
-  private readonly use = new StateUse();
+  private readonly use = new RegisterUse();
   private readonly handlerType: number;
   private readonly edges: Edges;
   private readonly registers = new Map<number, Local<'i64'>>();
@@ -108,6 +103,8 @@ export class JitContext extends X86 {
   /** Record to go on with after the exit; 0 = return to the dispatcher. */
   private readonly continuation: Local<'i32'>;
   private exit: Label | undefined;
+  /** Where the block being emitted writes back what may have changed, on the way to the exit. */
+  private blockExit: Label | undefined;
   /** Control has left the block on all paths. */
   ended = false;
 
@@ -119,7 +116,13 @@ export class JitContext extends X86 {
     this.edges = edges;
     this.floats = new FloatState(this);
     this.x87 = new X87State(f, this.cpu, () => [super.x87Trouble(), super.x87Unusual()]);
-    this.vectors = new VectorRegisters(this, (key) => this.floats.forget(key));
+    this.vectors = new VectorRegisters(this, {
+      used: (key) => this.use.touch(this.edges.block.id, VECTOR_KEYS + key),
+      changed: (key) => {
+        this.use.change(this.edges.block.id, VECTOR_KEYS + key);
+        this.floats.forget(key);
+      },
+    });
     this.regionFlags = new RegionFlags(this);
     this.groups = new AccessGroups(this, mode);
     this.ripPage = f.local('i64');
@@ -151,16 +154,40 @@ export class JitContext extends X86 {
       this.f.set(this.ripPage, several ? page.sub(this.entryField(L.REC_IMM + 4).toI64Signed()) : page);
       this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
       this.f.set(this.left, this.state32(L.CPU_BUDGET));
-      this.loadAll();
+      this.floats.loadBounds();
       this.floats.loadConstants();
+      this.regionFlags.loadAll();
     });
-    this.storeRegisters();
     this.setState(32, L.CPU_BUDGET, this.left.get);
     this.regionFlags.storeAtExit();
     const next = this.continuation.get;
     this.f.if(next.ne(i32(0)), () => {
       this.f.tailCallIndirect(this.handlerType, [this.cpu, next], load('i32', 32, next, L.REC_HANDLER));
     });
+  }
+
+  /** Control comes to the block from outside: all registers are in the state. */
+  enter(block: number): void {
+    this.f.deferred(() => this.loadRegisters(this.use.needed(block)));
+  }
+
+  /** The registers are in locals on the way from one block to the other. */
+  edge(from: number, to: number): void {
+    this.use.edge(from, to);
+  }
+
+  /** Runs `body`, which emits the block at hand and never comes to its end. */
+  leavable(body: () => void): void {
+    const { exit, blockExit } = this;
+    if (exit === undefined) throw new Error('code outside JitContext.function');
+    const { id } = this.edges.block;
+    this.f.block((label) => {
+      this.blockExit = label;
+      body();
+    });
+    this.blockExit = blockExit;
+    this.f.deferred(() => this.storeRegisters(this.use.dirty(id)));
+    this.f.branch(exit);
   }
 
   /** Begins a block: one that several ways lead to and that finds the flags in this form, or one with what is 'known'. */
@@ -264,20 +291,18 @@ export class JitContext extends X86 {
       local = this.f.local('i64');
       this.registers.set(n, local);
     }
-    this.use.used.add(n);
+    this.use.touch(this.edges.block.id, n);
     return local;
   }
 
-  private loadAll(): void {
-    this.vectors.loadAll();
-    this.floats.loadBounds();
-    for (const n of this.use.used) this.f.set(this.register(n), this.state64(L.CPU_GPR + n * 8));
-    this.regionFlags.loadAll();
+  private loadRegisters(keys: KeySet): void {
+    this.vectors.load(keys);
+    for (const [n, local] of this.registers) if (keys.has(n)) this.f.set(local, this.state64(L.CPU_GPR + n * 8));
   }
 
-  private storeRegisters(): void {
-    this.vectors.storeAll();
-    for (const n of this.use.written) this.setState(64, L.CPU_GPR + n * 8, this.register(n).get);
+  private storeRegisters(keys: KeySet): void {
+    this.vectors.store(keys);
+    for (const [n, local] of this.registers) if (keys.has(n)) this.setState(64, L.CPU_GPR + n * 8, local.get);
   }
 
   // ---- vector registers in locals ----
@@ -432,7 +457,7 @@ export class JitContext extends X86 {
 
   setReg(n: number, bits: number, value: Int): void {
     const local = this.register(n);
-    this.use.written.add(n);
+    this.use.change(this.edges.block.id, n);
     this.groups.written(n, bits, this.insn);
     if (bits >= 32) {
       this.f.set(local, value.toI64());
@@ -459,7 +484,7 @@ export class JitContext extends X86 {
     }
     if (operand.kind === OperandKind.gpr8high) {
       const local = this.register(operand.reg);
-      this.use.written.add(operand.reg);
+      this.use.change(this.edges.block.id, operand.reg);
       this.groups.written(operand.reg, 8, this.insn);
       this.f.set(local, local.get.and(i64(~0xff00)).or(value.toI64().zeroExtend(8).shl(i64(8))));
       return;
@@ -600,8 +625,8 @@ export class JitContext extends X86 {
   // ---- leaving ----
 
   private leave(): void {
-    if (this.exit === undefined) throw new Error('code outside JitContext.function');
-    this.f.branch(this.exit);
+    if (this.blockExit === undefined) throw new Error('code outside JitContext.leavable');
+    this.f.branch(this.blockExit);
   }
 
   private spend(instructions: number): Expr<'i32'> {
@@ -795,7 +820,7 @@ export class JitContext extends X86 {
       const entry = this.let(load('i32', 8, place.toI32(), map.at));
       this.f.branchIf(elsewhere, entry.eqz());
       if (this.edges.pages.length > 1) this.verify([...this.edges.pages.keys()], () => this.f.branch(elsewhere));
-      this.edges.dispatch(entry.sub(i32(1)));
+      this.comeInto(entry.sub(i32(1)));
     });
   }
 
@@ -805,7 +830,14 @@ export class JitContext extends X86 {
     if (again === undefined) return;
     const base = this.state64(L.CPU_RIP_PAGE).sub(load('i64', 32, record, L.REC_IMM + 4, true));
     const here = load('i32', 32, record, L.REC_HANDLER).eq(i32(again.slot)).and(base.eq(this.ripPage.get));
-    this.f.if(here, () => this.edges.dispatch(load('i32', 32, record, L.REC_IMM)));
+    this.f.if(here, () => this.comeInto(load('i32', 32, record, L.REC_IMM)));
+  }
+
+  /** Goes on at an entry of the region, which takes the registers from the state. */
+  comeInto(entry: Expr<'i32'>): void {
+    const { id } = this.edges.block;
+    this.f.deferred(() => this.storeRegisters(this.use.dirty(id)));
+    this.edges.dispatch(entry);
   }
 
   // ---- microcode that sees everything ----
@@ -834,14 +866,19 @@ export class JitContext extends X86 {
     this.groups.forget();
     this.regionFlags.commit();
     this.flags.forget();
+    const { id } = this.edges.block;
     // What the region changes further down may have been changed already, in an earlier turn of a loop.
     this.f.deferred(() => {
-      this.storeRegisters();
+      this.storeRegisters(this.use.dirty(id));
       this.regionFlags.storeAll();
     });
     call();
     this.x87.reload();
-    this.f.deferred(() => this.loadAll());
+    this.f.deferred(() => {
+      this.loadRegisters(this.use.needed(id));
+      this.floats.loadBounds();
+      this.regionFlags.loadAll();
+    });
   }
 }
 

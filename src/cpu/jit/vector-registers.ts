@@ -1,12 +1,13 @@
 /**
  * Vector registers in locals, for tier 1: each 256-bit register is two v128 locals, its low half (the xmm register) and its high
- * half, and a half that a region never names costs nothing. As with general registers, a region loads at its start the halves
- * it uses and writes back at its exit those it may have changed.
+ * half, and a half that a region never names costs nothing. As with general registers, a region loads where it is entered the
+ * halves that are used from there on and writes back where it is left those that may have changed.
  */
 import * as L from '../layout.ts';
 import { type Expr, type FloatType, type IntType, laneOp, SIMD, v128Zero, type ValType } from '../../wasm/expr.ts';
 import type { Local } from '../../wasm/function-builder.ts';
 import type { Int, X86 } from '../x86/semantics/context.ts';
+import { type KeySet, VECTOR_KEYS } from './register-use.ts';
 
 /** Bits 127:0 and bits 255:128 of a register. */
 export type Half = 0 | 1;
@@ -18,22 +19,24 @@ const I64X2_EXTRACT = 0x1d;
 const I64X2_REPLACE = 0x1e;
 const FLOAT_LANE = { f32: { extract: 0x1f, replace: 0x20 }, f64: { extract: 0x21, replace: 0x22 } } as const;
 
+/** Who is told which half (register * 2 + half) is used and which gets a new value. */
+export interface VectorEvents {
+  used(key: number): void;
+  changed(key: number): void;
+}
+
 export class VectorRegisters {
   private readonly x: X86;
   /** By register * 2 + half. Complete when all blocks are emitted. */
   private readonly locals = new Map<number, Local<'v128'>>();
-  private readonly written = new Set<number>();
-  /** Registers whose upper half was cleared somewhere: below this number. */
-  private zeroed = 0;
   /** Halves whose current value is in the state, because the instruction at hand asked for their address. */
   private readonly spilled = new Set<number>();
 
-  private readonly changes: (key: number) => void;
+  private readonly events: VectorEvents;
 
-  /** `changes` is told which half (register * 2 + half) gets a new value. */
-  constructor(x: X86, changes: (key: number) => void) {
+  constructor(x: X86, events: VectorEvents) {
     this.x = x;
-    this.changes = changes;
+    this.events = events;
   }
 
   private local(key: number): Local<'v128'> {
@@ -46,19 +49,19 @@ export class VectorRegisters {
   }
 
   get(n: number, half: Half = 0): Expr<'v128'> {
+    this.events.used(n * 2 + half);
     return this.local(n * 2 + half).get;
   }
 
   set(n: number, value: Expr<'v128'>, half: Half = 0): void {
     const key = n * 2 + half;
     this.x.f.set(this.local(key), value);
-    this.written.add(key);
-    this.changes(key);
+    this.events.changed(key);
   }
 
   /** Clears the upper halves of the first `count` registers: those the region never names stay out of its locals. */
   zeroHigh(count: number): void {
-    this.zeroed = Math.max(this.zeroed, count);
+    for (let key = 1; key < count * 2; key += 2) this.events.changed(key);
     // Which of them have a local is known when everything is emitted.
     this.x.f.deferred(() => {
       for (let key = 1; key < count * 2; key += 2) {
@@ -69,16 +72,17 @@ export class VectorRegisters {
     });
   }
 
-  /** Takes the halves that are used from the state. */
-  loadAll(): void {
-    for (const [key, local] of this.locals) this.x.f.set(local, this.x.state('v128', 128, offset(key)));
+  /** Takes halves from the state. */
+  load(keys: KeySet): void {
+    for (const [key, local] of this.locals) {
+      if (keys.has(VECTOR_KEYS + key)) this.x.f.set(local, this.x.state('v128', 128, offset(key)));
+    }
   }
 
-  /** Writes the halves that may have changed to the state. */
-  storeAll(): void {
+  /** Writes halves to the state; a half without a local is there. */
+  store(keys: KeySet): void {
     for (const [key, local] of this.locals) {
-      const cleared = (key & 1) === 1 && key < this.zeroed * 2;
-      if (cleared || this.written.has(key)) this.x.setState(128, offset(key), local.get);
+      if (keys.has(VECTOR_KEYS + key)) this.x.setState(128, offset(key), local.get);
     }
   }
 
@@ -109,6 +113,7 @@ export class VectorRegisters {
   spill(n: number, halves: 1 | 2): void {
     for (let key = n * 2; key < n * 2 + halves; key++) {
       if (this.spilled.has(key)) continue;
+      this.events.used(key);
       this.x.setState(128, offset(key), this.local(key).get);
       this.spilled.add(key);
     }
@@ -118,8 +123,7 @@ export class VectorRegisters {
   takeSpilled(): void {
     for (const key of this.spilled) {
       this.x.f.set(this.local(key), this.x.state('v128', 128, offset(key)));
-      this.written.add(key);
-      this.changes(key);
+      this.events.changed(key);
     }
     this.spilled.clear();
   }

@@ -1,0 +1,106 @@
+/**
+ * Which registers the blocks of a region touch and change, and what follows: what must be in locals where the region is entered, and
+ * what must be written back where it is left.
+ *
+ * A block that can come after a change, without leaving the region in between, writes that register back when it leaves; so it
+ * must hold it whichever way control came, and every entry that leads there loads it. Registers are general ones (key 0 to 15) and
+ * halves of vector registers (16 + register * 2 + half).
+ */
+
+/** Key of the first vector register's low half. */
+export const VECTOR_KEYS = 16;
+
+/** A set of keys below 64. */
+export class KeySet {
+  private low = 0;
+  private high = 0;
+
+  has(key: number): boolean {
+    return ((key < 32 ? this.low : this.high) & (1 << (key & 31))) !== 0;
+  }
+
+  add(key: number): void {
+    if (key < 32) this.low |= 1 << key;
+    else this.high |= 1 << (key & 31);
+  }
+
+  /** Whether that made it larger. */
+  addAll(other: KeySet): boolean {
+    const { low, high } = this;
+    this.low |= other.low;
+    this.high |= other.high;
+    return low !== this.low || high !== this.high;
+  }
+}
+
+interface Use {
+  readonly touched: KeySet;
+  readonly changed: KeySet;
+  readonly next: number[];
+  /** Changed here or before. */
+  readonly dirty: KeySet;
+  /** Touched, or written back, here or later. */
+  readonly needed: KeySet;
+}
+
+export class RegisterUse {
+  private readonly blocks = new Map<number, Use>();
+  private solved = false;
+
+  private at(block: number): Use {
+    let use = this.blocks.get(block);
+    if (use === undefined) {
+      const sets = { touched: new KeySet(), changed: new KeySet(), dirty: new KeySet(), needed: new KeySet() };
+      use = { ...sets, next: [] };
+      this.blocks.set(block, use);
+    }
+    return use;
+  }
+
+  touch(block: number, key: number): void {
+    this.at(block).touched.add(key);
+  }
+
+  change(block: number, key: number): void {
+    this.at(block).changed.add(key);
+  }
+
+  /** Control may go from one to the other with the registers in locals. */
+  edge(from: number, to: number): void {
+    this.at(from).next.push(to);
+    this.at(to);
+  }
+
+  /** What the block must write back when it leaves the region. Only when all blocks are emitted, as `needed`. */
+  dirty(block: number): KeySet {
+    this.solve();
+    return this.at(block).dirty;
+  }
+
+  /** What must be in locals where the block begins. */
+  needed(block: number): KeySet {
+    this.solve();
+    return this.at(block).needed;
+  }
+
+  private solve(): void {
+    if (this.solved) return;
+    this.solved = true;
+    const all = [...this.blocks.values()];
+    for (const { dirty, changed } of all) dirty.addAll(changed);
+    for (let grown = true; grown;) {
+      grown = false;
+      for (const { dirty, next } of all) for (const to of next) if (this.at(to).dirty.addAll(dirty)) grown = true;
+    }
+    for (const { needed, touched, dirty } of all) {
+      needed.addAll(touched);
+      needed.addAll(dirty);
+    }
+    for (let grown = true; grown;) {
+      grown = false;
+      for (const { needed, next } of all.toReversed()) {
+        for (const to of next) if (needed.addAll(this.at(to).needed)) grown = true;
+      }
+    }
+  }
+}
