@@ -21,6 +21,7 @@ export const MACHINE_BLOCK_HASH = 0xe00c; // u32: address of the block hash, BLO
 export const MACHINE_A20_MASK = 0xe010; // u64: ANDed to every guest physical address
 export const MACHINE_VCPU_COUNT = 0xe018; // u32
 export const MACHINE_WIDE_LOCK = 0xe01c; // u32: 1 while a vCPU is inside LOCK CMPXCHG16B, which WebAssembly has no atomic for
+export const MACHINE_TRANSLATIONS_GONE = 0xe020; // u32: counts translations that are no more; a suspended one may be among them
 export const MACHINE_SLOTS = 0xe100; // memory slots, SLOT_SIZE bytes each, sorted by nothing, at most MAX_SLOTS
 export const MAX_SLOTS = 64;
 export const SLOT_SIZE = 32;
@@ -170,6 +171,9 @@ export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is steppi
 export const CPU_STEP_TF = 0x129c; // u32: RFLAGS.TF when the instruction under way began, while stepping (MODE_TF)
 export const CPU_TIER0_INSNS = 0x12b8; // u32: instructions of this grant that tier 0 executed
 export const CPU_STRING_WORK = 0x12bc; // u32: of this grant, iterations of string instructions, which count like instructions
+export const CPU_FRAMES = 0x12dc; // u32: translations that wait for a call they made to return
+export const CPU_EXPECTED_RETURN = 0x12e0; // u64: where a near RET returns to the innermost of them; 0 = it just did, NO_RETURN = nowhere
+export const NO_RETURN = -1;
 export const CPU_EXACT = 0x12d8; // u32: EXACT_*, deterministic time
 export const EXACT_TIME = 1; // what counts as executed depends on the guest alone
 export const EXACT_ALONE = 2; // instructions that reach a device or a clock are left undone, to run alone

@@ -170,6 +170,8 @@ export class Translations {
     this.living.delete(live);
     for (const ppn of live.pages) this.pages.known(ppn)?.translations.delete(live);
     if (!live.installed) return;
+    // It may be waiting for a return.
+    this.pages.i32[L.MACHINE_TRANSLATIONS_GONE >> 2]!++;
     for (const point of live.entries) {
       const page = this.pages.known(point.phys >>> 12);
       const key = entryKey(point.phys, point.mode);

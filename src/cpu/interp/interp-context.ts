@@ -290,14 +290,20 @@ export class InterpContext extends X86 {
     this.f.return();
   }
 
-  jumpTo(rip: Expr<'i64'>): void {
-    this.emitJump(rip);
+  jumpTo(target: Expr<'i64'>): void {
+    const rip = this.let(target);
+    const left = this.spend();
+    if (isReturn(this.insn) && !this.stepping) emitReturn(this, rip, left, () => this.f.return());
+    this.lookUp(rip, left);
     this.ended = true;
   }
 
   private emitJump(target: Expr<'i64'>, condition?: Expr<'i32'>): void {
     const rip = this.let(target);
-    const left = this.spend();
+    this.lookUp(rip, this.spend(), condition);
+  }
+
+  private lookUp(rip: Expr<'i64'>, left: Expr<'i32'>, condition?: Expr<'i32'>): void {
     if (!this.stepping) {
       emitJumpCacheLookup(this, rip, left, (record) => this.continueAt(record), condition);
     }
@@ -352,6 +358,29 @@ export function isConditional(insn: Insn): boolean {
   const kind = insn.operands[0].kind;
   const name = insn.row.name;
   return kind === OperandKind.rel && name !== 'JMP' && name !== 'CALL' && name !== 'XBEGIN';
+}
+
+/** A near RET. */
+export function isReturn(insn: Insn): boolean {
+  return insn.row.name === 'RET';
+}
+
+/**
+ * A near RET goes to `rip`: when that is where the innermost waiting translation expects it (JitContext.callOut), and the budget
+ * is not spent, runs `leave`, which returns from the function.
+ */
+export function emitReturn(x: X86, rip: Expr<'i64'>, left: Expr<'i32'>, leave: () => void): void {
+  const expected = rip.eq(x.state64(L.CPU_EXPECTED_RETURN)).and(left.ge_s(i32(0)));
+  x.f.if(
+    expected,
+    () => {
+      x.setState(64, L.CPU_RIP, rip);
+      x.setState(64, L.CPU_EXPECTED_RETURN, i64(0));
+      leave();
+    },
+    undefined,
+    true,
+  );
 }
 
 /** No trap is pending behind an instruction that is done. */

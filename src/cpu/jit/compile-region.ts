@@ -55,8 +55,8 @@ class RegionEmitter implements Edges {
     this.structure = analyse({
       entries: region.entries,
       successors: (node) => {
-        const { taken, next, expected } = this.at(node);
-        return [taken, next, expected?.block].filter((to) => to !== undefined);
+        const { taken, next, expected, returns } = this.at(node);
+        return [taken, next, expected?.block, returns].filter((to) => to !== undefined);
       },
     });
     const { root, dispatched } = this.structure;
@@ -104,30 +104,34 @@ class RegionEmitter implements Edges {
     return this.needsFlags.has(node) ? 'parts' : 'lazy';
   }
 
-  way(target: number): Way {
+  way(target: number, fromState = false): Way {
     const { structure } = this;
-    const newPages = this.at(target).pages.filter((page) => !this.block.pages.includes(page));
+    const { pages } = this.at(target);
+    const newPages = fromState ? pages : pages.filter((page) => !this.block.pages.includes(page));
     if (structure.redirected(this.block.id, target)) {
-      return { target, back: true, flags: this.form(DISPATCH), newPages };
+      return { target, back: true, fromState, flags: this.form(DISPATCH), newPages };
     }
     const back = this.isBack(target);
-    const joint = back || structure.mergeNodes.has(target) || structure.loopHeaders.has(target);
-    return { target, back, flags: joint ? this.form(target) : 'known', newPages };
+    const joint = back || fromState || structure.mergeNodes.has(target) || structure.loopHeaders.has(target);
+    return { target, back, fromState, flags: joint ? this.form(target) : 'known', newPages };
   }
 
-  go({ target, back }: Way): void {
+  go({ target, back, fromState, flags }: Way): void {
     if (this.structure.redirected(this.block.id, target)) {
-      this.context.comeInto(i32(this.structure.dispatched.indexOf(target)));
+      const entry = i32(this.structure.dispatched.indexOf(target));
+      if (fromState) this.dispatch(entry);
+      else this.context.comeInto(entry);
       return;
     }
-    this.context.edge(this.block.id, target);
+    if (fromState) this.context.enter(target);
+    else this.context.edge(this.block.id, target);
     const label = back ? this.loops.get(target) : this.labels.get(target);
     if (label !== undefined) {
       this.f.branch(label);
       return;
     }
     const here = this.block;
-    this.tree(target, this.structure.loopHeaders.has(target) ? this.form(target) : 'known');
+    this.tree(target, flags);
     this.block = here;
   }
 

@@ -8,7 +8,7 @@
  * - Flags: region-flags.ts. Vector registers: vector-registers.ts.
  */
 import * as L from '../layout.ts';
-import { emitJumpCacheLookup, nothingRaised } from '../interp/interp-context.ts';
+import { emitJumpCacheLookup, emitReturn, isReturn, nothingRaised } from '../interp/interp-context.ts';
 import { segmentIsFlat } from '../interp/address-form.ts';
 import { linearThroughSegment } from '../interp/segment-check.ts';
 import { type Expr, type FloatType, i32, i64, i64Halves, load, select, type ValType } from '../../wasm/expr.ts';
@@ -37,6 +37,11 @@ import type { BasicBlock, RegionInsn, RegionPage } from './region.ts';
 import { X87State } from './x87-state.ts';
 import { VectorRegisters } from './vector-registers.ts';
 
+/**
+ * Translations that may wait for a return: each has a frame on the host's stack. One call more, and all of them are left, so that
+ * a guest which calls and does not return (a thread is switched, a stack unwound) costs no more than that.
+ */
+const MAX_FRAMES = 200;
 /** Bits of TLB_PPN above the page number. */
 const TLB_PPN_FLAG_BITS = 4;
 
@@ -45,6 +50,8 @@ export interface Way {
   readonly target: number;
   /** Leads back, so that the budget must be looked at. */
   readonly back: boolean;
+  /** Control comes back from elsewhere: all registers are in the state. */
+  readonly fromState: boolean;
   /** The target is emitted right there, for this alone: it goes on with what is known here. Otherwise: how it wants the flags. */
   readonly flags: FlagForm | 'known';
   /** Pages of the target that the block being emitted does not lie in. */
@@ -66,7 +73,7 @@ export interface Edges {
   readonly pages: readonly RegionPage[];
   /** When indirect jumps may come back into the region. */
   readonly again: Again | undefined;
-  way(target: number): Way;
+  way(target: number, fromState?: boolean): Way;
   /** Emits the transfer; may emit the target block, and all it dominates, in place. */
   go(way: Way): void;
   /** Emits the transfer to the entry with this number. */
@@ -123,7 +130,14 @@ export class JitContext extends X86 {
         this.floats.forget(key);
       },
     });
-    this.regionFlags = new RegionFlags(this);
+    this.regionFlags = new RegionFlags(this, {
+      used: (key) => this.use.touch(this.edges.block.id, key),
+      changed: (key) => this.use.change(this.edges.block.id, key),
+      dirty: () => {
+        const { id } = this.edges.block;
+        return () => this.use.dirty(id);
+      },
+    });
     this.groups = new AccessGroups(this, mode);
     this.ripPage = f.local('i64');
     this.verified = f.local('i32');
@@ -156,10 +170,9 @@ export class JitContext extends X86 {
       this.f.set(this.left, this.state32(L.CPU_BUDGET));
       this.floats.loadBounds();
       this.floats.loadConstants();
-      this.regionFlags.loadAll();
     });
     this.setState(32, L.CPU_BUDGET, this.left.get);
-    this.regionFlags.storeAtExit();
+    this.regionFlags.exit();
     const next = this.continuation.get;
     this.f.if(next.ne(i32(0)), () => {
       this.f.tailCallIndirect(this.handlerType, [this.cpu, next], load('i32', 32, next, L.REC_HANDLER));
@@ -296,11 +309,13 @@ export class JitContext extends X86 {
   }
 
   private loadRegisters(keys: KeySet): void {
+    this.regionFlags.load(keys);
     this.vectors.load(keys);
     for (const [n, local] of this.registers) if (keys.has(n)) this.f.set(local, this.state64(L.CPU_GPR + n * 8));
   }
 
   private storeRegisters(keys: KeySet): void {
+    this.regionFlags.store(keys);
     this.vectors.store(keys);
     for (const [n, local] of this.registers) if (keys.has(n)) this.setState(64, L.CPU_GPR + n * 8, local.get);
   }
@@ -712,9 +727,16 @@ export class JitContext extends X86 {
   }
 
   jumpDirect(): void {
-    if (!this.goTo(this.edges.block.taken, this.offset + this.insn.length + this.insn.immLow))
-      this.emitJump(this.directTarget());
+    if (!this.goTo(this.edges.block.taken, this.offset + this.insn.length + this.insn.immLow)) {
+      if (this.returns === undefined) this.emitJump(this.directTarget());
+      else this.callOut(this.directTarget(), this.returns);
+    }
     this.ended = true;
+  }
+
+  /** The block that the CALL at hand comes back to, when its callee is not part of the region. */
+  private get returns(): number | undefined {
+    return this.stepping ? undefined : this.edges.block.returns;
   }
 
   branchDirect(condition: Expr<'i32'>): void {
@@ -738,6 +760,12 @@ export class JitContext extends X86 {
     if (way.newPages.length > 0) this.verify(way.newPages, out);
     if (way.back) this.f.if(left.lt_s(i32(0)), out, undefined, false);
     if (way.flags !== 'known') this.regionFlags.handOver(way.flags);
+    this.goAlong(way);
+    return true;
+  }
+
+  /** Emits the transfer; what is known here is as it was afterwards. */
+  private goAlong(way: Way): void {
     const { insn, offset, index, ended } = this;
     const { state } = this.regionFlags;
     const groups = this.groups.state;
@@ -745,7 +773,6 @@ export class JitContext extends X86 {
     this.regionFlags.state = state;
     this.groups.state = groups;
     Object.assign(this, { insn, offset, index, ended });
-    return true;
   }
 
   /** Makes sure that these pages still are what the region was translated from; otherwise leaves by `out`. */
@@ -780,17 +807,68 @@ export class JitContext extends X86 {
       const { block, address } = expected;
       this.f.if(rip.eq(this.ripAt(address)), () => this.goTo(block, address), undefined, true);
     }
-    this.emitJump(rip, true);
+    if (this.returns === undefined) this.emitJump(rip, true);
+    else this.callOut(rip, this.returns);
     this.ended = true;
+  }
+
+  /**
+   * A CALL goes to `target`, outside the region: what is there runs as a call of this function, which waits. A RET that goes where
+   * this one expects it returns here (emitReturn), and the region goes on with block `returns`. Whatever else ends the callee's
+   * run ends this function's too, and has its state from the same place: all of it is in memory then.
+   */
+  private callOut(target: Expr<'i64'>, returns: number): void {
+    const rip = this.let(target);
+    const back = this.nextRip();
+    this.regionFlags.toState();
+    const left = this.spend(this.index + 1);
+    emitJumpCacheLookup(this, rip, left, (record) => {
+      const frames = this.let(this.state32(L.CPU_FRAMES));
+      this.f.if(frames.lt_u(i32(MAX_FRAMES)), () => this.callAndWait(record, frames, back, returns), undefined, true);
+    });
+    this.setState(64, L.CPU_RIP, rip);
+    this.leave();
+  }
+
+  private callAndWait(record: Expr<'i32'>, frames: Expr<'i32'>, back: Expr<'i64'>, returns: number): void {
+    const { block } = this.edges;
+    this.f.deferred(() => this.storeRegisters(this.use.dirty(block.id)));
+    this.setState(32, L.CPU_BUDGET, this.left.get);
+    const gone = load('i32', 32, i32(L.MACHINE_TRANSLATIONS_GONE));
+    const [generation, goneBefore] = [this.let(this.state32(L.CPU_JUMP_GEN)), this.let(gone)];
+    const outer = this.let(this.state64(L.CPU_EXPECTED_RETURN));
+    this.setState(64, L.CPU_EXPECTED_RETURN, back);
+    this.setState(32, L.CPU_FRAMES, frames.add(i32(1)));
+    this.f.callIndirect(this.handlerType, [this.cpu, record], load('i32', 32, record, L.REC_HANDLER));
+    // The same code is where it was, and this function still is its translation.
+    const same = this.state32(L.CPU_JUMP_GEN).eq(generation).and(gone.eq(goneBefore));
+    const returned = this.state64(L.CPU_EXPECTED_RETURN).eqz().and(same);
+    const out = (): void => {
+      this.setState(64, L.CPU_EXPECTED_RETURN, i64(L.NO_RETURN));
+      this.f.return();
+    };
+    this.f.if(returned.eqz(), out, undefined, false);
+    this.f.set(this.left, this.state32(L.CPU_BUDGET));
+    this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
+    this.f.deferred(() => this.floats.loadBounds());
+    const way = this.edges.way(returns, true);
+    if (this.edges.pages.length > 1) {
+      this.f.set(this.verified, i32(0));
+      this.verify(way.newPages, out);
+    }
+    this.setState(64, L.CPU_EXPECTED_RETURN, outer);
+    this.setState(32, L.CPU_FRAMES, frames);
+    this.goAlong(way);
   }
 
   /** Leaves for `target`; when it is not `constant`, perhaps for another entry of this region. */
   private emitJump(target: Expr<'i64'>, indirect = false, condition?: Expr<'i32'>): void {
     const rip = this.let(target);
     const comesBack = indirect && this.edges.again !== undefined && !this.stepping;
-    if (comesBack) this.regionFlags.handOver('parts');
+    if (comesBack) this.regionFlags.toState();
     else this.regionFlags.leave();
     const left = this.spend(this.index + 1);
+    if (indirect && isReturn(this.insn) && !this.stepping) emitReturn(this, rip, left, () => this.leave());
     if (comesBack) this.comeBackByMap(rip, left);
     if (!this.stepping) {
       emitJumpCacheLookup(
@@ -870,14 +948,12 @@ export class JitContext extends X86 {
     // What the region changes further down may have been changed already, in an earlier turn of a loop.
     this.f.deferred(() => {
       this.storeRegisters(this.use.dirty(id));
-      this.regionFlags.storeAll();
     });
     call();
     this.x87.reload();
     this.f.deferred(() => {
       this.loadRegisters(this.use.needed(id));
       this.floats.loadBounds();
-      this.regionFlags.loadAll();
     });
   }
 }

@@ -7,11 +7,15 @@
  *   'lazy'   when nobody but exits will look at them: the kind of the operation (lazyKind), its result and one operand, from
  *            which microcode computes the parts at an exit. Kind 0: the parts are in their locals after all.
  * A block that begins with 'parts' finds kind 0.
+ *
+ * Outside, and where the region is entered, the parts are in the state. Their locals are loaded and written back as those of registers
+ * are (register-use.ts).
  */
 import * as L from '../layout.ts';
 import { type Expr, i32, load, select } from '../../wasm/expr.ts';
 import type { Local } from '../../wasm/function-builder.ts';
 import type { FlagPart, X86 } from '../x86/semantics/context.ts';
+import { FLAG_KEYS, type KeySet } from './register-use.ts';
 
 export type FlagForm = 'parts' | 'lazy';
 
@@ -36,10 +40,18 @@ export interface FlagState {
   readonly form: FlagForm;
 }
 
+/** Keeps account of what the block at hand does with the parts, by key. */
+export interface FlagEvents {
+  used(key: number): void;
+  changed(key: number): void;
+  /** What the block at hand must write back, for statements that are emitted last. */
+  dirty(): () => KeySet;
+}
+
 export class RegionFlags {
   private readonly x: X86;
+  private readonly events: FlagEvents;
   private readonly locals = new Map<FlagPart, Local<'i64'>>();
-  private readonly written = new Set<FlagPart>();
   private lazyLocals: { kind: Local<'i32'>; result: Local<'i64'>; source: Local<'i64'> } | undefined;
   /** Expressions that `conditionally` made. */
   private readonly chosen = new WeakSet<Expr>();
@@ -49,8 +61,9 @@ export class RegionFlags {
   /** What the locals hold of what is not pending. */
   private form: FlagForm = 'parts';
 
-  constructor(x: X86) {
+  constructor(x: X86, events: FlagEvents) {
     this.x = x;
+    this.events = events;
   }
 
   private local(part: FlagPart): Local<'i64'> {
@@ -70,7 +83,12 @@ export class RegionFlags {
 
   private set(part: FlagPart, value: Expr<'i64'>): void {
     this.x.f.set(this.local(part), value);
-    this.written.add(part);
+    this.events.changed(keyOf(part));
+  }
+
+  private get(part: FlagPart): Expr<'i64'> {
+    this.events.used(keyOf(part));
+    return this.local(part).get;
   }
 
   // ---- for instructions ----
@@ -79,7 +97,7 @@ export class RegionFlags {
     const pending = this.pending.get(part);
     if (pending !== undefined) return this.x.let(pending);
     this.makeParts();
-    return this.local(part).get;
+    return this.get(part);
   }
 
   setPart(part: FlagPart, value: Expr<'i64'>): void {
@@ -102,7 +120,7 @@ export class RegionFlags {
       const value = this.pending.get(part);
       if (value === undefined || value === old) continue;
       // Every exit computes what is pending, so what was conditional already is computed once, here.
-      const kept = old === undefined ? this.local(part).get : this.chosen.has(old) ? this.x.let(old) : old;
+      const kept = old === undefined ? this.get(part) : this.chosen.has(old) ? this.x.let(old) : old;
       const choice = select(truth, value, kept);
       this.chosen.add(choice);
       this.pending.set(part, choice);
@@ -139,13 +157,17 @@ export class RegionFlags {
     this.x.microVoid('flagsFromLazy', kind.get, result.get, source.get);
   }
 
-  /** Computes what is pending into the locals. */
-  private settle(): void {
-    const values = FLAG_PARTS.flatMap((part) => {
+  /** What is pending, computed here. */
+  private values(): { part: FlagPart; value: Expr<'i64'> }[] {
+    return FLAG_PARTS.flatMap((part) => {
       const value = this.pending.get(part);
       return value === undefined ? [] : [{ part, value: this.x.let(value) }];
     });
-    for (const { part, value } of values) this.set(part, value);
+  }
+
+  /** Computes what is pending into the locals. */
+  private settle(): void {
+    for (const { part, value } of this.values()) this.set(part, value);
   }
 
   // ---- where control leaves a block; what is known afterwards is not changed, for this is one of several ways out ----
@@ -156,13 +178,38 @@ export class RegionFlags {
     else this.remember(this.lazy);
   }
 
-  /** On a way out of the region. */
+  /** On a way out of the region, by its exit. */
   leave(): void {
-    if (this.pending.size === 0) return;
-    const { form } = this;
-    this.makeParts();
-    this.settle();
-    this.form = form;
+    if (this.pending.size > 0) this.toState();
+  }
+
+  /** On a way to where the parts are taken from the state, when what is dirty has been written back. */
+  toState(): void {
+    const dirty = this.events.dirty();
+    const late = (values: () => readonly { part: FlagPart; value: Expr<'i64'> }[]): void =>
+      this.x.f.deferred(() => {
+        // What the locals are not written back for is not put into them.
+        for (const { part, value } of values()) {
+          if (dirty().has(keyOf(part))) this.x.f.set(this.local(part), value);
+          else this.x.setState(64, FLAG_OFFSET[part], value);
+        }
+      });
+    if (this.form === 'lazy') {
+      const { kind } = this.lazily;
+      if (!FLAG_PARTS.every((part) => this.pending.has(part))) {
+        this.x.f.if(kind.get.ne(i32(0)), () => {
+          this.fromLazy();
+          late(() => FLAG_PARTS.filter((part) => dirty().has(keyOf(part))).map((part) => this.inState(part)));
+        });
+      }
+      this.x.f.set(kind, i32(0));
+    }
+    const values = this.values();
+    late(() => values);
+  }
+
+  private inState(part: FlagPart): { part: FlagPart; value: Expr<'i64'> } {
+    return { part, value: load('i64', 64, this.x.cpu, FLAG_OFFSET[part]) };
   }
 
   /** Towards a block that takes the flags from the locals in the form `form`. */
@@ -213,26 +260,24 @@ export class RegionFlags {
 
   // ---- state in memory; complete when all blocks are emitted ----
 
-  loadAll(): void {
-    if (this.lazyLocals !== undefined) for (const part of FLAG_PARTS) this.local(part);
-    for (const [part, local] of this.locals) this.x.f.set(local, this.x.state64(FLAG_OFFSET[part]));
+  /** Takes parts from the state. */
+  load(keys: KeySet): void {
+    for (const [part, local] of this.locals) if (keys.has(keyOf(part))) this.x.f.set(local, this.inState(part).value);
   }
 
-  /** Where the form is 'parts'. */
-  storeAll(): void {
-    for (const part of this.written) this.x.setState(64, FLAG_OFFSET[part], this.local(part).get);
+  /** Writes parts to the state. */
+  store(keys: KeySet): void {
+    for (const [part, local] of this.locals)
+      if (keys.has(keyOf(part))) this.x.setState(64, FLAG_OFFSET[part], local.get);
   }
 
-  /** At the region's exit. */
-  storeAtExit(): void {
+  /** At the region's exit, when what is dirty has been written back. */
+  exit(): void {
     const { lazyLocals } = this;
-    if (lazyLocals === undefined) this.storeAll();
-    else {
-      this.x.f.if(
-        lazyLocals.kind.get.ne(i32(0)),
-        () => this.fromLazy(),
-        () => this.storeAll(),
-      );
-    }
+    if (lazyLocals !== undefined) this.x.f.if(lazyLocals.kind.get.ne(i32(0)), () => this.fromLazy());
   }
+}
+
+function keyOf(part: FlagPart): number {
+  return FLAG_KEYS + FLAG_PARTS.indexOf(part);
 }

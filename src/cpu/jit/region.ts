@@ -49,6 +49,8 @@ export interface BasicBlock {
   readonly taken: number | undefined;
   readonly next: number | undefined;
   readonly expected: { readonly block: number; readonly address: number } | undefined;
+  /** Where it goes on when the function that its CALL goes to, which is not part of the region, has returned. */
+  readonly returns: number | undefined;
   /** Numbers of the pages its bytes lie in. */
   readonly pages: readonly number[];
 }
@@ -120,6 +122,7 @@ interface Unnumbered {
   readonly taken: { readonly body: Body; readonly address: number } | undefined;
   readonly next: { readonly body: Body; readonly address: number } | undefined;
   readonly expected: { readonly body: Body; readonly address: number } | undefined;
+  readonly returns: { readonly body: Body; readonly address: number } | undefined;
 }
 
 class Scan {
@@ -244,7 +247,7 @@ class Scan {
     };
     const numbered = new Map<number, BasicBlock>();
     let insnCount = 0;
-    for (const { body, start, insns, end, taken, next, expected } of blocks) {
+    for (const { body, start, insns, end, taken, next, expected, returns } of blocks) {
       // INVARIANT: every block was numbered above.
       const id = idOf({ body, address: start })!;
       const from = pageNumber(Math.floor(start / PAGE));
@@ -259,6 +262,7 @@ class Scan {
         taken: idOf(taken),
         next: idOf(next),
         expected: to === undefined || expected === undefined ? undefined : { block: to, address: expected.address },
+        returns: idOf(returns),
         pages: from === last ? [from] : [from, last],
       });
     }
@@ -307,9 +311,6 @@ class Scan {
           } else if (isCall) {
             if (body.returnTo === undefined && !this.single) {
               this.enter(address, entries, lead);
-              // A longer function is part of the region, found again by its returns as by its calls from elsewhere.
-              if (target !== undefined && this.view.elsewhere(target) <= SMALL_CALLEE_INSNS)
-                this.enter(target, entries, lead);
             }
           } else if (target !== undefined && !this.avoided(target, body)) {
             lead(target, false);
@@ -420,7 +421,7 @@ class Scan {
     const limit = this.single ? 1 : MAX_BLOCK_INSNS;
     const place = (at: number): { body: Body; address: number } | undefined =>
       leaders.has(at) ? { body, address: at } : undefined;
-    const none = { taken: undefined, next: undefined, expected: undefined };
+    const none = { taken: undefined, next: undefined, expected: undefined, returns: undefined };
     while (insns.length < limit && (address === start || !leaders.has(address))) {
       const insn = this.insnAt(address);
       if (insn === undefined) break;
@@ -439,11 +440,12 @@ class Scan {
         const pointee = this.pointee(insn, here);
         const callee = body.calls.get(here);
         const called = callee === undefined ? undefined : { body: callee, address: callee.entry };
-        if (pointee !== undefined) return { body, start, insns, end, ...none, expected: called ?? place(pointee) };
-        if (insn.row.name === 'CALL') {
-          const shared = target !== undefined && body.returnTo === undefined ? place(target) : undefined;
-          return { body, start, insns, end, ...none, taken: called ?? shared };
+        if (insn.row.name === 'CALL' || insn.row.name === 'CALL_indirect') {
+          const returns = body.returnTo === undefined ? place(end) : undefined;
+          const direct = insn.row.name === 'CALL';
+          return { body, start, insns, end, ...none, [direct ? 'taken' : 'expected']: called, returns };
         }
+        if (pointee !== undefined) return { body, start, insns, end, ...none, expected: place(pointee) };
         const taken = target === undefined ? undefined : place(target);
         return { body, start, insns, end, ...none, taken, next: isConditional(insn) ? place(end) : undefined };
       }

@@ -3,12 +3,13 @@
  * what must be written back where it is left.
  *
  * A block that can come after a change, without leaving the region in between, writes that register back when it leaves; so it
- * must hold it whichever way control came, and every entry that leads there loads it. Registers are general ones (key 0 to 15) and
- * halves of vector registers (16 + register * 2 + half).
+ * must hold it whichever way control came, and every entry that leads there loads it. Registers are general ones (key 0 to 15),
+ * halves of vector registers (VECTOR_KEYS + register * 2 + half) and the parts of the flags (FLAG_KEYS + number).
  */
 
 /** Key of the first vector register's low half. */
 export const VECTOR_KEYS = 16;
+export const FLAG_KEYS = 48;
 
 /** A set of keys below 64. */
 export class KeySet {

@@ -3,9 +3,9 @@
  * WebAssembly; all else sets CPU_EXIT (layout.ts) and returns.
  */
 import {
-  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_SINGLE,
+  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_EXPECTED_RETURN, CPU_FRAMES, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_SINGLE,
   CPU_TIER0_INSNS, CPU_WATCH, EXIT_BUDGET, EXIT_DECODE, EXIT_EXCEPTION, JUMP_CACHE_ENTRIES, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
-  WATCH_EXCEPTIONS,
+  NO_RETURN, WATCH_EXCEPTIONS,
 } from "../layout";
 import { findBlock } from "./blocks";
 import { instructionDone } from "./debug";
@@ -22,6 +22,13 @@ import { deliverException } from "./exceptions";
   const record = load<u32>(slot, 12);
   store<u64>(cpu, rip - load<u16>(record, REC_OFFSET), CPU_RIP_PAGE);
   return record;
+}
+
+/** Calls the handler of a record. Translations that it left waiting for a return are gone when it comes back. */
+@inline function enter(cpu: u32, record: u32): void {
+  store<u32>(cpu, 0, CPU_FRAMES);
+  store<i64>(cpu, NO_RETURN, CPU_EXPECTED_RETURN);
+  call_indirect<void>(load<u32>(record, REC_HANDLER), cpu, record);
 }
 
 /** Runs from CPU_RIP until CPU_EXIT is set. */
@@ -57,14 +64,14 @@ export function run(cpu: u32): void {
       if (load<i32>(from, REC_IMM + 4) == <i32>load<u16>(record, REC_OFFSET)) store<u32>(from, record, REC_IMM);
       store<u32>(cpu, 0, CPU_LINK_FROM);
     }
-    call_indirect<void>(load<u32>(record, REC_HANDLER), cpu, record);
+    enter(cpu, record);
   }
 }
 
 /** Runs one record chain that is in no hash (a single instruction), then returns. */
 export function runRecord(cpu: u32, record: u32): void {
   store<u32>(cpu, 0, CPU_LINK_FROM);
-  call_indirect<void>(load<u32>(record, REC_HANDLER), cpu, record);
+  enter(cpu, record);
 }
 
 /** A handler leaves at the instruction of `record`, which is not done. */
