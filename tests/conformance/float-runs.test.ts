@@ -1,6 +1,7 @@
 /**
- * Straight runs of SSE, AVX, FMA and x87 arithmetic, in which a tier knows of earlier results what it need not look at again: mostly ordinary
- * numbers, now and then a denormal, a zero, an infinity or a NaN, in the default mode and in others.
+ * Runs of SSE, AVX, FMA and x87 arithmetic, in which a tier knows of earlier results what it need not look at again: mostly ordinary
+ * numbers, now and then a denormal, a zero, an infinity or a NaN, in the default mode and in others. Half of the runs of SSE go round a
+ * loop.
  */
 import { describe, expect, it } from 'vitest';
 import { newArea, randomEncoding } from '../support/oracle/cases.ts';
@@ -26,6 +27,7 @@ import { engineOracle, TIERS } from '../support/oracle/tiers.ts';
 
 const RUNS = process.env['ORRERY_CONFORMANCE'] === 'full' ? 50_000 : 1000;
 const LENGTH = 12;
+const TURNS = 6;
 const UD2 = [0x0f, 0x0b];
 const REGISTERS = 5;
 const FSW_CONDITION = 0x4700;
@@ -73,7 +75,9 @@ function randomCode(random: Random): Uint8Array {
   const width = random.pick([0, 1]);
   const vex = hostHasAvx && random.oneIn(2);
   const bytes: number[] = [];
-  for (let i = 0; i < LENGTH; i++) {
+  const turns = random.oneIn(2) ? 2 + random.below(TURNS) : 0;
+  const length = turns > 0 ? 1 + random.below(LENGTH) : LENGTH;
+  for (let i = 0; i < length; i++) {
     const modrm = 0xc0 | (random.below(REGISTERS) << 3) | random.below(REGISTERS);
     if (vex && random.oneIn(2)) bytes.push(...randomVex(random, width === 1));
     else if (random.oneIn(5)) bytes.push(...random.pick(OTHERS), modrm);
@@ -82,7 +86,14 @@ function randomCode(random: Random): Uint8Array {
       bytes.push(...prefix, 0x0f, random.pick(OPCODES), modrm);
     }
   }
-  return new Uint8Array([...bytes, ...UD2]);
+  return new Uint8Array([...(turns > 0 ? looped(bytes, turns) : bytes), ...UD2]);
+}
+
+/** MOV ECX, turns; the instructions; DEC ECX; JNZ. */
+function looped(bytes: readonly number[], turns: number): number[] {
+  const all = [0xb9, turns, 0, 0, 0, ...bytes, 0xff, 0xc9, 0x0f, 0x85];
+  const back = -(bytes.length + 8);
+  return [...all, back & 0xff, (back >> 8) & 0xff, 0xff, 0xff];
 }
 
 const ODD64 = [

@@ -8,8 +8,7 @@
  * way, which faults, crosses pages and talks to devices as it must. Nothing in a block changes what a page is or allows
  * without forgetting the groups.
  */
-import * as L from '../layout.ts';
-import { type Expr, i32, i64, load } from '../../wasm/expr.ts';
+import { type Expr, i32, i64 } from '../../wasm/expr.ts';
 import type { Local } from '../../wasm/function-builder.ts';
 import { segmentIsFlat } from '../interp/address-form.ts';
 import { type Insn, NO_REGISTER, type Operand, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
@@ -42,6 +41,7 @@ interface Group {
 export interface GroupState {
   readonly registers: ReadonlyMap<number, Place>;
   readonly groups: readonly Group[];
+  readonly aligned: ReadonlySet<string>;
 }
 
 /** rIP stands for a register that never changes: the start of the region's first page. */
@@ -53,6 +53,10 @@ export class AccessGroups {
   private registers = new Map<number, Place>();
   private groups: Group[] = [];
   private origins = RIP_ORIGIN + 1;
+  /** What the sum of two origins, the second shifted, is known as. */
+  private readonly sums = new Map<string, number>();
+  /** Places that an access that must be aligned has been to. */
+  private aligned = new Set<string>();
   /** What addresses that were computed for this instruction are. */
   private readonly places = new WeakMap<Expr, Place>();
 
@@ -65,6 +69,7 @@ export class AccessGroups {
   forget(): void {
     this.registers = new Map();
     this.groups = [];
+    this.aligned = new Set();
   }
 
   /** What pages are or allow may have changed. */
@@ -73,12 +78,13 @@ export class AccessGroups {
   }
 
   get state(): GroupState {
-    return { registers: new Map(this.registers), groups: [...this.groups] };
+    return { registers: new Map(this.registers), groups: [...this.groups], aligned: new Set(this.aligned) };
   }
 
   set state(state: GroupState) {
     this.registers = new Map(state.registers);
     this.groups = [...state.groups];
+    this.aligned = new Set(state.aligned);
   }
 
   /** Expressions that must stay valid. */
@@ -153,13 +159,35 @@ export class AccessGroups {
   }
 
   private operandPlace(insn: Insn, offset: number, at: (register: number) => Place): Place | undefined {
-    const { base, index, disp, segment, vectorIndex } = insn.mem;
-    if (!this.x.is64 || insn.addressSize !== 64 || index !== NO_REGISTER || vectorIndex !== NO_REGISTER)
-      return undefined;
+    const { base, index, scale, disp, segment, vectorIndex } = insn.mem;
+    if (!this.x.is64 || insn.addressSize !== 64 || vectorIndex !== NO_REGISTER) return undefined;
     if (base === NO_REGISTER || !segmentIsFlat(segment, this.mode)) return undefined;
     if (base === RIP_BASE) return { origin: RIP_ORIGIN, delta: offset + insn.length + disp };
     const place = at(base);
-    return { origin: place.origin, delta: place.delta + disp };
+    if (index === NO_REGISTER) return { origin: place.origin, delta: place.delta + disp };
+    const second = at(index);
+    if (place.origin < 0 || second.origin < 0) return { origin: -1, delta: 0 };
+    return { origin: this.sum(place.origin, second.origin, scale), delta: place.delta + second.delta * 2 ** scale + disp };
+  }
+
+  /** Number of the origin that is `base` plus `index` shifted by `scale`. */
+  private sum(base: number, index: number, scale: number): number {
+    const key = `${base}+${index}<<${scale}`;
+    const known = this.sums.get(key);
+    if (known !== undefined) return known;
+    const origin = this.origins++;
+    this.sums.set(key, origin);
+    return origin;
+  }
+
+  /** Whether `bytes` at a place are known to be aligned. If not, they are from now on: the access faults otherwise. */
+  private alignedBefore({ origin, delta }: Place, bytes: number): boolean {
+    const rest = ((delta % bytes) + bytes) % bytes;
+    if (origin === RIP_ORIGIN) return rest === 0;
+    const key = `${origin} ${bytes} ${rest}`;
+    const known = this.aligned.has(key);
+    this.aligned.add(key);
+    return known;
   }
 
   /**
@@ -170,13 +198,16 @@ export class AccessGroups {
     address: Expr<'i64'>,
     bytes: number,
     write: boolean,
+    aligned: boolean,
     rest: () => readonly RegionInsn[],
   ): GroupedAccess | undefined {
     const place = this.places.get(address);
     if (place === undefined) return undefined;
     const known = this.groups.find((group) => covers(group, place, bytes, write));
     const group = known ?? this.open(address, { place, bytes, write }, rest());
-    return group === undefined ? undefined : { host: group.host.get, offset: place.delta - group.from };
+    if (group === undefined) return undefined;
+    const even = !aligned || this.alignedBefore(place, bytes);
+    return { host: group.host.get, offset: place.delta - group.from, even };
   }
 
   private open(address: Expr<'i64'>, first: Access, rest: readonly RegionInsn[]): Group | undefined {
@@ -196,12 +227,13 @@ export class AccessGroups {
     const { x } = this;
     const host = x.f.temporary('i32');
     const start = from === first.place.delta ? address : x.let(address.add(i64(from - first.place.delta)));
-    const entry = x.let(x.mem.entry(start));
-    x.f.if(
-      x.mem.hits(entry, start, to - from, write ? L.TLB_WRITE_TAG : L.TLB_READ_TAG),
-      () => x.f.set(host, start.toI32().add(load('i32', 32, entry, L.TLB_ADDEND))),
+    x.mem.lookUp(
+      start,
+      to - from,
+      write,
+      false,
+      (found) => x.f.set(host, found),
       () => x.f.set(host, i32(0)),
-      true,
     );
     const group: Group = { origin: first.place.origin, from, to, write, host };
     this.groups.push(group);

@@ -3,10 +3,12 @@ import type { FunctionBuilder, Label, Local } from '../../wasm/function-builder.
 import { type Expr, i32 } from '../../wasm/expr.ts';
 import { isConditional } from '../interp/interp-context.ts';
 import * as L from '../layout.ts';
+import { OperandKind } from '../x86/decode/insn.ts';
 import type { Linker, SemanticsTable } from '../x86/semantics/context.ts';
 import { blocksThatNeedFlags } from './flag-needs.ts';
 import type { DispatchMap, DispatchMaps } from './dispatch-maps.ts';
 import { type Again, type Edges, JitContext, type Way } from './jit-context.ts';
+import { type Loop, smallestLoops } from './loops.ts';
 import type { FlagForm } from './region-flags.ts';
 import type { BasicBlock, Region, RegionPage } from './region.ts';
 import { analyse, DISPATCH, type Structure } from './structure.ts';
@@ -44,6 +46,9 @@ class RegionEmitter implements Edges {
   private readonly needsFlags: ReadonlySet<number>;
   private readonly labels = new Map<number, Label>();
   private readonly loops = new Map<number, Label>();
+  private readonly smallestLoops: ReadonlyMap<number, Loop>;
+  /** By loop: vector registers that it does more with than float arithmetic. */
+  private readonly moved = new WeakMap<Loop, ReadonlySet<number>>();
   /** Number of the entry that DISPATCH goes to. */
   private readonly entry: Local<'i32'>;
 
@@ -52,13 +57,12 @@ class RegionEmitter implements Edges {
     this.semantics = semantics;
     this.f = target.builder;
     this.pages = region.pages;
-    this.structure = analyse({
-      entries: region.entries,
-      successors: (node) => {
-        const { taken, next, expected, returns } = this.at(node);
-        return [taken, next, expected?.block, returns].filter((to) => to !== undefined);
-      },
-    });
+    const successors = (node: number): readonly number[] => {
+      const { taken, next, expected, returns } = this.at(node);
+      return [taken, next, expected?.block, returns].filter((to) => to !== undefined);
+    };
+    this.structure = analyse({ entries: region.entries, successors });
+    this.smallestLoops = smallestLoops(this.structure, successors);
     const { root, dispatched } = this.structure;
     this.needsFlags = blocksThatNeedFlags(region.blocks);
     const flags: FlagForm = dispatched.some((node) => this.needsFlags.has(node)) ? 'parts' : 'lazy';
@@ -114,6 +118,17 @@ class RegionEmitter implements Edges {
     const back = this.isBack(target);
     const joint = back || fromState || structure.mergeNodes.has(target) || structure.loopHeaders.has(target);
     return { target, back, fromState, flags: joint ? this.form(target) : 'known', newPages };
+  }
+
+  steady(vector: number): boolean {
+    const loop = this.smallestLoops.get(this.block.id);
+    if (loop === undefined) return false;
+    let moved = this.moved.get(loop);
+    if (moved === undefined) {
+      moved = new Set([...loop.blocks].flatMap((node) => movedVectors(this.at(node))));
+      this.moved.set(loop, moved);
+    }
+    return !moved.has(vector);
   }
 
   go({ target, back, fromState, flags }: Way): void {
@@ -215,4 +230,15 @@ class RegionEmitter implements Edges {
     });
     if (!x.ended) x.fallThrough();
   }
+}
+
+/** What gives numbers that are normal, or leaves the region. */
+const FLOAT_ARITHMETIC = /^V?(ADD|SUB|ADDSUB|HADD|HSUB|MUL|DIV|SQRT|MIN|MAX|FN?M(ADD|SUB|ADDSUB|SUBADD)(132|213|231))[PS][SD]$/;
+
+/** Vector registers that the block may give other values. */
+function movedVectors({ insns }: BasicBlock): number[] {
+  return insns.flatMap(({ insn }) => {
+    const [to] = insn.operands;
+    return to.kind === OperandKind.xmm && !FLOAT_ARITHMETIC.test(insn.row.name) ? [to.reg] : [];
+  });
 }

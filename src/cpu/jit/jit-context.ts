@@ -74,6 +74,8 @@ export interface Edges {
   /** When indirect jumps may come back into the region. */
   readonly again: Again | undefined;
   way(target: number, fromState?: boolean): Way;
+  /** The block being emitted is in a loop that does nothing to this vector register but float arithmetic. */
+  steady(vector: number): boolean;
   /** Emits the transfer; may emit the target block, and all it dominates, in place. */
   go(way: Way): void;
   /** Emits the transfer to the entry with this number. */
@@ -127,7 +129,7 @@ export class JitContext extends X86 {
       used: (key) => this.use.touch(this.edges.block.id, VECTOR_KEYS + key),
       changed: (key) => {
         this.use.change(this.edges.block.id, VECTOR_KEYS + key);
-        this.floats.forget(key);
+        this.floats.change(key);
       },
     });
     this.regionFlags = new RegionFlags(this, {
@@ -209,7 +211,7 @@ export class JitContext extends X86 {
     this.index = 0;
     this.seenInBlock.clear();
     this.vectors.forgetSpilled();
-    this.floats.forgetAll();
+    this.floats.begin();
     this.x87.forget();
     this.facts.clear();
     if (flags === 'known') {
@@ -407,6 +409,12 @@ export class JitContext extends X86 {
     if (n !== undefined) this.floats.note(n * 2 + half, bits, all);
   }
 
+  override denormalFlag(i: number, bits: Precision, all: boolean, half: 0 | 1 = 0): Local<'i32'> | undefined {
+    const n = this.vectorOperand(i);
+    if (n === undefined || !this.edges.steady(n)) return undefined;
+    return this.floats.flag(n * 2 + half, bits, all);
+  }
+
   override noteCopy(from: number, to: number): void {
     const [source, target] = [this.vectorOperand(from), this.vectorOperand(to)];
     if (source === undefined || target === undefined) return;
@@ -590,8 +598,8 @@ export class JitContext extends X86 {
     if (this.is64 && known !== undefined) this.groups.moved(RSP, place, known);
   }
 
-  override grouped(address: Expr<'i64'>, bytes: number, write: boolean): GroupedAccess | undefined {
-    return this.groups.find(address, bytes, write, () => this.edges.block.insns.slice(this.index));
+  override grouped(address: Expr<'i64'>, bytes: number, write: boolean, aligned: boolean): GroupedAccess | undefined {
+    return this.groups.find(address, bytes, write, aligned, () => this.edges.block.insns.slice(this.index));
   }
 
   linearAt(offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
@@ -766,12 +774,15 @@ export class JitContext extends X86 {
 
   /** Emits the transfer; what is known here is as it was afterwards. */
   private goAlong(way: Way): void {
+    this.floats.settle();
     const { insn, offset, index, ended } = this;
     const { state } = this.regionFlags;
     const groups = this.groups.state;
+    const floats = this.floats.state;
     this.flags.keeping(() => this.f.divergent(() => this.edges.go(way)));
     this.regionFlags.state = state;
     this.groups.state = groups;
+    this.floats.state = floats;
     Object.assign(this, { insn, offset, index, ended });
   }
 
@@ -858,6 +869,7 @@ export class JitContext extends X86 {
     }
     this.setState(64, L.CPU_EXPECTED_RETURN, outer);
     this.setState(32, L.CPU_FRAMES, frames);
+    this.floats.lose();
     this.goAlong(way);
   }
 
@@ -869,7 +881,10 @@ export class JitContext extends X86 {
     else this.regionFlags.leave();
     const left = this.spend(this.index + 1);
     if (indirect && isReturn(this.insn) && !this.stepping) emitReturn(this, rip, left, () => this.leave());
-    if (comesBack) this.comeBackByMap(rip, left);
+    if (comesBack) {
+      this.floats.settle();
+      this.comeBackByMap(rip, left);
+    }
     if (!this.stepping) {
       emitJumpCacheLookup(
         this,
@@ -940,6 +955,7 @@ export class JitContext extends X86 {
   /** Runs `call` with all state in memory, and takes it from there afterwards. */
   private synchronised(call: () => void): void {
     this.x87.forgetTags();
+    this.floats.lose();
     this.facts.clear();
     this.groups.forget();
     this.regionFlags.commit();

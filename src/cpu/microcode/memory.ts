@@ -43,11 +43,21 @@ function misaligned(cpu: u32, tag: u64, va: u64, bytes: u32, access: u32): bool 
   return true;
 }
 
-/** What microcode moves is mostly a few words: those are not worth a call of the engine's bulk copy. */
-@inline function copyBytes(to: u32, from: u32, bytes: u32): void {
+/**
+ * What microcode moves is mostly a word or a vector, which is not worth a call of the engine's bulk copy. It is stored as it will be
+ * loaded: processors do not forward it else.
+ */
+function copyBytes(to: u32, from: u32, bytes: u32): void {
   if (bytes == 8) store<u64>(to, load<u64>(from));
-  else if (bytes > 64 || (bytes & 7)) memory.copy(to, from, bytes);
-  else for (let i: u32 = 0; i < bytes; i += 8) store<u64>(to + i, load<u64>(from + i));
+  else if (bytes == 4) store<u32>(to, load<u32>(from));
+  else if (bytes == 16) v128.store(to, v128.load(from));
+  else if (bytes == 32) {
+    const high = v128.load(from, 16);
+    v128.store(to, v128.load(from));
+    v128.store(to, high, 16);
+  } else if (bytes == 1) store<u8>(to, load<u8>(from));
+  else if (bytes == 2) store<u16>(to, load<u16>(from));
+  else memory.copy(to, from, bytes);
 }
 
 /** A program's access to a device through `entry`, which in deterministic time is to be made by an instruction on its own. */

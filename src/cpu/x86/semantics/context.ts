@@ -71,6 +71,8 @@ export type VectorPair = readonly [Expr<'v128'>, Expr<'v128'>];
 export interface GroupedAccess {
   readonly host: Expr<'i32'>;
   readonly offset: number;
+  /** They are as aligned as they must be. */
+  readonly even: boolean;
 }
 
 /** Functions of the microcode and the host that generated code calls; resolved to imports of the module under construction. */
@@ -281,6 +283,13 @@ export abstract class X86 {
   holdsNoDenormal(_i: number, _bits: Precision, _all: boolean, _half?: 0 | 1): boolean {
     return false;
   }
+  /**
+   * A variable that is not zero when the same is known, for registers that it is known of from one turn of a loop to the next. Who
+   * finds it zero looks, and sets it.
+   */
+  denormalFlag(_i: number, _bits: Precision, _all: boolean, _half?: 0 | 1): Local<'i32'> | undefined {
+    return undefined;
+  }
   /** From here on it is. Only where every way past `settleOdd` bears that out. */
   noteNoDenormal(_i: number, _bits: Precision, _all: boolean, _half?: 0 | 1): void {}
   /** Vector register operand `to` has just become what `from` is. */
@@ -359,7 +368,7 @@ export abstract class X86 {
   }
 
   /** How to reach `bytes` at `address`, which this gave out, without a look into the TLB of their own. */
-  grouped(_address: Expr<'i64'>, _bytes: number, _write: boolean): GroupedAccess | undefined {
+  grouped(_address: Expr<'i64'>, _bytes: number, _write: boolean, _aligned: boolean): GroupedAccess | undefined {
     return undefined;
   }
 

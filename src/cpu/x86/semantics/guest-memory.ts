@@ -111,21 +111,53 @@ export class GuestMemory {
       if (aligned) this.requireAligned(va, bytes);
       slow(va);
     };
-    const grouped = x.grouped(address, bytes, write);
+    const grouped = x.grouped(address, bytes, write, aligned);
     if (grouped !== undefined) {
-      const { host, offset } = grouped;
-      const known = host.ne(i32(0));
-      // Within a page, host addresses are as aligned as guest addresses.
-      const even = host
-        .add(i32(offset))
-        .and(i32(bytes - 1))
-        .eqz();
-      x.f.if(aligned ? known.and(even) : known, () => fast(host, offset), slowly, true);
+      const { host, offset, even } = grouped;
+      if (even) {
+        x.f.if(host.ne(i32(0)), () => fast(host, offset), slowly, true);
+        return;
+      }
+      x.f.block((done) => {
+        x.f.block((slow) => {
+          x.f.branchIf(slow, host.eqz(), false);
+          // Within a page, host addresses are as aligned as guest addresses.
+          x.f.branchIf(slow, host.add(i32(offset)).and(i32(bytes - 1)), false);
+          fast(host, offset);
+          x.f.branch(done);
+        });
+        slowly();
+      });
       return;
     }
+    this.lookUp(va, bytes, write, aligned, (host) => fast(host, 0), slowly);
+  }
+
+  /** One look into the TLB: `hit` with the host address of `bytes` at `va`, or `miss`. */
+  lookUp(
+    va: Expr<'i64'>,
+    bytes: number,
+    write: boolean,
+    aligned: boolean,
+    hit: (host: Expr<'i32'>, addend: Expr<'i32'>) => void,
+    miss: () => void,
+  ): void {
+    const { x } = this;
     const entry = x.let(this.entry(va));
-    const hit = this.hits(entry, va, bytes, write ? L.TLB_WRITE_TAG : L.TLB_READ_TAG, aligned);
-    x.f.if(hit, () => fast(x.let(this.host(entry, va)), 0), slowly, true);
+    const tag = x.let(load('i64', 64, entry, write ? L.TLB_WRITE_TAG : L.TLB_READ_TAG));
+    x.f.if(
+      this.matches(tag, va, bytes, aligned),
+      () => {
+        const addend = x.let(load('i32', 32, entry, L.TLB_ADDEND));
+        hit(x.let(va.toI32().add(addend)), addend);
+      },
+      () => {
+        // V8 loads what it compares with memory twice, unless something else wants the value too.
+        if (x.inlines) x.setState(64, L.CPU_SCRATCH, tag);
+        miss();
+      },
+      true,
+    );
   }
 
   /** Read-modify-write with write permission checked first; atomic when `locked` and the address is aligned. */
@@ -207,11 +239,14 @@ export class GuestMemory {
    * Whether the entry allows an access to `bytes` at `va`. Of an access that must be aligned no byte crosses a page, and its low
    * bits must be as zero as the tag's.
    */
-  hits(entry: Expr<'i32'>, va: Expr<'i64'>, bytes: number, tag: number, aligned = false): Expr<'i32'> {
+  hits(entry: Expr<'i32'>, va: Expr<'i64'>, bytes: number, tag: number): Expr<'i32'> {
+    return this.matches(load('i64', 64, entry, tag), va, bytes, false);
+  }
+
+  private matches(tag: Expr<'i64'>, va: Expr<'i64'>, bytes: number, aligned: boolean): Expr<'i32'> {
     const last = bytes === 1 || aligned ? va : va.add(i64(bytes - 1));
     const wanted = last.and(i64(aligned ? -4096 | (bytes - 1) : -4096));
-    // Compared by XOR, the tag is loaded once; V8 loads what it compares with memory twice.
-    return wanted.xor(load('i64', 64, entry, tag)).eqz();
+    return wanted.eq(tag);
   }
 
   private requireAligned(va: Expr<'i64'>, bytes: number): void {

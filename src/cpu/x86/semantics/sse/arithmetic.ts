@@ -7,6 +7,8 @@ import { putWork, takeWork, together, work } from './exact.ts';
 import { both, eachHalf, type Half, type Halves, halves, place, putHalves, putScalar } from './operands.ts';
 import {
   allLanes,
+  cleanness,
+  type Cleanness,
   common,
   compareFloats,
   type Float,
@@ -15,6 +17,7 @@ import {
   isDenormal,
   isOrdinaryResult,
   isPlain,
+  notDenormal,
   notDenormalIn,
   numberLanes,
   ordinaryResults,
@@ -71,8 +74,14 @@ function scalar(bits: Precision, operation: Operation): Semantics {
     const b = x.readFloat(second, floatType(bits));
     const a = operation === 'sqrt' ? b : x.readFloat(first, floatType(bits));
     const doubts: Expr<'i32'>[] = [];
-    if (!x.holdsNoDenormal(second, bits, false)) doubts.push(isDenormal(b));
-    if (operation !== 'sqrt' && !x.holdsNoDenormal(first, bits, false)) doubts.push(isDenormal(a));
+    const operands: Cleanness[] = [];
+    const operand = (i: number, number: Float): void => {
+      const known = cleanness(x, i, bits, false, 0, () => notDenormal(number));
+      if (known === undefined) doubts.push(isDenormal(number));
+      else operands.push(known);
+    };
+    operand(second, b);
+    if (operation !== 'sqrt') operand(first, a);
     const value = variable(x, scalarResult(operation, a, b));
     const exact = (): void => {
       x.f.set(value, x.micro(floatType(bits), `sseF${bits}Op`, i32(CODE[operation]), a, b));
@@ -81,9 +90,10 @@ function scalar(bits: Precision, operation: Operation): Semantics {
     };
     if (chooses(operation)) {
       doubts.push(compareFloats('ne', a, a), compareFloats('ne', b, b));
-      unless(x, doubts, undefined, [], exact);
+      unless(x, operands, doubts, undefined, [], exact);
     } else {
-      unless(x, doubts, isOrdinaryResult(x, bits, value.get), exactZero(x, bits, operation, a, b, value.get), exact);
+      const zeros = exactZero(x, bits, operation, a, b, value.get);
+      unless(x, operands, doubts, isOrdinaryResult(x, bits, value.get), zeros, exact);
     }
     const others = x.holdsNoDenormal(first, bits, true);
     x.noteNoDenormal(second, bits, false);
@@ -127,21 +137,23 @@ function compute(bits: Precision, operation: Operation, a: Vector, b: Vector): V
   }
 }
 
-/** Which operands are known to hold no denormal number. */
+/** What is known of both operands. */
 interface Clean {
-  readonly a: boolean;
-  readonly b: boolean;
+  readonly a: Cleanness;
+  readonly b: Cleanness;
 }
 
-/** Operand 0 becomes `as` op `bs` in all lanes; `clean` tells of each half. */
+/** Operand 0 becomes `as` op `bs`, which are lanes of the operands `sources`, in all lanes; `clean` tells of each half. */
 function packedInto(
   x: X86,
   bits: Precision,
   operation: Operation,
   as: Halves,
   bs: Halves,
-  clean: (half: Half) => Clean,
+  clean: (half: Half, a: Vector, b: Vector) => Clean,
+  sources: readonly number[],
 ): void {
+  const flagged: Cleanness[] = [];
   const values: Local<'v128'>[] = [];
   /** Lanes in which plain arithmetic will do, and those in which it will do when one looks closer. */
   let sure: Vector | undefined;
@@ -152,10 +164,14 @@ function packedInto(
     const b = bs[half] as Vector;
     const value = variable(x, compute(bits, operation, a, b));
     values.push(value);
-    const known = clean(half);
+    const known = clean(half, a, b);
     let operands: Vector | undefined;
-    if (!known.b) operands = notDenormalIn(x, bits, b);
-    if (!known.a && operation !== 'sqrt' && a !== b) operands = common(operands, notDenormalIn(x, bits, a));
+    if (known.b === undefined) operands = notDenormalIn(x, bits, b);
+    else flagged.push(known.b);
+    if (operation !== 'sqrt' && a !== b) {
+      if (known.a === undefined) operands = common(operands, notDenormalIn(x, bits, a));
+      else flagged.push(known.a);
+    }
     if (operands !== undefined) [sure, alsoSure] = [common(sure, operands), common(alsoSure, operands)];
     if (chooses(operation)) {
       sure = common(common(sure, numberLanes(bits, a)), numberLanes(bits, b));
@@ -175,7 +191,10 @@ function packedInto(
   };
   // INVARIANT: there was a half.
   const closer = chooses(operation) ? [] : [allLanes(alsoSure as Vector).and(isPlain(x, bits))];
-  unless(x, [], allLanes(sure as Vector), closer, exact);
+  unless(x, flagged, [], allLanes(sure as Vector), closer, exact);
+  as.forEach((_, half) => {
+    for (const i of sources) x.noteNoDenormal(i, bits, true, half === 0 ? 0 : 1);
+  });
   putHalves(x, together(values));
   as.forEach((_, half) => x.noteNoDenormal(0, bits, true, half === 0 ? 0 : 1));
 }
@@ -186,10 +205,20 @@ function packed(bits: Precision, operation: Operation): Semantics {
     const first = operation === 'sqrt' ? 1 : place(x, 0);
     const bs = halves(x, second);
     const as = operation === 'sqrt' ? bs : halves(x, first);
-    packedInto(x, bits, operation, as, bs, (half) => ({
-      a: x.holdsNoDenormal(first, bits, true, half),
-      b: x.holdsNoDenormal(second, bits, true, half),
-    }));
+    const known = (i: number, half: Half, value: Vector): Cleanness =>
+      cleanness(x, i, bits, true, half, () => allLanes(notDenormalIn(x, bits, value)));
+    packedInto(
+      x,
+      bits,
+      operation,
+      as,
+      bs,
+      (half, a, b) => {
+        const ofB = known(second, half, b);
+        return { a: first === second ? ofB : known(first, half, a), b: ofB };
+      },
+      [first, second],
+    );
   };
 }
 
@@ -205,9 +234,10 @@ function horizontal(bits: Precision, operation: 'add' | 'sub'): Semantics {
     const picked = (lanesOf: readonly number[]): Halves =>
       eachHalf(x, as, (a, half) => pick(bits, a, bs[half] as Vector, lanesOf));
     packedInto(x, bits, operation, picked(even), picked(odd), (half) => {
-      const clean = x.holdsNoDenormal(first, bits, true, half) && x.holdsNoDenormal(second, bits, true, half);
+      const both = x.holdsNoDenormal(first, bits, true, half) && x.holdsNoDenormal(second, bits, true, half);
+      const clean = both ? 'known' : undefined;
       return { a: clean, b: clean };
-    });
+    }, [first, second]);
   };
 }
 

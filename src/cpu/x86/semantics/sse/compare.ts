@@ -49,7 +49,7 @@ function compareToFlags(bits: Precision, ordered: 0 | 1): Semantics {
     const a = x.readFloat(0, type);
     // What the flags follow from: the operands, or numbers in the same relation.
     const [left, right] = [variable(x, a), variable(x, b)];
-    unless(x, numberDoubts(x, bits, a, b, 0, 1), undefined, [], () => {
+    unless(x, [], numberDoubts(x, bits, a, b, 0, 1), undefined, [], () => {
       const integer = intType(bits);
       const flags = x.micro('i32', `sseComiF${bits}`, a.reinterpret(integer), b.reinterpret(integer), i32(ordered));
       x.f.if(flags.lt_s(i32(0)), () => x.leaveHere(), undefined, false);
@@ -105,7 +105,7 @@ function compareScalar(bits: Precision): Semantics {
     );
     const integer = intType(bits);
     const result = variable(x, int(integer, 0).sub(truth.toInt(integer)));
-    unless(x, numberDoubts(x, bits, a, b, first, second), undefined, [], () => {
+    unless(x, [], numberDoubts(x, bits, a, b, first, second), undefined, [], () => {
       x.f.store(bits, scratch(x), a);
       x.f.store(bits, scratch(x, 16), b);
       x.microOrFault(`sseF${bits}Compare`, value(index), scratch(x), scratch(x), scratch(x, 16), i32(1));
@@ -147,7 +147,7 @@ function comparePacked(bits: Precision): Semantics {
       );
     });
     // INVARIANT: there was a half.
-    unless(x, [], allLanes(sure as Vector), [], () => {
+    unless(x, [], [], allLanes(sure as Vector), [], () => {
       putWork(x, [as, bs]);
       const count = i32((128 / bits) * as.length);
       x.microOrFault(`sseF${bits}Compare`, value(index), work(x, 0), work(x, 0), work(x, 1), count);

@@ -133,7 +133,7 @@ function exactlyUnless(
   count: number,
   ...more: Expr[]
 ): void {
-  unless(x, [], sure, [], () => {
+  unless(x, [], [], sure, [], () => {
     putWork(x, [from]);
     x.microOrFault(name, work(x, 0), work(x, 0), i32(count), ...more);
     x.refreshFloatBounds();
@@ -210,7 +210,7 @@ function narrowed(
   const quick = high === undefined ? narrow(low) : pick(64, narrow(low), narrow(high), [0, 2]);
   const result = variable(x, quick);
   const sure = isPlain(x, 64).and(allLanes(inAll(sureLanes)));
-  unless(x, [], sure, [], () => {
+  unless(x, [], [], sure, [], () => {
     putWork(x, [from]);
     x.microOrFault(name, work(x, 0), work(x, 0), i32(2 * from.length), ...more);
     x.refreshFloatBounds();
@@ -297,7 +297,7 @@ function roundPacked(bits: Precision): Semantics {
     const quick = variables(x, a, (value) => rounded(immediate, (how) => floatOp(bits, how, value), choose));
     const sure = defaultMode(x).and(allLanes(inAll(a.map((value) => numberLanes(bits, value)))));
     const mode = typeof immediate === 'number' ? i32(immediate) : immediate;
-    unless(x, [], sure, [], () => {
+    unless(x, [], [], sure, [], () => {
       putWork(x, [a]);
       x.microOrFault(`sseF${bits}Round`, mode, work(x, 0), work(x, 0), i32((128 / bits) * a.length));
       x.refreshFloatBounds();

@@ -12,6 +12,8 @@ import { putWork, takeWork, together, work } from './exact.ts';
 import { type Half, halves, put, putHalves } from './operands.ts';
 import {
   allLanes,
+  cleanness,
+  type Cleanness,
   common,
   compareFloats,
   type Float,
@@ -20,6 +22,7 @@ import {
   isDenormal,
   isOrdinaryResult,
   isPlain,
+  notDenormal,
   notDenormalIn,
   ordinaryResults,
   type Precision,
@@ -101,13 +104,16 @@ function scalar(bits: Precision, order: Order, signs: Signs): Semantics {
       exact();
     } else {
       const doubts: Expr<'i32'>[] = quick.doubt === undefined ? [] : [quick.doubt];
+      const flagged: Cleanness[] = [];
       [a, b, c].forEach((operand, n) => {
         // INVARIANT: n is 0..2.
-        if (!x.holdsNoDenormal([i, j, k][n]!, bits, false)) doubts.push(isDenormal(operand));
+        const known = cleanness(x, [i, j, k][n]!, bits, false, 0, () => notDenormal(operand));
+        if (known === undefined) doubts.push(isDenormal(operand));
+        else flagged.push(known);
       });
       const zeroes = compareFloats('eq', value.get, zero(bits)).and(isPlain(x, bits));
       const zeroProduct = compareFloats('eq', a, zero(bits)).or(compareFloats('eq', b, zero(bits)));
-      unless(x, doubts, isOrdinaryResult(x, bits, value.get), [zeroes.and(zeroProduct)], exact);
+      unless(x, flagged, doubts, isOrdinaryResult(x, bits, value.get), [zeroes.and(zeroProduct)], exact);
     }
     const others = x.holdsNoDenormal(0, bits, true);
     finish();
@@ -166,6 +172,7 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
     // INVARIANT: i, j and k are 0..2.
     const [as, bs, cs] = [operands[i]!, operands[j]!, operands[k]!];
     const values: Local<'v128'>[] = [];
+    const flagged: Cleanness[] = [];
     let sure: Vector | undefined;
     let alsoSure: Vector | undefined;
     as.forEach((a, n) => {
@@ -179,8 +186,9 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
       let operands = quick.sure;
       [a, b, c].forEach((operand, m) => {
         // INVARIANT: m is 0..2.
-        if (!x.holdsNoDenormal([i, j, k][m]!, bits, true, half))
-          operands = common(operands, notDenormalIn(x, bits, operand));
+        const known = cleanness(x, [i, j, k][m]!, bits, true, half, () => allLanes(notDenormalIn(x, bits, operand)));
+        if (known === undefined) operands = common(operands, notDenormalIn(x, bits, operand));
+        else flagged.push(known);
       });
       const ordinary = ordinaryResults(x, bits, value.get);
       const zeroProduct = vector('v128.or', zeroLanes(bits, a), zeroLanes(bits, b));
@@ -199,7 +207,10 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
       x.settleOdd(odd, () => putHalves(x, together(values)));
     };
     if (sure === undefined || alsoSure === undefined) exact();
-    else unless(x, [], allLanes(sure), [allLanes(alsoSure).and(isPlain(x, bits))], exact);
+    else unless(x, flagged, [], allLanes(sure), [allLanes(alsoSure).and(isPlain(x, bits))], exact);
+    as.forEach((_, half) => {
+      for (const n of [0, 1, 2]) x.noteNoDenormal(n, bits, true, half === 0 ? 0 : 1);
+    });
     putHalves(x, together(values));
     as.forEach((_, half) => x.noteNoDenormal(0, bits, true, half === 0 ? 0 : 1));
   };

@@ -78,20 +78,46 @@ export function isPlain(x: X86, bits: Precision): Expr<'i32'> {
   return x.floatBound(bits).eqz().eqz();
 }
 
+/** Whether an operand holds no denormal number: 'known', or what a flag says, which becomes `clean` where it is zero. */
+export type Cleanness = 'known' | { readonly flag: Local<'i32'>; readonly clean: Expr<'i32'> } | undefined;
+
+/** What is known of register operand `i`; `clean` tells when nothing is. */
+export function cleanness(
+  x: X86,
+  i: number,
+  bits: Precision,
+  all: boolean,
+  half: 0 | 1,
+  clean: () => Expr<'i32'>,
+): Cleanness {
+  if (x.holdsNoDenormal(i, bits, all, half)) return 'known';
+  const flag = x.denormalFlag(i, bits, all, half);
+  return flag === undefined ? undefined : { flag, clean: clean() };
+}
+
 /**
- * `result` holds what plain arithmetic gives. It stays so when no `doubts` hold and `sure` does, or one of `alsoSure`; else `exact`
- * sets it anew.
+ * `result` holds what plain arithmetic gives. It stays so when all `operands` are clean, no `doubts` hold and `sure` does, or one of
+ * `alsoSure`; else `exact` sets it anew.
  */
 export function unless(
   x: X86,
+  operands: readonly Cleanness[],
   doubts: readonly Expr<'i32'>[],
   sure: Expr<'i32'> | undefined,
   alsoSure: readonly Expr<'i32'>[],
   exact: () => void,
 ): void {
-  if (doubts.length === 0 && sure === undefined) return;
+  const flagged = operands.flatMap((operand) => (typeof operand === 'object' ? [operand] : []));
+  if (flagged.length === 0 && doubts.length === 0 && sure === undefined) return;
   x.f.block((done) => {
     x.f.block((doubtful) => {
+      for (const { flag, clean } of flagged) {
+        const look = (): void => {
+          x.f.set(flag, clean);
+          x.f.branchIf(doubtful, flag.get.eqz(), false);
+        };
+        x.f.if(flag.get.eqz(), look, undefined, false);
+      }
       for (const doubt of doubts) x.f.branchIf(doubtful, doubt, false);
       if (sure === undefined) x.f.branch(done);
       else x.f.branchIf(done, sure, true);
