@@ -167,7 +167,10 @@ export class AccessGroups {
     if (index === NO_REGISTER) return { origin: place.origin, delta: place.delta + disp };
     const second = at(index);
     if (place.origin < 0 || second.origin < 0) return { origin: -1, delta: 0 };
-    return { origin: this.sum(place.origin, second.origin, scale), delta: place.delta + second.delta * 2 ** scale + disp };
+    return {
+      origin: this.sum(place.origin, second.origin, scale),
+      delta: place.delta + second.delta * 2 ** scale + disp,
+    };
   }
 
   /** Number of the origin that is `base` plus `index` shifted by `scale`. */

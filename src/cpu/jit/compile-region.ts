@@ -233,7 +233,8 @@ class RegionEmitter implements Edges {
 }
 
 /** What gives numbers that are normal, or leaves the region. */
-const FLOAT_ARITHMETIC = /^V?(ADD|SUB|ADDSUB|HADD|HSUB|MUL|DIV|SQRT|MIN|MAX|FN?M(ADD|SUB|ADDSUB|SUBADD)(132|213|231))[PS][SD]$/;
+const FLOAT_ARITHMETIC =
+  /^V?(ADD|SUB|ADDSUB|HADD|HSUB|MUL|DIV|SQRT|MIN|MAX|FN?M(ADD|SUB|ADDSUB|SUBADD)(132|213|231))[PS][SD]$/;
 
 /** Vector registers that the block may give other values. */
 function movedVectors({ insns }: BasicBlock): number[] {

@@ -233,11 +233,19 @@ function horizontal(bits: Precision, operation: 'add' | 'sub'): Semantics {
     // INVARIANT: the operands are equally wide.
     const picked = (lanesOf: readonly number[]): Halves =>
       eachHalf(x, as, (a, half) => pick(bits, a, bs[half] as Vector, lanesOf));
-    packedInto(x, bits, operation, picked(even), picked(odd), (half) => {
-      const both = x.holdsNoDenormal(first, bits, true, half) && x.holdsNoDenormal(second, bits, true, half);
-      const clean = both ? 'known' : undefined;
-      return { a: clean, b: clean };
-    }, [first, second]);
+    packedInto(
+      x,
+      bits,
+      operation,
+      picked(even),
+      picked(odd),
+      (half) => {
+        const both = x.holdsNoDenormal(first, bits, true, half) && x.holdsNoDenormal(second, bits, true, half);
+        const clean = both ? 'known' : undefined;
+        return { a: clean, b: clean };
+      },
+      [first, second],
+    );
   };
 }
 
