@@ -92,6 +92,7 @@ export interface BlockHost {
   /** Raw deflate and zstd. `limit`: most bytes that may come out, whatever the input says; more is an error. */
   inflateRaw(data: Uint8Array, limit: number): Promise<Uint8Array>;
   inflateZlib(data: Uint8Array, limit: number): Promise<Uint8Array>;
+  /** With a window of 4 KiB (windowBits 12), which is all that readers of qcow2 have. */
   deflateRaw(data: Uint8Array): Promise<Uint8Array>;
   unzstd(data: Uint8Array, limit: number): Promise<Uint8Array>;
   zstd(data: Uint8Array): Promise<Uint8Array>;

@@ -7,7 +7,8 @@
  *   tables must survive it. A request that is done is visible to requests made afterwards; it is on stable storage after a
  *   `flush` that was made when it was done.
  * - A request fails with BlockError (block-error.ts), or an error of the platform that has a `code`; then any part of it may have happened.
- * - Reads and writes beyond the end fail with EIO, before anything is done (`checkRange`).
+ * - Reads and writes beyond the end fail with EIO, before anything is done (`checkRange`). Only protocol nodes that can grow (a file,
+ *   memory) take writes beyond their end and become larger; formats rely on that for the node below them.
  */
 import { BlockError } from './block-error.ts';
 import type { IoVector } from './io-vector.ts';
