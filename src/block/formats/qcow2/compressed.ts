@@ -1,0 +1,94 @@
+/** Writing compressed clusters: one behind the other, sharing host clusters, whose refcount is the number of streams in them. */
+import { BlockError } from '../../block-error.ts';
+import type { IoVector } from '../../io-vector.ts';
+import { gather, sliceVector } from '../../io-vector.ts';
+import type { Qcow2Image } from './image.ts';
+import { settleAll } from './read.ts';
+import { writeClaimed } from './write.ts';
+
+/** Clusters that are compressed at a time: as many as the platform has threads for. */
+const PARALLEL = 4;
+
+/** Writes whole clusters (the disk's last one may be less); anything else cannot be compressed. */
+export async function writeCompressed(image: Qcow2Image, offset: number, from: IoVector, bytes: number): Promise<void> {
+  const size = image.clusterSize;
+  if (image.hasDataFile) throw new BlockError('ENOTSUP', 'compressed clusters cannot be in a data file');
+  if (offset % size !== 0 || (bytes % size !== 0 && offset + bytes !== image.header.size))
+    throw new BlockError('EINVAL', `compressed write [${offset}, +${bytes}) is not whole clusters`);
+  if (image.tables.overfull) await image.flush();
+  let pending: Promise<void>[] = [];
+  try {
+    for (let done = 0; done < bytes; done += size) {
+      const part = Math.min(size, bytes - done);
+      pending.push(writeCluster(image, offset + done, sliceVector(from, done, part), part));
+      if (pending.length < PARALLEL) continue;
+      const batch = pending;
+      pending = [];
+      await settleAll(batch);
+    }
+  } finally {
+    await settleAll(pending);
+  }
+}
+
+async function writeCluster(image: Qcow2Image, offset: number, from: IoVector, bytes: number): Promise<void> {
+  const { tables } = image;
+  const size = image.clusterSize;
+  const whole = bytes === size ? gather(from) : new Uint8Array(size);
+  if (bytes < size) whole.set(gather(from));
+  const stream = await image.codec.compress(whole);
+  const claim = await image.ranges.claim(offset, offset + size, true);
+  try {
+    image.checkUsable();
+    if (stream.length >= size) {
+      await writeClaimed(image, offset, [whole.subarray(0, bytes)], bytes);
+      return;
+    }
+    const host = await place(image, stream.length);
+    await image.file.write(host, [stream]);
+    const l1Index = Math.floor(offset / tables.l2Reach);
+    let table = image.tableForWriting(l1Index);
+    while (table instanceof Promise) {
+      await table;
+      table = image.tableForWriting(l1Index);
+    }
+    const index = (offset - l1Index * tables.l2Reach) / size;
+    image.releaseEntry(table, index, false);
+    tables.setCompressed(table, index, host, stream.length);
+  } finally {
+    image.ranges.release(claim);
+  }
+}
+
+/** Room for a stream: behind the last one where that is possible. One at a time. */
+function place(image: Qcow2Image, bytes: number): Promise<number> {
+  const placed = image.compressedPlacing.then(() => placeNow(image, bytes));
+  image.compressedPlacing = placed.then(
+    () => {},
+    () => {},
+  );
+  return placed;
+}
+
+async function placeNow(image: Qcow2Image, bytes: number): Promise<number> {
+  const size = image.clusterSize;
+  const { refcounts } = image;
+  const next = image.compressedNext;
+  const cluster = Math.floor(next / size);
+  const users = next % size === 0 ? 0 : await refcounts.get(cluster);
+  const shareable = users > 0 && users < refcounts.limit;
+  let host = next;
+  if (shareable && (next % size) + bytes <= size) {
+    await refcounts.change(cluster, 1, 1);
+  } else {
+    const fresh = await image.allocate(1, true);
+    host = fresh.host;
+    if (shareable && fresh.host === (cluster + 1) * size) {
+      await refcounts.change(cluster, 1, 1);
+      host = next;
+    }
+  }
+  if (host > image.tables.compressedLimit) throw new BlockError('EFBIG', 'image is too large for compressed clusters');
+  image.compressedNext = host + bytes;
+  return host;
+}

@@ -1,0 +1,95 @@
+/** The qcow2 format as a driver: probing, opening, creating. */
+import { ImageError } from '../../block-error.ts';
+import type { BlockDriver, DriverContext, OpenRequest } from '../../driver.ts';
+import type { BlockNode } from '../../node.ts';
+import { codecFor } from './codec.ts';
+import { CREATE_OPTIONS, createQcow2 } from './create.ts';
+import { Qcow2Image } from './image.ts';
+import type { Header } from './layout.ts';
+import {
+  COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, isQcow2, parseHeader, viewOf,
+} from './layout.ts'; // prettier-ignore
+import { readTable } from './metadata-file.ts';
+import { Qcow2Node } from './qcow2-node.ts';
+
+export const qcow2: BlockDriver = {
+  name: 'qcow2',
+  kind: 'format',
+  options: [
+    { name: 'lazy-refcounts', type: 'bool', help: 'Postpone refcount updates' },
+    { name: 'pass-discard-request', type: 'bool', help: 'Pass guest discard requests to the layer below' },
+  ],
+  probe: (head) => (isQcow2(head) ? 100 : 0),
+  open: openQcow2,
+  createOptions: CREATE_OPTIONS,
+  create: createQcow2,
+};
+
+async function openQcow2(request: OpenRequest, context: DriverContext): Promise<BlockNode> {
+  const file = await context.openChild('file');
+  if (file === undefined) throw new ImageError("A 'file' node is missing");
+  const header = await readHeader(file);
+  const { readOnly, options } = request;
+  if (header.incompatible & INCOMPATIBLE_CORRUPT && !readOnly && !request.noIo)
+    throw new ImageError('qcow2: Image is corrupt; cannot be opened read/write', 'EACCES');
+  const dataFile =
+    header.incompatible & INCOMPATIBLE_DATA_FILE ? await openDataFile(header, request, context) : undefined;
+  const backing = await openBacking(header, request, context);
+  const lazy = options['lazy-refcounts'] ?? (header.compatible & COMPATIBLE_LAZY_REFCOUNTS) !== 0;
+  const image = new Qcow2Image({
+    name: request.name,
+    header,
+    file,
+    dataFile,
+    backing,
+    readOnly,
+    lazyRefcounts: header.version >= 3 && lazy === true,
+    unmap: options['pass-discard-request'] === undefined ? request.unmap : options['pass-discard-request'] === true,
+    codec: codecFor(context.host, header.compressionType),
+    cipher: undefined,
+    warn: (sentence) => context.warn(sentence),
+  });
+  await image.open();
+  const node = new Qcow2Node(image);
+  if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.noIo) await node.check?.('all');
+  return node;
+}
+
+async function readHeader(file: BlockNode): Promise<Header> {
+  const start = await readTable(file, 0, Math.min(512, file.size));
+  if (start.length < 72 || !isQcow2(start)) throw new ImageError('Image is not in qcow2 format');
+  const bits = viewOf(start).getUint32(20);
+  // GUEST: cluster_bits; parseHeader refuses what is out of bounds, and nothing larger than 2 MiB is read for it.
+  return parseHeader(await readTable(file, 0, Math.min(file.size, 2 ** Math.min(21, Math.max(9, bits)))));
+}
+
+async function openDataFile(
+  header: Header,
+  request: OpenRequest,
+  context: DriverContext,
+): Promise<BlockNode | undefined> {
+  const given = await context.openChild('data-file', { optional: true });
+  if (given !== undefined) return given;
+  if (header.dataFile === undefined) {
+    if (request.noIo) return undefined;
+    throw new ImageError("'data-file' is required for this image");
+  }
+  return context.openNamed(header.dataFile, { format: 'raw', readOnly: request.readOnly, role: 'data-file' });
+}
+
+/** The node that options name, or the file that the header names; `backing: null` or noBacking: none. */
+async function openBacking(
+  header: Header,
+  request: OpenRequest,
+  context: DriverContext,
+): Promise<BlockNode | undefined> {
+  if (request.noBacking || request.options['backing'] === null) return undefined;
+  const given = await context.openChild('backing', { optional: true, readOnly: true });
+  if (given !== undefined || header.backingFile === undefined) return given;
+  const format = header.backingFormat;
+  return context.openNamed(header.backingFile, {
+    ...(format === undefined ? {} : { format }),
+    readOnly: true,
+    role: 'backing',
+  });
+}

@@ -1,0 +1,215 @@
+/** An opened qcow2 image as a node of the block graph. */
+import { BlockError } from '../../block-error.ts';
+import type { IoVector } from '../../io-vector.ts';
+import { vectorBytes } from '../../io-vector.ts';
+import type {
+  BlockStatus, Child, JsonValue, RequestLimits, TruncateOptions, WriteFlags, ZeroFlags,
+} from '../../node.ts'; // prettier-ignore
+import { BlockNode } from '../../node.ts';
+import { writeCompressed } from './compressed.ts';
+import type { Qcow2Image } from './image.ts';
+import {
+  AUTOCLEAR_DATA_FILE_RAW, COMPRESSION_ZSTD, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY,
+} from './layout.ts'; // prettier-ignore
+import { readRange } from './read.ts';
+import { resize } from './resize.ts';
+import type { Run } from './tables.ts';
+import { COMPRESSED, DATA, UNALLOCATED, ZERO } from './tables.ts';
+import { writeRange } from './write.ts';
+import { discardRange, dropClaimed, zeroRange } from './zero.ts';
+
+export class Qcow2Node extends BlockNode {
+  readonly driver = 'qcow2';
+  readonly image: Qcow2Image;
+  override backingReference: { readonly file: string; readonly format?: string } | undefined = undefined;
+  private readonly ownName: string | undefined;
+
+  constructor(image: Qcow2Image, filename?: string) {
+    super(image.name, image.readOnly);
+    this.image = image;
+    this.ownName = filename;
+    this.refreshReference();
+  }
+
+  private refreshReference(): void {
+    const { backingFile, backingFormat } = this.image.header;
+    if (backingFile === undefined) this.backingReference = undefined;
+    else
+      this.backingReference = { file: backingFile, ...(backingFormat === undefined ? {} : { format: backingFormat }) };
+  }
+
+  override get size(): number {
+    return this.image.header.size;
+  }
+
+  override get filename(): string {
+    return this.ownName ?? this.image.file.filename;
+  }
+
+  override get children(): readonly Child[] {
+    const { file, dataFile, backing } = this.image;
+    const children: Child[] = [{ name: 'file', role: 'file', node: file }];
+    if (backing !== undefined) children.push({ name: 'backing', role: 'backing', node: backing });
+    if (dataFile !== file) children.push({ name: 'data-file', role: 'data-file', node: dataFile });
+    return children;
+  }
+
+  override get limits(): RequestLimits {
+    const alignment = this.image.cipher === undefined ? 1 : 512;
+    return { alignment, zeroAlignment: this.image.tables.unit, maxTransfer: 0x7ffffe00 };
+  }
+
+  override get zeroWhenNew(): boolean {
+    return this.image.backing === undefined && this.image.cipher === undefined && !this.image.hasDataFile;
+  }
+
+  override read(offset: number, into: IoVector): Promise<void> {
+    const bytes = vectorBytes(into);
+    const { ranges } = this.image;
+    try {
+      this.checkRange(offset, bytes);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (!ranges.enter()) return ranges.opened().then(() => this.read(offset, into));
+    return readRange(this.image, offset, into, bytes).finally(() => ranges.leave());
+  }
+
+  override async write(offset: number, from: IoVector, flags: WriteFlags = {}): Promise<void> {
+    const bytes = vectorBytes(from);
+    this.checkWritable();
+    this.checkRange(offset, bytes);
+    this.image.checkUsable();
+    if (flags.compressed) await writeCompressed(this.image, offset, from, bytes);
+    else await writeRange(this.image, offset, from, bytes);
+    if (flags.fua) await this.image.flush();
+  }
+
+  override async writeZeroes(offset: number, bytes: number, flags: ZeroFlags = {}): Promise<void> {
+    this.checkWritable();
+    this.checkRange(offset, bytes);
+    await zeroRange(this.image, offset, bytes, flags);
+    if (flags.fua) await this.image.flush();
+  }
+
+  override async discard(offset: number, bytes: number): Promise<void> {
+    this.checkWritable();
+    this.checkRange(offset, bytes);
+    await discardRange(this.image, offset, bytes);
+  }
+
+  override flush(): Promise<void> {
+    return this.image.flush();
+  }
+
+  override async status(offset: number, bytes: number): Promise<BlockStatus> {
+    this.checkRange(offset, bytes);
+    const { image } = this;
+    const { tables } = image;
+    const first = await this.runAt(offset, bytes);
+    const host = first.kind === COMPRESSED || image.cipher !== undefined ? -1 : first.host;
+    let length = first.bytes;
+    // Runs go on in the next table, and compressed clusters in the next one.
+    while (length < bytes) {
+      const next = await this.runAt(offset + length, bytes - length);
+      if (next.kind !== first.kind) break;
+      if (next.kind !== COMPRESSED && next.host !== (first.host < 0 ? -1 : first.host + length)) break;
+      length += next.bytes;
+      if (length > tables.l2Reach * 64) break;
+    }
+    const known = first.kind === UNALLOCATED && image.backing !== undefined && offset < image.backingBytes;
+    if (first.kind === UNALLOCATED && offset < image.backingBytes)
+      length = Math.min(length, image.backingBytes - offset);
+    return {
+      bytes: length,
+      data: first.kind === DATA || first.kind === COMPRESSED,
+      zero: first.kind === ZERO || (first.kind === UNALLOCATED && !known),
+      allocated: first.kind !== UNALLOCATED,
+      ...(host < 0 ? {} : { at: { node: image.dataFile, offset: host } }),
+      ...(first.kind === COMPRESSED ? { compressed: true } : {}),
+    };
+  }
+
+  private async runAt(offset: number, bytes: number): Promise<Run> {
+    const { tables } = this.image;
+    for (;;) {
+      const run = tables.find(offset, bytes);
+      if (run !== undefined) return run;
+      await tables.load(Math.floor(offset / tables.l2Reach));
+    }
+  }
+
+  override async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
+    this.checkWritable();
+    this.image.checkUsable();
+    await this.image.ranges.alone(() => resize(this.image, size, options));
+  }
+
+  override async close(): Promise<void> {
+    await this.image.ranges.alone(async () => {
+      if (this.readOnly || this.image.header.incompatible & INCOMPATIBLE_CORRUPT) return;
+      await this.image.settle();
+    });
+  }
+
+  override async makeEmpty(): Promise<void> {
+    this.checkWritable();
+    await this.image.ranges.alone(async () => {
+      const size = Math.ceil(this.size / this.image.clusterSize) * this.image.clusterSize;
+      await dropClaimed(this.image, 0, size, true);
+      await this.image.settle();
+    });
+  }
+
+  override async setBackingReference(
+    reference: { readonly file: string; readonly format?: string } | null,
+  ): Promise<void> {
+    this.checkWritable();
+    const { header } = this.image;
+    if (reference !== null && this.image.hasDataFile && header.autoclear & AUTOCLEAR_DATA_FILE_RAW)
+      throw new BlockError('EINVAL', 'a raw data file excludes a backing file');
+    const old = { file: header.backingFile, format: header.backingFormat };
+    header.backingFile = reference?.file;
+    header.backingFormat = reference?.format;
+    try {
+      await this.image.writeHeader();
+    } catch (error) {
+      header.backingFile = old.file;
+      header.backingFormat = old.format;
+      throw error;
+    }
+    this.refreshReference();
+  }
+
+  override replaceBacking(node: BlockNode | undefined): void {
+    this.image.backing = node;
+  }
+
+  override imageInfo(): { clusterSize: number; dirty: boolean; encrypted?: boolean; compressed?: boolean } {
+    const { header } = this.image;
+    return {
+      clusterSize: this.image.clusterSize,
+      dirty: (header.incompatible & INCOMPATIBLE_DIRTY) !== 0,
+      ...(header.cryptMethod === 0 ? {} : { encrypted: true }),
+    };
+  }
+
+  override specificInfo(): { type: string; data: Readonly<Record<string, JsonValue>> } {
+    const { header, tables } = this.image;
+    if (header.version < 3)
+      return { type: 'qcow2', data: { compat: '0.10', 'compression-type': 'zlib', 'refcount-bits': 16 } };
+    return {
+      type: 'qcow2',
+      data: {
+        compat: '1.1',
+        'compression-type': header.compressionType === COMPRESSION_ZSTD ? 'zstd' : 'zlib',
+        'lazy-refcounts': this.image.hasLazyRefcounts,
+        'refcount-bits': 2 ** header.refcountOrder,
+        corrupt: (header.incompatible & INCOMPATIBLE_CORRUPT) !== 0,
+        ...(header.dataFile === undefined ? {} : { 'data-file': header.dataFile }),
+        ...(this.image.hasDataFile ? { 'data-file-raw': (header.autoclear & AUTOCLEAR_DATA_FILE_RAW) !== 0 } : {}),
+        'extended-l2': tables.extended,
+      },
+    };
+  }
+}
