@@ -1,0 +1,118 @@
+/**
+ * A table of an image (block map, grain table) that is read as needed, some pages at a time: a hostile header may claim any number
+ * of entries, and none of them is allocated before it is asked for. Changes stay in memory until `writeBack`.
+ */
+import { viewOf } from '../../../base/bytes.ts';
+import { BlockError } from '../../block-error.ts';
+import type { BlockNode } from '../../node.ts';
+
+const PAGE_BYTES = 64 * 1024;
+/** Pages kept of one table: 8 MiB at most, however long the table says it is. */
+const MAX_PAGES = 128;
+const SECTOR_BYTES = 512;
+
+interface Page {
+  readonly start: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Changed bytes [from, to); from >= to: none. */
+  dirtyFrom: number;
+  dirtyTo: number;
+}
+
+export class PagedTable {
+  private readonly pages = new Map<number, Page>();
+  private readonly loading = new Map<number, Promise<void>>();
+  private readonly node: BlockNode;
+  private readonly offset: number;
+  private readonly bytes: number;
+
+  /** `bytes` from `offset` on in `node`. */
+  constructor(node: BlockNode, offset: number, bytes: number) {
+    this.node = node;
+    this.offset = offset;
+    this.bytes = bytes;
+  }
+
+  /** Calls `use` with the view that holds the byte `at` (from the table's start) and where in it. */
+  async at<T>(at: number, use: (view: DataView, at: number) => T): Promise<T> {
+    const page = this.pageAt(at) ?? (await this.load(at));
+    return use(page.view, at - page.start);
+  }
+
+  /** The 32-bit entry at a byte of the table, when it is in memory. */
+  peek32(at: number, littleEndian: boolean): number | undefined {
+    const page = this.pageAt(at);
+    return page?.view.getUint32(at - page.start, littleEndian);
+  }
+
+  async get32(at: number, littleEndian: boolean): Promise<number> {
+    return this.peek32(at, littleEndian) ?? (await this.at(at, (view, here) => view.getUint32(here, littleEndian)));
+  }
+
+  /** Changes `length` bytes at `at`. */
+  async change(at: number, length: number, edit: (view: DataView, at: number) => void): Promise<void> {
+    const page = this.pageAt(at) ?? (await this.load(at));
+    const here = at - page.start;
+    edit(page.view, here);
+    page.dirtyFrom = Math.min(page.dirtyFrom, here);
+    page.dirtyTo = Math.max(page.dirtyTo, here + length);
+  }
+
+  set32(at: number, value: number, littleEndian: boolean): Promise<void> {
+    return this.change(at, 4, (view, here) => view.setUint32(here, value, littleEndian));
+  }
+
+  /** Writes all changes, in whole sectors. */
+  async writeBack(): Promise<void> {
+    for (const page of this.pages.values()) await this.writePage(page);
+  }
+
+  private pageAt(at: number): Page | undefined {
+    const start = at - (at % PAGE_BYTES);
+    return this.pages.get(start);
+  }
+
+  private async load(at: number): Promise<Page> {
+    if (at < 0 || at >= this.bytes)
+      throw new BlockError('EIO', `entry at byte ${at} of a table of ${this.bytes} bytes`);
+    const start = at - (at % PAGE_BYTES);
+    for (;;) {
+      const page = this.pages.get(start);
+      if (page !== undefined) return page;
+      let pending = this.loading.get(start);
+      if (pending === undefined) {
+        pending = this.loadPage(start).finally(() => this.loading.delete(start));
+        this.loading.set(start, pending);
+      }
+      await pending;
+    }
+  }
+
+  private async loadPage(start: number): Promise<void> {
+    const bytes = new Uint8Array(Math.min(PAGE_BYTES, this.bytes - start));
+    await this.node.read(this.offset + start, [bytes]);
+    while (this.pages.size >= MAX_PAGES) {
+      // INVARIANT: the map is not empty.
+      const [oldest, page] = this.pages.entries().next().value as [number, Page];
+      await this.writePage(page);
+      if (page.dirtyFrom >= page.dirtyTo) this.pages.delete(oldest);
+    }
+    this.pages.set(start, { start, bytes, view: viewOf(bytes), dirtyFrom: PAGE_BYTES, dirtyTo: 0 });
+  }
+
+  private async writePage(page: Page): Promise<void> {
+    if (page.dirtyFrom >= page.dirtyTo) return;
+    const from = page.dirtyFrom - (page.dirtyFrom % SECTOR_BYTES);
+    const to = Math.min(page.bytes.length, Math.ceil(page.dirtyTo / SECTOR_BYTES) * SECTOR_BYTES);
+    page.dirtyFrom = PAGE_BYTES;
+    page.dirtyTo = 0;
+    try {
+      await this.node.write(this.offset + page.start + from, [page.bytes.slice(from, to)]);
+    } catch (error) {
+      page.dirtyFrom = Math.min(page.dirtyFrom, from);
+      page.dirtyTo = Math.max(page.dirtyTo, to);
+      throw error;
+    }
+  }
+}
