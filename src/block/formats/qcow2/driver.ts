@@ -51,7 +51,8 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
   });
   await image.open();
   const node = new Qcow2Node(image);
-  if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.noIo) await node.check?.('all');
+  await node.snapshots.load();
+  if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.noIo) await node.check('all');
   return node;
 }
 

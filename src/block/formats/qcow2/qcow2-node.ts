@@ -3,9 +3,10 @@ import { BlockError } from '../../block-error.ts';
 import type { IoVector } from '../../io-vector.ts';
 import { vectorBytes } from '../../io-vector.ts';
 import type {
-  BlockStatus, Child, JsonValue, RequestLimits, TruncateOptions, WriteFlags, ZeroFlags,
+  BlockStatus, CheckResult, Child, JsonValue, RequestLimits, TruncateOptions, WriteFlags, ZeroFlags,
 } from '../../node.ts'; // prettier-ignore
 import { BlockNode } from '../../node.ts';
+import { Check } from './check.ts';
 import { writeCompressed } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
 import {
@@ -14,6 +15,7 @@ import {
 import { readRange } from './read.ts';
 import { resize } from './resize.ts';
 import type { Run } from './tables.ts';
+import { Snapshots } from './snapshots.ts';
 import { COMPRESSED, DATA, UNALLOCATED, ZERO } from './tables.ts';
 import { writeRange } from './write.ts';
 import { discardRange, dropClaimed, zeroRange } from './zero.ts';
@@ -22,11 +24,13 @@ export class Qcow2Node extends BlockNode {
   readonly driver = 'qcow2';
   readonly image: Qcow2Image;
   override backingReference: { readonly file: string; readonly format?: string } | undefined = undefined;
+  override readonly snapshots: Snapshots;
   private readonly ownName: string | undefined;
 
   constructor(image: Qcow2Image, filename?: string) {
     super(image.name, image.readOnly);
     this.image = image;
+    this.snapshots = new Snapshots(image, (view) => new Qcow2Node(view));
     this.ownName = filename;
     this.refreshReference();
   }
@@ -149,6 +153,15 @@ export class Qcow2Node extends BlockNode {
     await this.image.ranges.alone(async () => {
       if (this.readOnly || this.image.header.incompatible & INCOMPATIBLE_CORRUPT) return;
       await this.image.settle();
+    });
+  }
+
+  override async check(repair: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    if (repair !== 'none') this.checkWritable();
+    return this.image.ranges.alone(async () => {
+      // What an image that may not be written has in memory is what it has on disk.
+      if (!(this.image.header.incompatible & (INCOMPATIBLE_CORRUPT | INCOMPATIBLE_DIRTY))) await this.image.settle();
+      return new Check(this.image, repair, { snapshots: this.snapshots.records, bitmapRanges: [] }).run();
     });
   }
 

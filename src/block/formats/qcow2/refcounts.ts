@@ -126,28 +126,34 @@ export class Refcounts {
   }
 
   private store(block: RefcountBlock, entry: number, count: number): void {
+    this.encode(block.view, entry, count);
+    const at = Math.floor((entry << this.order) / 8);
+    block.dirty.add(at, at + Math.ceil(2 ** (this.order - 3)));
+    this.dirtyBlocks.add(block);
+  }
+
+  /** Puts a count into the bytes of a block. */
+  encode(view: DataView, entry: number, count: number): void {
     const at = Math.floor((entry << this.order) / 8);
     switch (this.order) {
       case 4:
-        block.view.setUint16(at, count);
+        view.setUint16(at, count);
         break;
       case 3:
-        block.view.setUint8(at, count);
+        view.setUint8(at, count);
         break;
       case 5:
-        block.view.setUint32(at, count);
+        view.setUint32(at, count);
         break;
       case 6:
-        writeU64(block.view, at, count);
+        writeU64(view, at, count);
         break;
       default: {
         const width = 1 << this.order;
         const shift = (entry % (8 / width)) * width;
-        block.view.setUint8(at, (block.view.getUint8(at) & ~(((1 << width) - 1) << shift)) | (count << shift));
+        view.setUint8(at, (view.getUint8(at) & ~(((1 << width) - 1) << shift)) | (count << shift));
       }
     }
-    block.dirty.add(at, at + Math.max(1, 1 << (this.order - 3)));
-    this.dirtyBlocks.add(block);
   }
 
   private load(index: number): Promise<void> {
@@ -338,7 +344,11 @@ export class Refcounts {
 
   /** One user less, once the tables say so on disk. */
   free(offset: number, clusters: number, discard: boolean): void {
-    this.frees.push({ first: Math.floor(offset / this.clusterSize), count: clusters, discard });
+    const first = Math.floor(offset / this.clusterSize);
+    const last = this.frees.at(-1);
+    if (last !== undefined && last.first + last.count === first && last.discard === discard)
+      this.frees[this.frees.length - 1] = { first: last.first, count: last.count + clusters, discard };
+    else this.frees.push({ first, count: clusters, discard });
   }
 
   /** What was queued so far; the caller applies it after the tables were written, or gives it back. */

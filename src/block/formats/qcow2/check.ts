@@ -1,0 +1,362 @@
+/**
+ * `img check`: counts all references to host clusters, compares with the refcounts, and repairs them: leaks, wrong counts and flags, or,
+ * when the refcount structure itself is damaged, a new one. Sentences are worded as the peer's.
+ */
+import { ImageError } from '../../block-error.ts';
+import type { CheckResult } from '../../node.ts';
+import type { Qcow2Image } from './image.ts';
+import {
+  ENTRY_COMPRESSED, ENTRY_COPIED, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, readU64, REFCOUNT_TABLE_BYTES_MAX, viewOf, writeU64,
+} from './layout.ts'; // prettier-ignore
+import { readTable } from './metadata-file.ts';
+import type { SnapshotRecord } from './snapshot-table.ts';
+import { serializeSnapshots } from './snapshot-table.ts';
+import { entryClusters, entryOffset, fixCopiedFlags } from './walk.ts';
+
+/** Sentences kept: a hostile image could have one for each of its clusters. */
+const MESSAGES_MAX = 100_000;
+const PAGE = 4096;
+
+/** References to clusters, in pages so that a sparse file of any size costs only what it refers to. */
+class References {
+  readonly pages: Map<number, Uint32Array> = new Map();
+
+  add(cluster: number, weight: number): number {
+    const index = Math.floor(cluster / PAGE);
+    let page = this.pages.get(index);
+    if (page === undefined) this.pages.set(index, (page = new Uint32Array(PAGE)));
+    return (page[cluster % PAGE] = (page[cluster % PAGE] ?? 0) + weight);
+  }
+
+  get(cluster: number): number {
+    return this.pages.get(Math.floor(cluster / PAGE))?.[cluster % PAGE] ?? 0;
+  }
+}
+
+interface Tally {
+  corruptions: number;
+  leaks: number;
+  checkErrors: number;
+  corruptionsFixed: number;
+  leaksFixed: number;
+  allocatedClusters: number;
+  fragmentedClusters: number;
+  compressedClusters: number;
+  highest: number;
+  rebuild: boolean;
+}
+
+/** What else an image refers to, besides what the header says. */
+export interface Extras {
+  readonly snapshots: readonly SnapshotRecord[];
+  /** Clusters of bitmaps: directory, tables, data. */
+  readonly bitmapRanges: readonly { readonly offset: number; readonly bytes: number }[];
+}
+
+type Repair = 'none' | 'leaks' | 'all';
+
+export class Check {
+  private readonly image: Qcow2Image;
+  private readonly repair: Repair;
+  private readonly extras: Extras;
+  private readonly messages: string[] = [];
+  private references = new References();
+  private readonly tally: Tally = {
+    corruptions: 0, leaks: 0, checkErrors: 0, corruptionsFixed: 0, leaksFixed: 0, allocatedClusters: 0, fragmentedClusters: 0,
+    compressedClusters: 0, highest: 0, rebuild: false,
+  }; // prettier-ignore
+
+  constructor(image: Qcow2Image, repair: Repair, extras: Extras) {
+    this.image = image;
+    this.repair = repair;
+    this.extras = extras;
+  }
+
+  /** The caller holds the gate and has settled the image. */
+  async run(): Promise<CheckResult> {
+    const { image, tally } = this;
+    await this.countAll();
+    await this.compare('none');
+    if (tally.rebuild && this.repair === 'all') await this.rebuild();
+    else if (this.repair !== 'none') {
+      if (tally.rebuild) {
+        this.say('ERROR need to rebuild refcount structures');
+        tally.checkErrors++;
+      } else if (tally.leaks > 0 || tally.corruptions > this.walked) {
+        tally.corruptions = this.walked;
+        tally.leaks = 0;
+        await this.compare(this.repair);
+        await image.flush();
+      }
+    }
+    await this.checkFlags();
+    if (this.repair !== 'none') {
+      await image.flush();
+      if (tally.checkErrors === 0 && tally.corruptions === 0) await this.markConsistent();
+    }
+    return {
+      corruptions: tally.corruptions,
+      leaks: tally.leaks,
+      checkErrors: tally.checkErrors,
+      corruptionsFixed: tally.corruptionsFixed,
+      leaksFixed: tally.leaksFixed,
+      imageEndOffset: (tally.highest + 1) * image.clusterSize,
+      totalClusters: Math.ceil(image.header.size / image.clusterSize),
+      allocatedClusters: tally.allocatedClusters,
+      fragmentedClusters: tally.fragmentedClusters,
+      compressedClusters: tally.compressedClusters,
+      messages: this.messages,
+    };
+  }
+
+  private say(sentence: string): void {
+    if (this.messages.length < MESSAGES_MAX) this.messages.push(sentence);
+  }
+
+  /** Corruptions that were found before refcounts were compared. */
+  private walked = 0;
+
+  private refer(offset: number, bytes: number, weight = 1): void {
+    if (bytes <= 0) return;
+    const { clusterSize, file } = this.image;
+    if (offset + bytes - file.size >= clusterSize) {
+      this.say(
+        `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${offset.toString(16)} size 0x${bytes.toString(16)}`,
+      );
+      this.tally.corruptions++;
+      return;
+    }
+    const last = Math.floor((offset + bytes - 1) / clusterSize);
+    for (let cluster = Math.floor(offset / clusterSize); cluster <= last; cluster++)
+      this.references.add(cluster, weight);
+  }
+
+  private async countAll(): Promise<void> {
+    const { image, tally } = this;
+    const { header, clusterSize } = image;
+    this.references = new References();
+    [tally.allocatedClusters, tally.fragmentedClusters, tally.compressedClusters] = [0, 0, 0];
+    this.refer(0, clusterSize);
+    // Each L2 table is walked once, for as many L1 entries as refer to it.
+    const tables = new Map<number, number>();
+    this.countL1(image.tables.l1, header.l1Offset, tables);
+    const active = new Set(tables.keys());
+    for (const snapshot of this.extras.snapshots)
+      this.countL1(await readTable(image.file, snapshot.l1Offset, snapshot.l1Entries * 8), snapshot.l1Offset, tables);
+    for (const [offset, weight] of tables) await this.countL2(offset, weight, active.has(offset));
+    if (this.extras.snapshots.length > 0)
+      this.refer(header.snapshotsOffset, serializeSnapshots(this.extras.snapshots).length);
+    if (header.crypto !== undefined) this.refer(header.crypto.offset, header.crypto.bytes);
+    for (const range of this.extras.bitmapRanges) this.refer(range.offset, range.bytes);
+    this.refer(header.refcountTableOffset, header.refcountTableClusters * clusterSize);
+    this.countBlocks();
+    this.walked = tally.corruptions;
+  }
+
+  private countL1(l1: Uint8Array, l1Offset: number, tables: Map<number, number>): void {
+    this.refer(l1Offset, l1.length);
+    const view = viewOf(l1);
+    for (let at = 0; at < l1.length; at += 8) {
+      const offset = entryOffset(view, at);
+      if (offset === 0) continue;
+      this.refer(offset, this.image.clusterSize);
+      if (offset % this.image.clusterSize !== 0) {
+        this.say(`ERROR l2_offset=${offset.toString(16)}: Table is not cluster aligned; L1 entry corrupted`);
+        this.tally.corruptions++;
+        continue;
+      }
+      tables.set(offset, (tables.get(offset) ?? 0) + 1);
+    }
+  }
+
+  private async countL2(l2Offset: number, weight: number, active: boolean): Promise<void> {
+    const { image, tally } = this;
+    const view = viewOf(await readTable(image.file, l2Offset, image.clusterSize));
+    let next = 0;
+    for (let at = 0; at < image.clusterSize; at += image.tables.entryBytes) {
+      const high = view.getUint32(at);
+      const { offset, clusters } = entryClusters(image, view, at);
+      if (high & ENTRY_COMPRESSED) {
+        if (high & ENTRY_COPIED) {
+          this.say(`ERROR: coffset=0x${offset.toString(16)}: copied flag must never be set for compressed clusters`);
+          tally.corruptions++;
+        }
+        if (active) {
+          tally.compressedClusters++;
+          tally.allocatedClusters++;
+          tally.fragmentedClusters++;
+        }
+        const { host, compressedBytes } = image.tables.decodeCompressed(high, view.getUint32(at + 4));
+        this.refer(host, compressedBytes, weight);
+        continue;
+      }
+      const data = image.hasDataFile ? entryOffset(view, at) : offset;
+      if (data === 0 && (!image.hasDataFile || !(high & ENTRY_COPIED))) continue;
+      if (data % image.clusterSize !== 0) {
+        this.say(`ERROR offset=${data.toString(16)}: Cluster is not properly aligned; L2 entry corrupted.`);
+        tally.corruptions++;
+        continue;
+      }
+      if (active) {
+        tally.allocatedClusters++;
+        if (next !== 0 && data !== next) tally.fragmentedClusters++;
+        next = data + image.clusterSize;
+      }
+      if (clusters > 0) this.refer(offset, image.clusterSize, weight);
+    }
+  }
+
+  private countBlocks(): void {
+    const { image, tally } = this;
+    const { table } = image.refcounts;
+    const view = viewOf(table);
+    for (let index = 0; index * 8 < table.length; index++) {
+      const offset = readU64(view, index * 8);
+      if (offset === 0) continue;
+      if (offset % image.clusterSize !== 0) {
+        this.say(`ERROR refcount block ${index} is not cluster aligned; refcount table entry corrupted`);
+      } else if (offset >= image.file.size) {
+        this.say(`ERROR refcount block ${index} is outside image`);
+      } else {
+        const count = this.references.add(offset / image.clusterSize, 1);
+        if (count === 1) continue;
+        this.say(`ERROR refcount block ${index} refcount=${count}`);
+      }
+      tally.corruptions++;
+      tally.rebuild = true;
+    }
+  }
+
+  /** Block by block of refcounts, where there is one or something is referred to. */
+  private async compare(repair: Repair): Promise<void> {
+    const { image, tally } = this;
+    const { perBlock } = image.refcounts;
+    const end = Math.ceil(image.file.size / image.clusterSize);
+    for (const block of this.blocksOfInterest()) {
+      const last = Math.min(end, (block + 1) * perBlock);
+      for (let cluster = block * perBlock; cluster < last; cluster++) {
+        const counted = this.references.get(cluster);
+        let stored: number;
+        try {
+          stored = image.refcounts.peek(cluster) ?? (await image.refcounts.get(cluster));
+        } catch {
+          this.say(`Can't get refcount for cluster ${cluster}: Input/output error`);
+          tally.checkErrors++;
+          tally.rebuild = true;
+          break;
+        }
+        if (counted > 0 || stored > 0) tally.highest = Math.max(tally.highest, cluster);
+        if (counted === stored) continue;
+        if (stored === 0) tally.rebuild = true;
+        const low = stored < counted;
+        const fix = low ? repair === 'all' && stored > 0 : repair !== 'none';
+        this.say(
+          `${fix ? 'Repairing' : low ? 'ERROR' : 'Leaked'} cluster ${cluster} refcount=${stored} reference=${counted}`,
+        );
+        if (fix) {
+          await image.refcounts.change(cluster, 1, counted - stored);
+          tally[low ? 'corruptionsFixed' : 'leaksFixed']++;
+        } else {
+          tally[low ? 'corruptions' : 'leaks']++;
+        }
+      }
+    }
+  }
+
+  private blocksOfInterest(): number[] {
+    const { refcounts } = this.image;
+    const blocks = new Set<number>();
+    for (let index = 0; index * 8 < refcounts.table.length; index++)
+      if (refcounts.blockOffset(index) !== 0) blocks.add(index);
+    for (const page of this.references.pages.keys()) {
+      const [from, to] = [
+        Math.floor((page * PAGE) / refcounts.perBlock),
+        Math.floor(((page + 1) * PAGE - 1) / refcounts.perBlock),
+      ];
+      for (let block = from; block <= to; block++) blocks.add(block);
+    }
+    return [...blocks].sort((a, b) => a - b);
+  }
+
+  /** A new table and new blocks behind everything else, from what was counted; then the header names them. */
+  private async rebuild(): Promise<void> {
+    const { image, tally } = this;
+    const { header, refcounts, clusterSize } = image;
+    this.say('Rebuilding refcount structure');
+    const before = { corruptions: tally.corruptions, leaks: tally.leaks };
+    // Without the old structure: it is free afterwards.
+    const oldTable = refcounts.table.slice();
+    for (let index = 0; index * 8 < oldTable.length; index++) {
+      const offset = readU64(viewOf(oldTable), index * 8);
+      const within = offset !== 0 && offset % clusterSize === 0 && offset < image.file.size;
+      if (within) this.references.add(offset / clusterSize, -1);
+    }
+    for (let at = 0; at < header.refcountTableClusters; at++)
+      this.references.add(header.refcountTableOffset / clusterSize + at, -1);
+    const start = Math.ceil(image.file.size / clusterSize);
+    const { perBlock } = refcounts;
+    let blocks: number[] = [];
+    let tableClusters = 1;
+    for (let round = 0; round < 8; round++) {
+      const used = new Set(this.usedBlocks(perBlock));
+      const end = start + blocks.length + tableClusters;
+      for (let block = Math.floor(start / perBlock); block * perBlock < end; block++) used.add(block);
+      blocks = [...used].sort((a, b) => a - b);
+      tableClusters = Math.ceil((((blocks.at(-1) ?? 0) + 1) * 8) / clusterSize);
+    }
+    if (tableClusters * clusterSize > REFCOUNT_TABLE_BYTES_MAX)
+      throw new ImageError('The refcount table that this image needs is too large', 'EFBIG');
+    for (let at = 0; at < blocks.length + tableClusters; at++) this.references.add(start + at, 1);
+    const table = new Uint8Array(tableClusters * clusterSize);
+    for (const [at, block] of blocks.entries()) {
+      const bytes = new Uint8Array(clusterSize);
+      for (let entry = 0; entry < perBlock; entry++)
+        refcounts.encode(viewOf(bytes), entry, this.references.get(block * perBlock + entry));
+      await image.file.write((start + at) * clusterSize, [bytes]);
+      writeU64(viewOf(table), block * 8, (start + at) * clusterSize);
+    }
+    await image.file.write((start + blocks.length) * clusterSize, [table]);
+    header.refcountTableOffset = (start + blocks.length) * clusterSize;
+    header.refcountTableClusters = tableClusters;
+    await image.writeHeader();
+    await refcounts.reload();
+    tally.corruptions = 0;
+    tally.leaks = 0;
+    tally.rebuild = false;
+    await this.countAll();
+    await this.compare('none');
+    if (tally.rebuild) this.say('ERROR rebuilt refcount structure is still broken');
+    tally.corruptionsFixed += Math.max(0, before.corruptions - tally.corruptions);
+    tally.leaksFixed += Math.max(0, before.leaks - tally.leaks);
+  }
+
+  private usedBlocks(perBlock: number): number[] {
+    const used: number[] = [];
+    for (const [page, counts] of this.references.pages)
+      for (const [at, count] of counts.entries()) if (count !== 0) used.push(Math.floor((page * PAGE + at) / perBlock));
+    return used;
+  }
+
+  private async checkFlags(): Promise<void> {
+    const { tally } = this;
+    const fix = this.repair === 'all';
+    const how = fix ? 'Repairing' : 'ERROR';
+    await fixCopiedFlags(this.image, (kind, index, entry, refcount) => {
+      const hex = entry.toString(16);
+      if (kind === 'L1')
+        this.say(`${how} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${hex} refcount=${refcount}`);
+      else this.say(`${how} OFLAG_COPIED data cluster: l2_entry=${hex} refcount=${refcount}`);
+      tally[fix ? 'corruptionsFixed' : 'corruptions']++;
+      return fix;
+    });
+  }
+
+  private async markConsistent(): Promise<void> {
+    const { image } = this;
+    const bits = INCOMPATIBLE_CORRUPT | INCOMPATIBLE_DIRTY;
+    await image.settle();
+    if (!(image.header.incompatible & bits)) return;
+    image.header.incompatible &= ~bits;
+    await image.writeHeader();
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Internal snapshots: an L1 table of their own over clusters that are shared by refcount. While refcounts and "copied" flags are being
+ * changed the header's dirty bit is set (version 3), so that an interrupted change is repaired when the image is opened.
+ */
+import { ImageError } from '../../block-error.ts';
+import type { BlockNode, SnapshotInfo, SnapshotStore } from '../../node.ts';
+import { Qcow2Image } from './image.ts';
+import { ENTRY_COPIED, SNAPSHOTS_MAX, viewOf } from './layout.ts';
+import { readTable } from './metadata-file.ts';
+import type { SnapshotRecord } from './snapshot-table.ts';
+import { readSnapshotTable, serializeSnapshots } from './snapshot-table.ts';
+import { fixCopiedFlags, forEachReference } from './walk.ts';
+
+export class Snapshots implements SnapshotStore {
+  private readonly image: Qcow2Image;
+  private readonly makeNode: (image: Qcow2Image) => BlockNode;
+  records: readonly SnapshotRecord[] = [];
+  private tableBytes = 0;
+
+  constructor(image: Qcow2Image, makeNode: (image: Qcow2Image) => BlockNode) {
+    this.image = image;
+    this.makeNode = makeNode;
+  }
+
+  async load(): Promise<void> {
+    const { header, file } = this.image;
+    this.records = header.snapshotCount === 0 ? [] : await readSnapshotTable(file, header);
+    this.tableBytes = serializeSnapshots(this.records).length;
+  }
+
+  list(): readonly SnapshotInfo[] {
+    return this.records.map((record) => ({
+      id: record.id,
+      name: record.name,
+      vmStateBytes: record.vmStateBytes,
+      dateSeconds: record.dateSeconds,
+      dateNs: record.dateNs,
+      vmClockNs: record.vmClockNs,
+      ...(record.icount === undefined ? {} : { icount: record.icount }),
+      diskBytes: record.diskBytes,
+    }));
+  }
+
+  private find(which: string): SnapshotRecord {
+    const found = this.records.find(({ id }) => id === which) ?? this.records.find(({ name }) => name === which);
+    if (found === undefined) throw new ImageError(`Can't find the snapshot '${which}'`, 'ENOENT');
+    return found;
+  }
+
+  async create(snapshot: Omit<SnapshotInfo, 'id' | 'diskBytes'>): Promise<void> {
+    const { image } = this;
+    if (this.records.length >= SNAPSHOTS_MAX)
+      throw new ImageError(`There are ${SNAPSHOTS_MAX} snapshots already`, 'EFBIG');
+    if (image.hasDataFile) throw new ImageError('An image with a data file cannot have internal snapshots', 'ENOTSUP');
+    await this.change(async () => {
+      const { tables, header } = image;
+      const l1 = withoutFlags(tables.l1);
+      const l1Offset = await this.writeNew(l1);
+      await this.addReferences(l1, 1);
+      await this.updateFlags();
+      await image.flush();
+      const highest = this.records.reduce((most, { id }) => Math.max(most, /^\d+$/.test(id) ? Number(id) : 0), 0);
+      await this.store([
+        ...this.records,
+        {
+          ...snapshot,
+          icount: snapshot.icount,
+          l1Offset,
+          l1Entries: header.l1Entries,
+          id: String(highest + 1),
+          diskBytes: header.size,
+          unknownExtra: new Uint8Array(0),
+        },
+      ]);
+    });
+  }
+
+  async apply(which: string): Promise<void> {
+    const { image } = this;
+    const record = this.find(which);
+    await this.change(async () => {
+      const { header, tables } = image;
+      const old = { l1: tables.l1, offset: header.l1Offset, entries: header.l1Entries };
+      const l1 = withoutFlags(await readTable(image.file, record.l1Offset, record.l1Entries * 8));
+      await this.addReferences(l1, 1);
+      const offset = await this.writeNew(l1);
+      await image.flush();
+      header.l1Offset = offset;
+      header.l1Entries = record.l1Entries;
+      header.size = record.diskBytes;
+      await image.writeHeader();
+      tables.forget();
+      tables.setL1(l1);
+      await this.addReferences(old.l1, -1);
+      image.refcounts.free(old.offset, this.clustersOf(old.entries * 8), false);
+      await image.flush();
+      await this.updateFlags();
+    });
+  }
+
+  async delete(which: string): Promise<void> {
+    const { image } = this;
+    const record = this.find(which);
+    await this.change(async () => {
+      const l1 = await readTable(image.file, record.l1Offset, record.l1Entries * 8);
+      await this.store(this.records.filter((other) => other !== record));
+      await this.addReferences(l1, -1);
+      image.refcounts.free(record.l1Offset, this.clustersOf(record.l1Entries * 8), false);
+      await image.flush();
+      await this.updateFlags();
+    });
+  }
+
+  async open(which: string): Promise<BlockNode> {
+    const { image } = this;
+    const record = this.find(which);
+    await image.flush();
+    const view = new Qcow2Image({
+      name: `${image.name}@${record.id}`,
+      header: { ...image.header, l1Offset: record.l1Offset, l1Entries: record.l1Entries, size: record.diskBytes },
+      file: image.file,
+      dataFile: image.hasDataFile ? image.dataFile : undefined,
+      backing: image.backing,
+      readOnly: true,
+      lazyRefcounts: false,
+      unmap: false,
+      codec: image.codec,
+      cipher: image.cipher,
+      warn: image.warn,
+    });
+    await view.open();
+    return this.makeNode(view);
+  }
+
+  /** Alone, from a settled image to a settled image. */
+  private async change(work: () => Promise<void>): Promise<void> {
+    const { image } = this;
+    if (image.readOnly) throw new ImageError(`node '${image.name}' is read-only`, 'EPERM');
+    await image.ranges.alone(async () => {
+      image.checkUsable();
+      await image.settle();
+      await image.setDirtyBit();
+      await work();
+      await image.settle();
+    });
+  }
+
+  private clustersOf(bytes: number): number {
+    return Math.ceil(bytes / this.image.clusterSize);
+  }
+
+  /** New clusters with these bytes. */
+  private async writeNew(bytes: Uint8Array): Promise<number> {
+    if (bytes.length === 0) return 0;
+    const { host } = await this.image.allocate(this.clustersOf(bytes.length), true);
+    await this.image.file.write(host, [bytes]);
+    return host;
+  }
+
+  /** One user more or less for all that an L1 table refers to. */
+  private async addReferences(l1: Uint8Array, delta: 1 | -1): Promise<void> {
+    const { image } = this;
+    await forEachReference(image, l1, (offset, clusters) => {
+      if (delta < 0) return image.refcounts.free(offset, clusters, image.unmap);
+      return image.refcounts.change(offset / image.clusterSize, clusters, 1);
+    });
+  }
+
+  private async updateFlags(): Promise<void> {
+    await fixCopiedFlags(this.image, () => true);
+  }
+
+  /** Puts another table in the place of the present one. */
+  private async store(records: readonly SnapshotRecord[]): Promise<void> {
+    const { image } = this;
+    const { header } = image;
+    const table = serializeSnapshots(records);
+    const old = { offset: header.snapshotsOffset, bytes: this.tableBytes };
+    const offset = await this.writeNew(table);
+    await image.flush();
+    header.snapshotsOffset = offset;
+    header.snapshotCount = records.length;
+    await image.writeHeader();
+    this.records = records;
+    this.tableBytes = table.length;
+    if (old.bytes > 0) image.refcounts.free(old.offset, this.clustersOf(old.bytes), false);
+  }
+}
+
+function withoutFlags(l1: Uint8Array): Uint8Array {
+  const copy = l1.slice();
+  const view = viewOf(copy);
+  for (let at = 0; at < copy.length; at += 8) view.setUint32(at, (view.getUint32(at) & ~ENTRY_COPIED) >>> 0);
+  return copy;
+}
