@@ -33,6 +33,8 @@ export abstract class MappedNode extends BlockNode {
   protected abstract readonly clusterBytes: number;
   /** Of what is absent here. */
   protected backing: BlockNode | undefined;
+  /** Where this node's first byte is in the backing node (parts of a disk that is split over files). */
+  protected readonly backingOffset: number = 0;
   private readonly allocations = new KeyedMutex();
 
   /** One run at `offset`, not longer than `bytes`; may end early. */
@@ -72,7 +74,8 @@ export abstract class MappedNode extends BlockNode {
       const part = sliceVector(into, at, run.bytes);
       if (run.kind === 'data') await readOrZero(run.node, run.offset, part);
       else if (run.kind === 'packed') await this.readPacked(offset + at, part);
-      else if (run.kind === 'absent' && this.backing !== undefined) await readOrZero(this.backing, offset + at, part);
+      else if (run.kind === 'absent' && this.backing !== undefined)
+        await readOrZero(this.backing, this.backingOffset + offset + at, part);
       else fillVector(part, 0);
       at += run.bytes;
     }

@@ -15,9 +15,9 @@ interface Page {
   readonly start: number;
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  /** Changed bytes [from, to); from >= to: none. */
-  dirtyFrom: number;
-  dirtyTo: number;
+  /** By sector: 1 when it was changed and not yet written. What lies between entries may be data that others write. */
+  readonly dirty: Uint8Array;
+  changed: boolean;
 }
 
 export class PagedTable {
@@ -55,8 +55,8 @@ export class PagedTable {
     const page = this.pageAt(at) ?? (await this.load(at));
     const here = at - page.start;
     edit(page.view, here);
-    page.dirtyFrom = Math.min(page.dirtyFrom, here);
-    page.dirtyTo = Math.max(page.dirtyTo, here + length);
+    page.dirty.fill(1, Math.floor(here / SECTOR_BYTES), Math.ceil((here + length) / SECTOR_BYTES));
+    page.changed = true;
   }
 
   set32(at: number, value: number, littleEndian: boolean): Promise<void> {
@@ -96,23 +96,33 @@ export class PagedTable {
       // INVARIANT: the map is not empty.
       const [oldest, page] = this.pages.entries().next().value as [number, Page];
       await this.writePage(page);
-      if (page.dirtyFrom >= page.dirtyTo) this.pages.delete(oldest);
+      if (!page.changed) this.pages.delete(oldest);
     }
-    this.pages.set(start, { start, bytes, view: viewOf(bytes), dirtyFrom: PAGE_BYTES, dirtyTo: 0 });
+    this.pages.set(start, {
+      start,
+      bytes,
+      view: viewOf(bytes),
+      dirty: new Uint8Array(PAGE_BYTES / SECTOR_BYTES),
+      changed: false,
+    });
   }
 
   private async writePage(page: Page): Promise<void> {
-    if (page.dirtyFrom >= page.dirtyTo) return;
-    const from = page.dirtyFrom - (page.dirtyFrom % SECTOR_BYTES);
-    const to = Math.min(page.bytes.length, Math.ceil(page.dirtyTo / SECTOR_BYTES) * SECTOR_BYTES);
-    page.dirtyFrom = PAGE_BYTES;
-    page.dirtyTo = 0;
-    try {
-      await this.node.write(this.offset + page.start + from, [page.bytes.slice(from, to)]);
-    } catch (error) {
-      page.dirtyFrom = Math.min(page.dirtyFrom, from);
-      page.dirtyTo = Math.max(page.dirtyTo, to);
-      throw error;
+    if (!page.changed) return;
+    page.changed = false;
+    const { dirty } = page;
+    for (let from = dirty.indexOf(1); from >= 0; from = dirty.indexOf(1, from)) {
+      const clean = dirty.indexOf(0, from);
+      const to = clean < 0 ? dirty.length : clean;
+      dirty.fill(0, from, to);
+      const bytes = page.bytes.slice(from * SECTOR_BYTES, to * SECTOR_BYTES);
+      try {
+        await this.node.write(this.offset + page.start + from * SECTOR_BYTES, [bytes]);
+      } catch (error) {
+        dirty.fill(1, from, to);
+        page.changed = true;
+        throw error;
+      }
     }
   }
 }
