@@ -10,8 +10,15 @@ import { PCI_TESTDEV } from './debug/pci-testdev.ts';
 import type { Device } from './device.ts';
 import type { DeviceKind, DeviceProperties, DeviceSockets } from './device-kind.ts';
 import { readProperties } from './properties.ts';
+import { VIRTIO_BLK_PCI } from './virtio/virtio-blk-pci.ts';
 
-export const DEVICE_CATALOGUE: readonly DeviceKind[] = [DEBUGCON, ISA_DEBUG_EXIT, PC_TESTDEV, PCI_TESTDEV];
+export const DEVICE_CATALOGUE: readonly DeviceKind[] = [
+  DEBUGCON,
+  ISA_DEBUG_EXIT,
+  PC_TESTDEV,
+  PCI_TESTDEV,
+  VIRTIO_BLK_PCI,
+];
 
 /** Makes a device from its name and its properties as text; throws a UserError for an unknown name or property. */
 export function createDevice(

@@ -7,6 +7,7 @@ import type { Device, DeviceContext } from './device.ts';
 import type { IrqLine } from './irq/irq-line.ts';
 import type { PciBus } from './pci/pci-bus.ts';
 import type { PropertyDeclaration } from './properties.ts';
+import type { Drive, DriveOptions } from './storage/drive.ts';
 
 /** Provided by a board. */
 export interface DeviceSockets extends DeviceContext {
@@ -19,6 +20,8 @@ export interface DeviceSockets extends DeviceContext {
   gsi(number: number): IrqLine;
   /** A backend by the ID the user gave it. */
   chardev(id: string): CharBackend;
+  /** A drive by the ID the user gave it; it belongs to the device from then on. */
+  drive(device: string, id: string, overrides: Partial<DriveOptions>): Drive;
   /** The guest asked for the end of the machine with this exit status. */
   debugExit(status: number): void;
 }

@@ -1,9 +1,18 @@
 /** What a machine is made of: the plain description that the library takes and that every command line is turned into. */
 
+import type { DriveOptions } from '../devices/storage/drive.ts';
+
 /** A `-device` in QEMU's words: driver name and its properties as text. */
 export interface DeviceConfig {
   readonly driver: string;
   readonly properties: Readonly<Record<string, string>>;
+}
+
+/** A disk: a node of a block graph, and what stands before it. The node stays whose it is; the machine does not close it. */
+export interface DriveConfig extends DriveOptions {
+  /** The device it gets: `virtio` (default), or `none`: one of `devices` names it. */
+  readonly interface?: 'virtio' | 'none';
+  readonly serial?: string;
 }
 
 /** Where a serial port's bytes go. */
@@ -39,6 +48,7 @@ export interface MachineConfig {
   readonly commandLine?: string;
   /** How many 16550 ports there are (COM1 first), 0 to 4. Default 1. */
   readonly serialPorts?: number;
+  readonly drives?: readonly DriveConfig[];
   /** Devices beside the board's own. */
   readonly devices?: readonly DeviceConfig[];
   /** Without the serial port and other defaults of the board. */

@@ -15,6 +15,7 @@ import { Cpuid } from '../cpu/x86/cpuid.ts';
 import { LogTraceBackend, Tracer } from '../trace/trace.ts';
 import type { ImageSource, MachineConfig, MachineExit } from './config.ts';
 import { cpuModel } from './cpu-option.ts';
+import { driveDevices, Drives } from './drives.ts';
 import { featuredMsrs } from './featured-msrs.ts';
 import type { HostServices } from './host-services.ts';
 import { checkRamSize } from './pc-memory.ts';
@@ -156,6 +157,13 @@ export class Machine {
     this.serial = Array.from({ length: serialPorts }, () => new StreamChardev());
     const startMs = config.startTimeMs ?? host.wallClockMs();
     const tsc = { hz: TSC_HZ, read: () => Math.floor(clock.now()) + this.vcpu.tscOffset };
+    this.drives = new Drives(config.drives ?? []);
+    this.drives.onStop = (message): void => {
+      log.write('guest_errors', message);
+      this.stoppedBy = message;
+      void this.pause();
+      this.ioError?.(message);
+    };
     this.board = new Pc({
       clock,
       tracer,
@@ -181,7 +189,8 @@ export class Machine {
       tsc,
       wallClockNs: () => startMs * 1e6 + clock.now(),
       serial: this.serial,
-      devices: config.devices ?? [],
+      drives: this.drives,
+      devices: [...driveDevices(config.drives ?? []), ...(config.devices ?? [])],
       setA20: (enabled) => this.vm.setA20(enabled),
     });
     const bus = this.board.vcpuBus(0);
@@ -203,7 +212,7 @@ export class Machine {
     for (const pattern of config.trace ?? []) checkTracePattern(tracer, pattern);
     this.board.space.connect(this.vm, MEMORY_SLOTS);
     this.board.space.onDeviceWrite = (address, bytes) => this.vm.memoryWritten(address, bytes);
-    this.loop = new RunLoop(this.vcpu, clock, host, this.time);
+    this.loop = new RunLoop(this.vcpu, clock, host, this.time, this.drives);
     this.exited = new Promise((resolve) => {
       this.finish = resolve;
     });
@@ -214,11 +223,27 @@ export class Machine {
   }
 
   private readonly time: InstructionTime | undefined;
+  private readonly drives: Drives;
+  /** Why the machine stands still, when a drive's error policy stopped it. */
+  private stoppedBy: string | undefined;
+  private ioError: ((message: string) => void) | undefined;
+
+  /** Called with one sentence when a failed request of a drive with rerror or werror `stop` pauses the machine; `resume` tries again. */
+  onIoError(callback: (message: string) => void): void {
+    this.ioError = callback;
+  }
+
+  /** The sentence that `onIoError` told, until the machine goes on. */
+  get ioErrorMessage(): string | undefined {
+    return this.stoppedBy;
+  }
 
   /** Runs the guest until it ends or is paused. */
   start(): void {
     if (this.ended !== undefined || this.loop.isRunning) return;
     this.clock.start();
+    this.stoppedBy = undefined;
+    this.drives.release(true);
     void this.drive();
   }
 
@@ -297,6 +322,8 @@ export class Machine {
   private async powerOn(): Promise<void> {
     const { kernelName, initrdName, commandLine } = this.config;
     const [kernel, initrd] = await Promise.all([imageBytes(this.config.kernel), imageBytes(this.config.initrd)]);
+    // Nothing that the guest asked for before may write into what it finds afterwards.
+    await this.drives.drain();
     for (const { profiler, names } of this.profiles) {
       profiler.beforeReset();
       names.forget();
@@ -362,6 +389,7 @@ export class Machine {
     this.clock.stop();
     for (const port of this.serial) port.end();
     this.vm.close();
-    this.finish(exit);
+    if (this.drives.any) void this.drives.drain().then(() => this.finish(exit));
+    else this.finish(exit);
   }
 }

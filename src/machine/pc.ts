@@ -36,6 +36,7 @@ import { AddressSpace, type HostMemory } from '../memory/address-space.ts';
 import { PortSpace } from '../memory/port-space.ts';
 import { MemoryRegion } from '../memory/region.ts';
 import type { BootImage } from './boot/boot-image.ts';
+import type { Drives } from './drives.ts';
 import { hypercall } from './hypercalls.ts';
 import { type KernelBoot, offerFirmwareTables, startAsFirmware, writeCmosMemory } from './pc-firmware.ts';
 import { type PcCpu, PcInterrupts } from './pc-interrupts.ts';
@@ -56,6 +57,7 @@ export interface PcOptions extends DeviceContext {
   readonly serial?: readonly (CharBackend | undefined)[];
   /** Backends by ID, for devices that ask for one. */
   readonly chardevs?: Readonly<Record<string, CharBackend>>;
+  readonly drives?: Drives;
   readonly devices?: readonly { readonly driver: string; readonly properties: Readonly<Record<string, string>> }[];
   /** A BIOS image, a multiple of 64 KiB long; not needed to start a kernel directly. */
   readonly bios?: Uint8Array;
@@ -326,6 +328,10 @@ export class Pc {
         const backend = this.options.chardevs?.[id];
         if (!backend) throw new UserError(`-device: there is no chardev '${id}'.`);
         return backend;
+      },
+      drive: (device, id, overrides) => {
+        if (!this.options.drives) throw new UserError(`-device ${device}: there is no drive '${id}'`);
+        return this.options.drives.claim(device, id, overrides);
       },
       debugExit: (status) => this.events.emit('debug-exit', status),
     };

@@ -16,6 +16,8 @@ const SLICE_NS = 500_000;
 const TURN_NS = 8_000_000;
 const MIN_BUDGET = 2_000;
 const MAX_BUDGET = 4_000_000;
+/** The same while devices wait for the host's files. */
+const IO_TURN_NS = 400_000;
 /** Deadlines nearer than this are waited for by blocking, or by turns of the event loop: its timers count milliseconds. */
 const SPIN_NS = 1_200_000;
 
@@ -47,7 +49,17 @@ export class RunLoop {
   /** Who takes samples of where the guest is. */
   readonly samplers: Set<RunSampler> = new Set();
 
-  constructor(vcpu: Vcpu, clock: VirtualClock, host: HostServices, time: InstructionTime | undefined) {
+  private readonly io: { readonly pending: number };
+
+  /** `io.pending`: requests of devices that the host is at work on. */
+  constructor(
+    vcpu: Vcpu,
+    clock: VirtualClock,
+    host: HostServices,
+    time: InstructionTime | undefined,
+    io: { readonly pending: number } = { pending: 0 },
+  ) {
+    this.io = io;
     this.vcpu = vcpu;
     this.clock = clock;
     this.host = host;
@@ -104,7 +116,7 @@ export class RunLoop {
         turnEndsNs = this.host.monotonicNs() + TURN_NS;
       } else if (exit.reason !== 'budget') {
         return exit;
-      } else if (this.host.monotonicNs() >= turnEndsNs) {
+      } else if (this.host.monotonicNs() >= turnEndsNs - (this.io.pending > 0 ? TURN_NS - IO_TURN_NS : 0)) {
         await this.host.yield();
         turnEndsNs = this.host.monotonicNs() + TURN_NS;
       }
@@ -165,14 +177,15 @@ export class RunLoop {
     };
     await this.host.yield();
     this.wakeUp = undefined;
-    if (woken || this.host.block === undefined) return;
+    if (woken || this.host.block === undefined || this.io.pending > 0) return;
     const leftNs = this.clock.nextDeadline() - this.clock.now();
     if (leftNs > 0 && leftNs < SPIN_NS) this.host.block(leftNs / 1e6);
   }
 
   /** The guest waits for an interrupt. */
   private async idle(): Promise<void> {
-    if (this.time !== undefined && this.time.skipToDeadline(this.clock)) {
+    // Time that is counted in instructions stands still while the host works for the guest.
+    if (this.time !== undefined && (this.io.pending > 0 || this.time.skipToDeadline(this.clock))) {
       await this.host.yield();
       return;
     }

@@ -31,6 +31,13 @@ export interface DmaMemory {
   /** Reads 1, 2 or 4 bytes. */
   read(address: number, size: number): number;
   write(address: number, size: number, value: number): void;
+  /**
+   * Adds views of the RAM at [address, address + sizeBytes) to `pieces`, for transfers without a copy; false, with nothing added, when
+   * some of it is not RAM (writable RAM, if `writable`). Whoever writes through them says so with `written` afterwards.
+   */
+  map(address: number, sizeBytes: number, writable: boolean, pieces: Uint8Array[]): boolean;
+  /** RAM was written through a view. */
+  written(address: number, sizeBytes: number): void;
 }
 
 export interface AddressSpaceOptions {
@@ -205,6 +212,27 @@ export class AddressSpace implements DmaMemory {
     const range = this.find(address);
     if (!range || range.region.kind !== 'ram' || range.readonly || address + sizeBytes > range.end) return -1;
     return range.region.hostOffset + range.offset + (address - range.start);
+  }
+
+  map(address: number, sizeBytes: number, writable: boolean, pieces: Uint8Array[]): boolean {
+    const before = pieces.length;
+    for (let done = 0; done < sizeBytes;) {
+      const range = this.find(address + done);
+      if (!range || range.region.kind === 'mmio' || (writable && (range.readonly || range.region.kind !== 'ram'))) {
+        pieces.length = before;
+        return false;
+      }
+      const count = Math.min(sizeBytes - done, range.end - (address + done));
+      const host = range.region.hostOffset + range.offset + (address + done - range.start);
+      this.ensure(host + count);
+      pieces.push(this.bytes.subarray(host, host + count));
+      done += count;
+    }
+    return true;
+  }
+
+  written(address: number, sizeBytes: number): void {
+    this.onDeviceWrite?.(address, sizeBytes);
   }
 
   /** How far nothing is mapped from an unassigned address on. */

@@ -117,6 +117,21 @@ export class StateReader {
     throw this.wrong(name, 'a saved state');
   }
 
+  /** Plain named fields in a field. */
+  fieldsOf(name: string): StateFields {
+    const value = this.fields[name];
+    if (!isFields(value)) throw this.wrong(name, 'named fields');
+    return value;
+  }
+
+  /** A list of named fields; with `length`, of exactly that many. */
+  list(name: string, length?: number): StateFields[] {
+    const value = this.fields[name];
+    if (!Array.isArray(value) || (length !== undefined && value.length !== length) || !value.every(isFields))
+      throw this.wrong(name, `a list of ${length ?? 'some'} named fields`);
+    return value;
+  }
+
   states(name: string): SavedState[] {
     const value = this.fields[name];
     if (!Array.isArray(value)) throw this.wrong(name, 'a list of saved states');

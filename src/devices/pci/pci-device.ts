@@ -93,6 +93,8 @@ export class PciDevice {
   readonly intx: IrqLine = { set: (level) => this.setIntx(level) };
   /** Called after the guest wrote configuration bytes, for registers with effects. */
   onConfigWrite: ((offset: number, size: number) => void) | undefined;
+  /** Called before the guest reads configuration bytes, for registers whose value is made at that moment (`setConfig`). */
+  onConfigRead: ((offset: number, size: number) => void) | undefined;
 
   private readonly config: Uint8Array = new Uint8Array(CONFIG_SIZE);
   private readonly view: DataView = viewOf(this.config);
@@ -209,6 +211,12 @@ export class PciDevice {
   readConfig(offset: number, size: number): number {
     // GUEST: offset comes from 8 bits of the address register plus the port, so offset + size is at most 256 when aligned.
     if (offset + size > CONFIG_SIZE) return 0xffffffff;
+    this.onConfigRead?.(offset, size);
+    return this.readConfigRaw(offset, size);
+  }
+
+  /** What stands in configuration space, without effects. */
+  readConfigRaw(offset: number, size: number): number {
     if (size === 4) return this.view.getUint32(offset, true);
     return size === 2 ? this.view.getUint16(offset, true) : this.view.getUint8(offset);
   }
