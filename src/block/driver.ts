@@ -2,7 +2,7 @@
  * What a block driver is: a protocol (bytes from somewhere), a format (structure over a child called `file`) or a filter. A driver is
  * one folder or file, and one line in drivers.ts.
  */
-import type { BlockHost } from './host.ts';
+import type { BlockHost, TlsOptions } from './host.ts';
 import type { BlockNode, JsonValue, Preallocation } from './node.ts';
 
 /** Options of one node as nested JSON, in the names of -blockdev: {"driver":"qcow2","file":{"driver":"file","filename":"a"}}. */
@@ -35,6 +35,8 @@ export interface DriverContext {
   ): Promise<BlockNode>;
   /** Value of a secret object (--object secret,id=…). */
   secret(id: string): Promise<Uint8Array>;
+  /** Keys of a TLS object (--object tls-creds-x509|tls-creds-psk,id=…) for one side of a connection. */
+  tlsCredentials?(id: string, endpoint: 'client' | 'server'): Promise<TlsOptions>;
   /** One sentence that the user should see; the image is used all the same. */
   warn(sentence: string): void;
 }

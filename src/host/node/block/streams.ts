@@ -1,0 +1,227 @@
+/** Connections of the block layer on Node: TCP and Unix-domain sockets, and TLS inside them with certificates or pre-shared keys. */
+import { unlinkSync } from 'node:fs';
+import { createServer, connect as connectSocket, Socket, type ListenOptions, type Server } from 'node:net';
+import { createSecureContext, connect as connectTls, TLSSocket, type SecureContextOptions } from 'node:tls';
+import type { HostAddress, HostListener, HostStream, TlsOptions } from '../../../block/host.ts';
+
+/** Bytes that may wait to be read before the other side is made to wait. */
+const READ_AHEAD_BYTES: number = 1024 ** 2;
+/** TLS with pre-shared keys: OpenSSL wants its ciphers named. */
+const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:PSK';
+
+class SocketStream implements HostStream {
+  private socket: Socket;
+  private readonly pieces: Uint8Array[] = [];
+  private waitingBytes: number = 0;
+  private ended: boolean = false;
+  private failure: Error | undefined;
+  private wake: (() => void) | undefined;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    this.attach();
+  }
+
+  async read(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const piece = this.pieces.shift();
+      if (piece !== undefined) {
+        this.waitingBytes -= piece.length;
+        if (this.socket.isPaused() && this.waitingBytes < READ_AHEAD_BYTES / 2) this.socket.resume();
+        return piece;
+      }
+      if (this.failure !== undefined) throw this.failure;
+      if (this.ended) return undefined;
+      await new Promise<void>((resolve) => (this.wake = resolve));
+    }
+  }
+
+  write(pieces: readonly Uint8Array[]): Promise<void> {
+    if (this.failure !== undefined) return Promise.reject(this.failure);
+    return new Promise((resolve, reject) => {
+      const { socket } = this;
+      const done = (error?: Error | null): void => {
+        if (error === undefined || error === null) resolve();
+        else reject(this.failure ?? error);
+      };
+      if (socket.destroyed || !socket.writable) {
+        done(Object.assign(new Error('write to a closed connection'), { code: 'ESHUTDOWN' }));
+        return;
+      }
+      socket.cork();
+      for (const [index, piece] of pieces.entries()) {
+        if (index === pieces.length - 1) socket.write(piece, done);
+        else socket.write(piece);
+      }
+      socket.uncork();
+      if (pieces.length === 0) resolve();
+    });
+  }
+
+  async startTls(options: TlsOptions): Promise<void> {
+    const { socket } = this;
+    socket.removeAllListeners('data').removeAllListeners('end').removeAllListeners('close').pause();
+    // The other side may have begun already.
+    for (const piece of this.pieces.toReversed()) socket.unshift(piece);
+    this.pieces.length = 0;
+    this.waitingBytes = 0;
+    const secure = options.server ? serverTls(socket, options) : clientTls(socket, options);
+    await new Promise<void>((resolve, reject) => {
+      const failed = (error: Error): void => reject(error);
+      secure.once('error', failed);
+      secure.once('close', () =>
+        reject(Object.assign(new Error('closed within the TLS handshake'), { code: 'ECONNRESET' })),
+      );
+      secure.once(options.server ? 'secure' : 'secureConnect', () => {
+        const refused = options.server && options.verifyPeer && secure.ssl.verifyError();
+        if (refused) {
+          secure.destroy();
+          reject(refused);
+          return;
+        }
+        secure.removeListener('error', failed);
+        resolve();
+      });
+    });
+    this.socket = secure;
+    this.attach();
+  }
+
+  close(): void {
+    // What was written is still sent, unless the other side does not take it.
+    if (this.socket.writableLength > 0) this.socket.destroySoon();
+    else this.socket.destroy();
+  }
+
+  private attach(): void {
+    const { socket } = this;
+    socket.setNoDelay(true);
+    socket.on('data', (piece: Uint8Array) => {
+      this.pieces.push(piece);
+      this.waitingBytes += piece.length;
+      if (this.waitingBytes >= READ_AHEAD_BYTES) socket.pause();
+      this.wakeReader();
+    });
+    socket.on('error', (error) => {
+      this.failure ??= error;
+      this.wakeReader();
+    });
+    const ended = (): void => {
+      this.ended = true;
+      this.wakeReader();
+    };
+    socket.on('end', ended).on('close', ended);
+    socket.resume();
+  }
+
+  private wakeReader(): void {
+    this.wake?.();
+    this.wake = undefined;
+  }
+}
+
+function credentials({ caPem, certificatePem, keyPem, psk }: TlsOptions): SecureContextOptions {
+  return {
+    ...(caPem !== undefined && { ca: Buffer.from(caPem) }),
+    ...(certificatePem !== undefined && { cert: Buffer.from(certificatePem) }),
+    ...(keyPem !== undefined && { key: Buffer.from(keyPem) }),
+    ...(psk !== undefined && { ciphers: PSK_CIPHERS }),
+    minVersion: 'TLSv1.2',
+  };
+}
+
+function serverTls(socket: Socket, options: TlsOptions): TLSSocket & { ssl: { verifyError(): Error | null } } {
+  const { psk } = options;
+  const lookUp = (identity: string): Uint8Array | undefined => {
+    if (typeof psk === 'function') return psk(identity);
+    return psk?.identity === identity ? psk.key : undefined;
+  };
+  const secure = new TLSSocket(socket, {
+    isServer: true,
+    secureContext: createSecureContext(credentials(options)),
+    ...(psk === undefined && { requestCert: options.verifyPeer, rejectUnauthorized: false }),
+    ...(psk !== undefined && { pskCallback: (_socket: TLSSocket, identity: string) => lookUp(identity) ?? null }),
+  } as ConstructorParameters<typeof TLSSocket>[1]);
+  // INVARIANT: Node's TLSSocket has its OpenSSL object here; nothing else tells a server why a certificate was refused.
+  return secure as TLSSocket & { ssl: { verifyError(): Error | null } };
+}
+
+function clientTls(socket: Socket, options: TlsOptions): TLSSocket & { ssl: { verifyError(): Error | null } } {
+  const { psk } = options;
+  const secure = connectTls({
+    socket,
+    ...credentials(options),
+    ...(options.hostname !== undefined && { servername: options.hostname, host: options.hostname }),
+    ...(psk !== undefined && {
+      pskCallback: () => (typeof psk === 'function' ? null : { psk: psk.key, identity: psk.identity }),
+      checkServerIdentity: () => undefined,
+    }),
+    rejectUnauthorized: psk === undefined && options.verifyPeer,
+  });
+  // INVARIANT: as above.
+  return secure as TLSSocket & { ssl: { verifyError(): Error | null } };
+}
+
+/** Connects; fails with the platform's error. */
+export function connectStream(address: HostAddress): Promise<HostStream> {
+  if (address.type === 'fd') return Promise.resolve(new SocketStream(new Socket({ fd: address.fd })));
+  return new Promise((resolve, reject) => {
+    const socket = connectSocket(
+      address.type === 'unix' ? { path: address.path } : { host: address.host, port: address.port },
+    );
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.removeListener('error', reject);
+      resolve(new SocketStream(socket));
+    });
+  });
+}
+
+/** Listens; a socket file that is in the way and that nobody listens at is replaced. */
+export async function listenStream(address: HostAddress, accept: (stream: HostStream) => void): Promise<HostListener> {
+  const server = createServer((socket) => accept(new SocketStream(socket)));
+  if (address.type === 'unix') await removeStaleSocket(address.path);
+  await startListening(server, listenOptions(address));
+  const bound = server.address();
+  const actual: HostAddress =
+    bound === null || typeof bound === 'string' || address.type !== 'inet'
+      ? address
+      : { type: 'inet', host: bound.address, port: bound.port };
+  return {
+    address: actual,
+    close: () =>
+      new Promise((resolve) => {
+        // Node removes the socket's file; connections that are open are the listener's user's.
+        server.close(() => resolve());
+        resolve();
+      }),
+  };
+}
+
+function listenOptions(address: HostAddress): ListenOptions & { fd?: number } {
+  if (address.type === 'unix') return { path: address.path, backlog: 128 };
+  if (address.type === 'fd') return { fd: address.fd };
+  return { host: address.host, port: address.port, backlog: 128 };
+}
+
+function startListening(server: Server, options: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options, () => {
+      server.removeListener('error', reject);
+      resolve();
+    });
+  });
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    (await connectStream({ type: 'unix', path })).close();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ECONNREFUSED') return;
+    // Somebody else may have removed it meanwhile.
+    try {
+      unlinkSync(path);
+    } catch {}
+  }
+}
