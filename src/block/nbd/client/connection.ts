@@ -152,7 +152,7 @@ export class Connection {
       this.failure = this.closing ? new BlockError('ESHUTDOWN') : new BlockError('ECONNRESET', reason);
       this.stream.close();
     }
-    for (const { reject } of this.pending.values()) reject(this.failure);
+    for (const pending of this.pending.values()) pending.reject(this.failure);
     this.pending.clear();
     this.admit();
   }

@@ -29,7 +29,7 @@ import {
 import { u16, u32, u64 } from '../bytes.ts';
 import type { StreamReader } from '../stream-reader.ts';
 import { StreamWriter } from '../stream-writer.ts';
-import { BufferPool } from './buffer-pool.ts';
+import type { BufferPool } from './buffer-pool.ts';
 import { collectExtents } from './contexts.ts';
 import type { NbdExport } from './export.ts';
 import type { Agreement, ReplyMode } from './handshake.ts';
