@@ -73,22 +73,32 @@ function place(image: Qcow2Image, bytes: number): Promise<number> {
 async function placeNow(image: Qcow2Image, bytes: number): Promise<number> {
   const size = image.clusterSize;
   const { refcounts } = image;
-  const next = image.compressedNext;
-  const cluster = Math.floor(next / size);
-  const users = next % size === 0 ? 0 : await refcounts.get(cluster);
-  const shareable = users > 0 && users < refcounts.limit;
-  let host = next;
-  if (shareable && (next % size) + bytes <= size) {
+  const cluster = Math.floor(image.compressedNext / size);
+  await refcounts.get(cluster);
+  let host = image.compressedNext;
+  if (isShareable(image, cluster) && (host % size) + bytes <= size) {
     await refcounts.change(cluster, 1, 1);
   } else {
     const fresh = await image.allocate(1, true);
     host = fresh.host;
-    if (shareable && fresh.host === (cluster + 1) * size) {
+    // The same stream may begin in the last cluster's rest and end here.
+    if (fresh.host === (cluster + 1) * size && isShareable(image, cluster)) {
+      host = image.compressedNext;
       await refcounts.change(cluster, 1, 1);
-      host = next;
     }
   }
   if (host > image.tables.compressedLimit) throw new BlockError('EFBIG', 'image is too large for compressed clusters');
   image.compressedNext = host + bytes;
   return host;
+}
+
+/** Whether the last cluster with streams has room for another one and its count. `Image.allocate` forgets it when it is given away. */
+function isShareable(image: Qcow2Image, cluster: number): boolean {
+  if (
+    image.compressedNext % image.clusterSize === 0 ||
+    Math.floor(image.compressedNext / image.clusterSize) !== cluster
+  )
+    return false;
+  const users = image.refcounts.peek(cluster) ?? 0;
+  return users > 0 && users < image.refcounts.limit;
 }

@@ -133,6 +133,9 @@ export class Qcow2Image {
     const found = this.refcounts.tryAllocate(count, exact);
     const taken = typeof found === 'number' ? await this.refcounts.allocate(count, exact) : found;
     const host = taken.first * this.clusterSize;
+    // A cluster whose compressed streams are all gone is no place for the next one any more.
+    const next = Math.floor(this.compressedNext / this.clusterSize);
+    if (next >= taken.first && next < taken.first + taken.count) this.compressedNext = 0;
     const what = this.metadataAt(host, taken.count * this.clusterSize);
     if (what !== undefined) await this.corrupt(`Preventing invalid write on metadata (overlaps with ${what})`);
     return { host, count: taken.count };
