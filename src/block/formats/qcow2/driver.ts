@@ -52,6 +52,7 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
   await image.open();
   const node = new Qcow2Node(image);
   await node.snapshots.load();
+  await node.bitmaps.load();
   if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.noIo) await node.check('all');
   return node;
 }

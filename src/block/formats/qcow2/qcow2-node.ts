@@ -6,6 +6,7 @@ import type {
   BlockStatus, CheckResult, Child, JsonValue, RequestLimits, TruncateOptions, WriteFlags, ZeroFlags,
 } from '../../node.ts'; // prettier-ignore
 import { BlockNode } from '../../node.ts';
+import { Bitmaps } from './bitmaps.ts';
 import { Check } from './check.ts';
 import { writeCompressed } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
@@ -25,11 +26,13 @@ export class Qcow2Node extends BlockNode {
   readonly image: Qcow2Image;
   override backingReference: { readonly file: string; readonly format?: string } | undefined = undefined;
   override readonly snapshots: Snapshots;
+  override readonly bitmaps: Bitmaps;
   private readonly ownName: string | undefined;
 
   constructor(image: Qcow2Image, filename?: string) {
     super(image.name, image.readOnly);
     this.image = image;
+    this.bitmaps = new Bitmaps(image);
     this.snapshots = new Snapshots(image, (view) => new Qcow2Node(view));
     this.ownName = filename;
     this.refreshReference();
@@ -84,6 +87,8 @@ export class Qcow2Node extends BlockNode {
     this.checkWritable();
     this.checkRange(offset, bytes);
     this.image.checkUsable();
+    const recorded = this.bitmaps.record(offset, bytes);
+    if (recorded !== undefined) await recorded;
     if (flags.compressed) await writeCompressed(this.image, offset, from, bytes);
     else await writeRange(this.image, offset, from, bytes);
     if (flags.fua) await this.image.flush();
@@ -92,6 +97,7 @@ export class Qcow2Node extends BlockNode {
   override async writeZeroes(offset: number, bytes: number, flags: ZeroFlags = {}): Promise<void> {
     this.checkWritable();
     this.checkRange(offset, bytes);
+    await this.bitmaps.record(offset, bytes);
     await zeroRange(this.image, offset, bytes, flags);
     if (flags.fua) await this.image.flush();
   }
@@ -99,6 +105,7 @@ export class Qcow2Node extends BlockNode {
   override async discard(offset: number, bytes: number): Promise<void> {
     this.checkWritable();
     this.checkRange(offset, bytes);
+    await this.bitmaps.record(offset, bytes);
     await discardRange(this.image, offset, bytes);
   }
 
@@ -146,12 +153,16 @@ export class Qcow2Node extends BlockNode {
   override async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
     this.checkWritable();
     this.image.checkUsable();
-    await this.image.ranges.alone(() => resize(this.image, size, options));
+    await this.image.ranges.alone(async () => {
+      this.bitmaps.resize(size);
+      await resize(this.image, size, options);
+    });
   }
 
   override async close(): Promise<void> {
     await this.image.ranges.alone(async () => {
       if (this.readOnly || this.image.header.incompatible & INCOMPATIBLE_CORRUPT) return;
+      await this.bitmaps.store();
       await this.image.settle();
     });
   }
@@ -161,7 +172,10 @@ export class Qcow2Node extends BlockNode {
     return this.image.ranges.alone(async () => {
       // What an image that may not be written has in memory is what it has on disk.
       if (!(this.image.header.incompatible & (INCOMPATIBLE_CORRUPT | INCOMPATIBLE_DIRTY))) await this.image.settle();
-      return new Check(this.image, repair, { snapshots: this.snapshots.records, bitmapRanges: [] }).run();
+      return new Check(this.image, repair, {
+        snapshots: this.snapshots.records,
+        bitmapRanges: this.bitmaps.ranges,
+      }).run();
     });
   }
 
@@ -209,6 +223,7 @@ export class Qcow2Node extends BlockNode {
 
   override specificInfo(): { type: string; data: Readonly<Record<string, JsonValue>> } {
     const { header, tables } = this.image;
+    const bitmaps = this.bitmaps.list().map(({ name, granularity, flags }) => ({ flags, name, granularity }));
     if (header.version < 3)
       return { type: 'qcow2', data: { compat: '0.10', 'compression-type': 'zlib', 'refcount-bits': 16 } };
     return {
@@ -217,6 +232,7 @@ export class Qcow2Node extends BlockNode {
         compat: '1.1',
         'compression-type': header.compressionType === COMPRESSION_ZSTD ? 'zstd' : 'zlib',
         'lazy-refcounts': this.image.hasLazyRefcounts,
+        ...(bitmaps.length === 0 ? {} : { bitmaps }),
         'refcount-bits': 2 ** header.refcountOrder,
         corrupt: (header.incompatible & INCOMPATIBLE_CORRUPT) !== 0,
         ...(header.dataFile === undefined ? {} : { 'data-file': header.dataFile }),

@@ -1,0 +1,248 @@
+/**
+ * Persistent dirty bitmaps. They are read when the image is opened and written when it is closed; between, the image says that they are
+ * in use, from before the first write that they record, so that nobody trusts them after a crash.
+ */
+import { ImageError } from '../../block-error.ts';
+import type { BitmapInfo, BitmapStore, DirtyBitmap } from '../../node.ts';
+import type { BitmapRecord } from './bitmap-directory.ts';
+import {
+  FLAG_AUTO, FLAG_IN_USE, GRANULARITY_BITS_MAX, GRANULARITY_BITS_MIN, readDirectory, serializeDirectory,
+} from './bitmap-directory.ts'; // prettier-ignore
+import type { Qcow2Image } from './image.ts';
+import { AUTOCLEAR_BITMAPS, readU64, viewOf, writeU64 } from './layout.ts';
+import { readTable } from './metadata-file.ts';
+import { StoredBitmap } from './stored-bitmap.ts';
+
+/** Bits of all bitmaps in memory, bytes: an image of a few clusters can claim that all bits of an exabyte are set. */
+const MEMORY_MAX = 256 << 20;
+const ALL_ONES = 1; // table entry without a cluster
+
+/** Clusters of a stored bitmap. */
+interface Stored {
+  readonly record: BitmapRecord;
+  readonly clusters: readonly number[];
+}
+
+export class Bitmaps implements BitmapStore {
+  private readonly image: Qcow2Image;
+  private readonly bitmaps = new Map<string, StoredBitmap>();
+  private stored = new Map<string, Stored>();
+  private directory: { offset: number; bytes: number } | undefined;
+  /** The image says that those which record writes are in use. */
+  private marked = false;
+  private marking: Promise<void> | undefined;
+  private changed = false;
+
+  constructor(image: Qcow2Image) {
+    this.image = image;
+  }
+
+  async load(): Promise<void> {
+    const { image } = this;
+    const where = image.header.bitmaps;
+    if (where === undefined) return;
+    const records = await readDirectory(image.file, where, image.clusterSize);
+    this.directory = { offset: where.directoryOffset, bytes: where.directoryBytes };
+    let memory = 0;
+    for (const record of records) {
+      const bitmap = this.fresh(record.name, 2 ** record.granularityBits, record.flags, record.extra);
+      const table = viewOf(await readTable(image.file, record.tableOffset, record.tableEntries * 8));
+      const clusters: number[] = [];
+      for (let index = 0; index < record.tableEntries; index++) {
+        const entry = readU64(table, index * 8);
+        const offset = entry - (entry % 512);
+        if (offset % image.clusterSize !== 0) throw new ImageError(`Bitmap '${record.name}' has an unaligned cluster`);
+        if (offset !== 0) clusters.push(offset);
+        if (entry === 0 || bitmap.inconsistent || index >= bitmap.pageCount) continue;
+        memory += image.clusterSize;
+        if (memory > MEMORY_MAX) throw new ImageError(`The bitmaps need more than ${MEMORY_MAX} bytes`, 'EFBIG');
+        if (offset !== 0) bitmap.pages.set(index, await readTable(image.file, offset, image.clusterSize));
+        else bitmap.pages.set(index, new Uint8Array(image.clusterSize).fill(entry === ALL_ONES ? 0xff : 0));
+      }
+      this.bitmaps.set(record.name, bitmap);
+      this.stored.set(record.name, { record, clusters });
+    }
+  }
+
+  private fresh(name: string, granularity: number, flags: number, extra: Uint8Array): StoredBitmap {
+    const { clusterSize, header } = this.image;
+    return new StoredBitmap({ name, granularity, flags, extra, pageBytes: clusterSize, size: header.size });
+  }
+
+  list(): readonly BitmapInfo[] {
+    return [...this.bitmaps.values()].map((bitmap) => ({
+      name: bitmap.name,
+      granularity: bitmap.granularity,
+      flags: [...(bitmap.inconsistent ? ['in-use'] : []), ...(bitmap.enabled ? ['auto'] : [])],
+    }));
+  }
+
+  find(name: string): DirtyBitmap | undefined {
+    const bitmap = this.bitmaps.get(name);
+    if (bitmap?.inconsistent)
+      throw new ImageError(
+        `Bitmap '${name}' is inconsistent and cannot be used; try block-dirty-bitmap-remove to delete this bitmap from disk`,
+      );
+    return bitmap;
+  }
+
+  private need(name: string): StoredBitmap {
+    const bitmap = this.bitmaps.get(name);
+    if (bitmap === undefined) throw new ImageError(`Dirty bitmap '${name}' not found`, 'ENOENT');
+    return bitmap;
+  }
+
+  private checkChange(): void {
+    if (this.image.readOnly) throw new ImageError(`node '${this.image.name}' is read-only`, 'EPERM');
+    if (this.image.header.version < 3) throw new ImageError('Cannot store dirty bitmaps in qcow2 v2 files', 'ENOTSUP');
+  }
+
+  async add(name: string, granularity: number, enabled: boolean): Promise<DirtyBitmap> {
+    this.checkChange();
+    const bits = Math.log2(granularity);
+    if (!Number.isInteger(bits) || bits < GRANULARITY_BITS_MIN || bits > GRANULARITY_BITS_MAX)
+      throw new ImageError(`Granularity ${granularity} is not a power of two from 512 to 2147483648`);
+    if (this.bitmaps.has(name)) throw new ImageError(`Bitmap already exists: ${name}`, 'EEXIST');
+    const bytes = new TextEncoder().encode(name).length;
+    if (bytes === 0 || bytes > 1023) throw new ImageError(`A bitmap's name has 1 to 1023 bytes, not ${bytes}`);
+    const bitmap = this.fresh(name, granularity, enabled ? FLAG_AUTO : 0, new Uint8Array(0));
+    bitmap.changed = true;
+    this.changed = true;
+    this.bitmaps.set(name, bitmap);
+    return Promise.resolve(bitmap);
+  }
+
+  async remove(name: string): Promise<void> {
+    this.checkChange();
+    this.need(name);
+    this.bitmaps.delete(name);
+    this.changed = true;
+    await Promise.resolve();
+  }
+
+  async enable(name: string, enabled: boolean): Promise<void> {
+    this.checkChange();
+    const bitmap = this.need(name);
+    this.find(name);
+    if (bitmap.enabled !== enabled) this.changed = true;
+    bitmap.enabled = enabled;
+    await Promise.resolve();
+  }
+
+  /** Records a write that is about to happen; a promise when it has to wait until the image says so. */
+  record(offset: number, bytes: number): Promise<void> | undefined {
+    if (this.bitmaps.size === 0) return undefined;
+    let recording = false;
+    for (const bitmap of this.bitmaps.values()) {
+      if (!bitmap.enabled || bitmap.inconsistent) continue;
+      bitmap.set(offset, bytes);
+      recording = true;
+    }
+    if (!recording || this.marked) return undefined;
+    this.marking ??= this.mark().finally(() => (this.marking = undefined));
+    return this.marking;
+  }
+
+  private async mark(): Promise<void> {
+    const { directory } = this;
+    if (directory !== undefined) {
+      const records = [...this.stored.values()].map(({ record }) =>
+        record.flags & FLAG_AUTO ? { ...record, flags: record.flags | FLAG_IN_USE } : record,
+      );
+      await this.image.file.write(directory.offset, [serializeDirectory(records)]);
+      await this.image.file.flush();
+    }
+    this.marked = true;
+  }
+
+  /** The disk has another size from now on. */
+  resize(size: number): void {
+    for (const bitmap of this.bitmaps.values()) {
+      if (bitmap.inconsistent)
+        throw new ImageError(`Cannot resize: bitmap '${bitmap.name}' is inconsistent`, 'ENOTSUP');
+      bitmap.resize(size);
+    }
+  }
+
+  /** What the image has of bitmaps, for counting references. */
+  get ranges(): { offset: number; bytes: number }[] {
+    const { clusterSize } = this.image;
+    const ranges = this.directory === undefined ? [] : [{ ...this.directory }];
+    for (const { record, clusters } of this.stored.values()) {
+      ranges.push({ offset: record.tableOffset, bytes: record.tableEntries * 8 });
+      for (const offset of clusters) ranges.push({ offset, bytes: clusterSize });
+    }
+    return ranges;
+  }
+
+  /** Writes what has changed: data, tables and a new directory; then the header names it, and the old one is freed. */
+  async store(): Promise<void> {
+    const dirty = this.changed || this.marked || [...this.bitmaps.values()].some(({ changed }) => changed);
+    if (!dirty || this.image.readOnly) return;
+    const { image } = this;
+    const { header } = image;
+    const old = { stored: this.stored, directory: this.directory };
+    const next = new Map<string, Stored>();
+    for (const bitmap of this.bitmaps.values()) next.set(bitmap.name, await this.storeOne(bitmap));
+    const directory = serializeDirectory([...next.values()].map(({ record }) => record));
+    let offset = 0;
+    if (next.size > 0) {
+      offset = (await image.allocate(Math.ceil(directory.length / image.clusterSize), true)).host;
+      await image.file.write(offset, [directory]);
+    }
+    await image.flush();
+    header.bitmaps =
+      next.size === 0 ? undefined : { count: next.size, directoryOffset: offset, directoryBytes: directory.length };
+    if (next.size === 0) header.autoclear &= ~AUTOCLEAR_BITMAPS;
+    else header.autoclear |= AUTOCLEAR_BITMAPS;
+    await image.writeHeader();
+    this.stored = next;
+    this.directory = next.size === 0 ? undefined : { offset, bytes: directory.length };
+    this.changed = false;
+    this.marked = false;
+    for (const [name, { record, clusters }] of old.stored) {
+      if (next.get(name)?.record.tableOffset === record.tableOffset && record.tableEntries > 0) continue;
+      this.free(record.tableOffset, record.tableEntries * 8);
+      for (const cluster of clusters) this.free(cluster, image.clusterSize);
+    }
+    if (old.directory !== undefined) this.free(old.directory.offset, old.directory.bytes);
+  }
+
+  private free(offset: number, bytes: number): void {
+    if (bytes > 0) this.image.refcounts.free(offset, Math.ceil(bytes / this.image.clusterSize), false);
+  }
+
+  private async storeOne(bitmap: StoredBitmap): Promise<Stored> {
+    const { image } = this;
+    const flags = (bitmap.enabled ? FLAG_AUTO : 0) | (bitmap.extra.length > 0 ? 4 : 0);
+    const present = this.stored.get(bitmap.name);
+    if (present !== undefined && (bitmap.inconsistent || !bitmap.changed)) {
+      const record = { ...present.record, flags: bitmap.inconsistent ? present.record.flags : flags };
+      return { record, clusters: present.clusters };
+    }
+    const table = new Uint8Array(bitmap.pageCount * 8);
+    const clusters: number[] = [];
+    for (const [index, page] of bitmap.pages) {
+      if (index >= bitmap.pageCount || page.every((byte) => byte === 0)) continue;
+      const { host } = await image.allocate(1, true);
+      await image.file.write(host, [page]);
+      writeU64(viewOf(table), index * 8, host);
+      clusters.push(host);
+    }
+    let tableOffset = 0;
+    if (table.length > 0) {
+      tableOffset = (await image.allocate(Math.ceil(table.length / image.clusterSize), true)).host;
+      await image.file.write(tableOffset, [table]);
+    }
+    bitmap.changed = false;
+    const record: BitmapRecord = {
+      name: bitmap.name,
+      granularityBits: Math.log2(bitmap.granularity),
+      flags,
+      tableOffset,
+      tableEntries: bitmap.pageCount,
+      extra: bitmap.extra,
+    };
+    return { record, clusters };
+  }
+}
