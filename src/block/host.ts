@@ -73,7 +73,18 @@ export interface HostListener {
   close(): Promise<void>;
 }
 
+/** Cryptography of encrypted images. Hashes by their LUKS names: sha1, sha224, sha256, sha384, sha512, ripemd160, md5. */
+export interface HostCrypto {
+  digestBytes(hash: string): number;
+  digest(hash: string, data: Uint8Array): Promise<Uint8Array>;
+  pbkdf2(hash: string, password: Uint8Array, salt: Uint8Array, iterations: number, bytes: number): Promise<Uint8Array>;
+  /** AES of whole blocks, each for itself. Absent: the block layer's own is used. */
+  aes?(key: Uint8Array): { encrypt(blocks: Uint8Array): Uint8Array; decrypt(blocks: Uint8Array): Uint8Array };
+}
+
 export interface BlockHost {
+  /** Absent: encrypted images are refused. */
+  readonly crypto?: HostCrypto;
   openFile?(path: string, options: OpenFileOptions): Promise<HostFile>;
   exists?(path: string): Promise<boolean>;
   removeFile?(path: string): Promise<void>;
