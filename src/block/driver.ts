@@ -53,6 +53,8 @@ export interface OpenRequest {
   /** Only its metadata is wanted (`img info -U`, encrypted images without a key, missing backing files). */
   readonly noIo: boolean;
   readonly noBacking: boolean;
+  /** For `img check`: images that are marked corrupt or dirty are opened for writing all the same, and not repaired by it. */
+  readonly check?: boolean;
 }
 
 export interface CreateRequest {
@@ -80,6 +82,8 @@ export interface BlockDriver {
   open(request: OpenRequest, context: DriverContext): Promise<BlockNode>;
   /** In the order that `create -o help` prints. */
   readonly createOptions?: readonly OptionDeclaration[];
+  /** What `BlockNode.amend` takes, in the order of `amend -o help`. */
+  readonly amendOptions?: readonly OptionDeclaration[];
   /** Writes an empty image. Some formats make further files beside the first, through the context. */
   create?(request: CreateRequest, context: DriverContext): Promise<void>;
   /** Bytes that an image of this format would need for `source`, or for `size` bytes that may all be data. */

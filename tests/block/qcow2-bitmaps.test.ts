@@ -10,7 +10,7 @@ import { qemuImg, toolsMissing } from './support/qemu-tools.ts';
 
 let folder = '';
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'orrery-bitmaps-'));
+  folder = mkdtempSync(join(tmpdir(), 'orrery-dirty-'));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

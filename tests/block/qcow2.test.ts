@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { qcow2 } from '../../src/block/formats/qcow2/driver.ts';
 import type { Qcow2Node } from '../../src/block/formats/qcow2/qcow2-node.ts';
 import { closeAll, createQcow2, openQcow2 } from './support/plain-file.ts';
 import { qemuImg, toolsMissing } from './support/qemu-tools.ts';
@@ -202,5 +203,57 @@ describe.skipIf(toolsMissing)('snapshots', () => {
     await node.snapshots.delete('three');
     await closeAll(node);
     judge(path, saved.get('three') ?? model);
+  });
+});
+
+type Options = Readonly<
+  Partial<Record<'compat' | 'refcount_bits' | 'lazy_refcounts' | 'cluster_size' | 'size', string>>
+>;
+
+describe.skipIf(toolsMissing)('amending', () => {
+  test.each<[Options, Options]>([
+    [{ compat: '0.10' }, { compat: '1.1' }],
+    [{}, { compat: '0.10' }],
+    [{}, { refcount_bits: '64' }],
+    [{}, { refcount_bits: '8', lazy_refcounts: 'on' }],
+    [
+      { refcount_bits: '32', cluster_size: '4k' },
+      { compat: '0.10', refcount_bits: '16' },
+    ],
+    [{}, { size: '6M' }],
+  ])('%o becomes %o', async (options, changes) => {
+    const path = join(folder, 'amend.qcow2');
+    const base = join(folder, 'amend.base');
+    const model = new Uint8Array(4_194_304).fill(0x5a);
+    writeFileSync(base, model);
+    await createQcow2(path, model.length, { backing_file: base, backing_fmt: 'raw', ...options });
+    const node = await openQcow2(path);
+    await churn(node, model, numbers(3), 30);
+    await node.snapshots.create({ name: 's', vmStateBytes: 0, dateSeconds: 1, dateNs: 0, vmClockNs: 0n });
+    const saved = model.slice();
+    await node.writeZeroes(65_536, 300_000, {});
+    model.fill(0, 65_536, 365_536);
+    await node.amend(changes, false, () => {});
+    await closeAll(node);
+    if (changes.size === undefined) judge(path, model);
+    expect(qemuImg('snapshot', '-a', 's', path).text).toBe('');
+    if (changes.size === undefined) judge(path, saved);
+    expect(qemuImg('info', path).text).toContain(`compat: ${changes.compat ?? '1.1'}`);
+  });
+});
+
+describe.skipIf(toolsMissing)('measuring', () => {
+  test.each([
+    { size: 1_073_741_824 },
+    { size: 1_000_448, cluster_size: '512' },
+    { size: 3_000_000_000_000, extended_l2: 'on' },
+    { size: 12_345_856, refcount_bits: '1', cluster_size: '2M' },
+    { size: 1_073_741_824, preallocation: 'full' },
+  ])('%o', async ({ size, ...options }) => {
+    const given = Object.entries(options).map(([name, value]) => `${name}=${value}`);
+    const words = given.length === 0 ? [] : ['-o', given.join()];
+    const { text } = qemuImg('measure', '-O', 'qcow2', '--output=json', ...words, '--size', String(size));
+    const ours = await qcow2.measure?.(size, options as Record<string, string>);
+    expect(JSON.parse(text)).toEqual({ required: ours?.required, 'fully-allocated': ours?.fullyAllocated });
   });
 });

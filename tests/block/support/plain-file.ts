@@ -1,9 +1,9 @@
 /** For tests of formats on real files: the smallest file node, and a context that opens files beside the image. */
 import { randomBytes } from 'node:crypto';
-import { fstatSync } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
+import fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import type { BlockDriver, DriverContext, NodeOptions, OpenRequest } from '../../../src/block/driver.ts';
 import type { BlockHost } from '../../../src/block/host.ts';
@@ -14,22 +14,26 @@ import { BlockNode } from '../../../src/block/node.ts';
 import { qcow2 } from '../../../src/block/formats/qcow2/driver.ts';
 import type { Qcow2Node } from '../../../src/block/formats/qcow2/qcow2-node.ts';
 
+const readv = promisify(fs.readv);
+const writev = promisify(fs.writev);
+const fdatasync = promisify(fs.fdatasync);
+const ftruncate = promisify(fs.ftruncate);
+
 export class PlainFile extends BlockNode {
   readonly driver = 'file';
   readonly filename: string;
-  private readonly handle: FileHandle;
+  private readonly fd: number;
   private bytes: number;
 
-  constructor(filename: string, handle: FileHandle, readOnly: boolean) {
-    super(filename, readOnly);
+  constructor(filename: string, how: { write?: boolean; create?: boolean } = {}) {
+    super(filename, !how.write && !how.create);
     this.filename = filename;
-    this.handle = handle;
-    this.bytes = fstatSync(handle.fd).size;
+    this.fd = fs.openSync(filename, how.create ? 'w+' : how.write ? 'r+' : 'r');
+    this.bytes = fs.fstatSync(this.fd).size;
   }
 
-  static async open(filename: string, how: { write?: boolean; create?: boolean } = {}): Promise<PlainFile> {
-    const handle = await open(filename, how.create ? 'w+' : how.write ? 'r+' : 'r');
-    return new PlainFile(filename, handle, !how.write && !how.create);
+  static open(filename: string, how: { write?: boolean; create?: boolean } = {}): Promise<PlainFile> {
+    return Promise.resolve(new PlainFile(filename, how));
   }
 
   override get size(): number {
@@ -40,14 +44,14 @@ export class PlainFile extends BlockNode {
   }
   override async read(offset: number, into: IoVector): Promise<void> {
     this.checkRange(offset, vectorBytes(into));
-    if (into.length > 0) await this.handle.readv(into as Uint8Array[], offset);
+    if (into.length > 0) await readv(this.fd, into, offset);
   }
   override async write(offset: number, from: IoVector): Promise<void> {
     const bytes = vectorBytes(from);
     this.bytes = Math.max(this.bytes, offset + bytes);
     for (let at = 0, done = 0; at < from.length; at += 512) {
       const some = from.slice(at, at + 512);
-      await this.handle.writev(some as Uint8Array[], offset + done);
+      await writev(this.fd, some, offset + done);
       done += vectorBytes(some);
     }
   }
@@ -56,17 +60,17 @@ export class PlainFile extends BlockNode {
   }
   override async discard(): Promise<void> {}
   override async flush(): Promise<void> {
-    if (!this.readOnly) await this.handle.datasync();
+    if (!this.readOnly) await fdatasync(this.fd);
   }
   override async status(offset: number, bytes: number): Promise<BlockStatus> {
     return { bytes, data: true, zero: false, allocated: true, at: { node: this, offset } };
   }
   override async truncate(size: number): Promise<void> {
-    await this.handle.truncate(size);
+    await ftruncate(this.fd, size);
     this.bytes = size;
   }
   override async close(): Promise<void> {
-    await this.handle.close();
+    await Promise.resolve(fs.closeSync(this.fd));
   }
 }
 

@@ -6,33 +6,16 @@ import { ImageError } from '../../block-error.ts';
 import type { CheckResult } from '../../node.ts';
 import type { Qcow2Image } from './image.ts';
 import {
-  ENTRY_COMPRESSED, ENTRY_COPIED, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, readU64, REFCOUNT_TABLE_BYTES_MAX, viewOf, writeU64,
+  ENTRY_COMPRESSED, ENTRY_COPIED, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, readU64, viewOf,
 } from './layout.ts'; // prettier-ignore
 import { readTable } from './metadata-file.ts';
+import { References, writeStructure } from './rebuild.ts';
 import type { SnapshotRecord } from './snapshot-table.ts';
 import { serializeSnapshots } from './snapshot-table.ts';
 import { entryClusters, entryOffset, fixCopiedFlags } from './walk.ts';
 
 /** Sentences kept: a hostile image could have one for each of its clusters. */
 const MESSAGES_MAX = 100_000;
-const PAGE = 4096;
-
-/** References to clusters, in pages so that a sparse file of any size costs only what it refers to. */
-class References {
-  readonly pages: Map<number, Uint32Array> = new Map();
-
-  add(cluster: number, weight: number): number {
-    const index = Math.floor(cluster / PAGE);
-    let page = this.pages.get(index);
-    if (page === undefined) this.pages.set(index, (page = new Uint32Array(PAGE)));
-    return (page[cluster % PAGE] = (page[cluster % PAGE] ?? 0) + weight);
-  }
-
-  get(cluster: number): number {
-    return this.pages.get(Math.floor(cluster / PAGE))?.[cluster % PAGE] ?? 0;
-  }
-}
-
 interface Tally {
   corruptions: number;
   leaks: number;
@@ -129,6 +112,13 @@ export class Check {
     const last = Math.floor((offset + bytes - 1) / clusterSize);
     for (let cluster = Math.floor(offset / clusterSize); cluster <= last; cluster++)
       this.references.add(cluster, weight);
+  }
+
+  /** All references, without comparing (the caller holds the gate and has settled the image). */
+  async count(): Promise<References> {
+    await this.countAll();
+    if (this.tally.corruptions > 0) throw new ImageError('The image is corrupt; it has to be repaired first', 'EIO');
+    return this.references;
   }
 
   private async countAll(): Promise<void> {
@@ -265,61 +255,17 @@ export class Check {
 
   private blocksOfInterest(): number[] {
     const { refcounts } = this.image;
-    const blocks = new Set<number>();
+    const blocks = this.references.blocks(refcounts.perBlock);
     for (let index = 0; index * 8 < refcounts.table.length; index++)
       if (refcounts.blockOffset(index) !== 0) blocks.add(index);
-    for (const page of this.references.pages.keys()) {
-      const [from, to] = [
-        Math.floor((page * PAGE) / refcounts.perBlock),
-        Math.floor(((page + 1) * PAGE - 1) / refcounts.perBlock),
-      ];
-      for (let block = from; block <= to; block++) blocks.add(block);
-    }
     return [...blocks].sort((a, b) => a - b);
   }
 
-  /** A new table and new blocks behind everything else, from what was counted; then the header names them. */
   private async rebuild(): Promise<void> {
     const { image, tally } = this;
-    const { header, refcounts, clusterSize } = image;
     this.say('Rebuilding refcount structure');
     const before = { corruptions: tally.corruptions, leaks: tally.leaks };
-    // Without the old structure: it is free afterwards.
-    const oldTable = refcounts.table.slice();
-    for (let index = 0; index * 8 < oldTable.length; index++) {
-      const offset = readU64(viewOf(oldTable), index * 8);
-      const within = offset !== 0 && offset % clusterSize === 0 && offset < image.file.size;
-      if (within) this.references.add(offset / clusterSize, -1);
-    }
-    for (let at = 0; at < header.refcountTableClusters; at++)
-      this.references.add(header.refcountTableOffset / clusterSize + at, -1);
-    const start = Math.ceil(image.file.size / clusterSize);
-    const { perBlock } = refcounts;
-    let blocks: number[] = [];
-    let tableClusters = 1;
-    for (let round = 0; round < 8; round++) {
-      const used = new Set(this.usedBlocks(perBlock));
-      const end = start + blocks.length + tableClusters;
-      for (let block = Math.floor(start / perBlock); block * perBlock < end; block++) used.add(block);
-      blocks = [...used].sort((a, b) => a - b);
-      tableClusters = Math.ceil((((blocks.at(-1) ?? 0) + 1) * 8) / clusterSize);
-    }
-    if (tableClusters * clusterSize > REFCOUNT_TABLE_BYTES_MAX)
-      throw new ImageError('The refcount table that this image needs is too large', 'EFBIG');
-    for (let at = 0; at < blocks.length + tableClusters; at++) this.references.add(start + at, 1);
-    const table = new Uint8Array(tableClusters * clusterSize);
-    for (const [at, block] of blocks.entries()) {
-      const bytes = new Uint8Array(clusterSize);
-      for (let entry = 0; entry < perBlock; entry++)
-        refcounts.encode(viewOf(bytes), entry, this.references.get(block * perBlock + entry));
-      await image.file.write((start + at) * clusterSize, [bytes]);
-      writeU64(viewOf(table), block * 8, (start + at) * clusterSize);
-    }
-    await image.file.write((start + blocks.length) * clusterSize, [table]);
-    header.refcountTableOffset = (start + blocks.length) * clusterSize;
-    header.refcountTableClusters = tableClusters;
-    await image.writeHeader();
-    await refcounts.reload();
+    await writeStructure(image, this.references, image.header.refcountOrder);
     tally.corruptions = 0;
     tally.leaks = 0;
     tally.rebuild = false;
@@ -328,13 +274,6 @@ export class Check {
     if (tally.rebuild) this.say('ERROR rebuilt refcount structure is still broken');
     tally.corruptionsFixed += Math.max(0, before.corruptions - tally.corruptions);
     tally.leaksFixed += Math.max(0, before.leaks - tally.leaks);
-  }
-
-  private usedBlocks(perBlock: number): number[] {
-    const used: number[] = [];
-    for (const [page, counts] of this.references.pages)
-      for (const [at, count] of counts.entries()) if (count !== 0) used.push(Math.floor((page * PAGE + at) / perBlock));
-    return used;
   }
 
   private async checkFlags(): Promise<void> {

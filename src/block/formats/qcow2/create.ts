@@ -151,7 +151,7 @@ async function makeDataFile(request: CreateRequest, name: string, context: Drive
   return context.openNamed(name, { format: 'raw', readOnly: false, role: 'data-file' });
 }
 
-function versionOf(compat: string | undefined): number {
+export function versionOf(compat: string | undefined): number {
   if (compat === undefined || compat === '1.1' || compat === 'v3') return 3;
   if (compat === '0.10' || compat === 'v2') return 2;
   throw new ImageError(`Invalid parameter '${compat}' for compat: it is v2 (0.10) or v3 (1.1)`);

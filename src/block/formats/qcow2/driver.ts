@@ -2,6 +2,7 @@
 import { ImageError } from '../../block-error.ts';
 import type { BlockDriver, DriverContext, OpenRequest } from '../../driver.ts';
 import type { BlockNode } from '../../node.ts';
+import { AMEND_OPTIONS } from './amend.ts';
 import { codecFor } from './codec.ts';
 import { CREATE_OPTIONS, createQcow2 } from './create.ts';
 import { Qcow2Image } from './image.ts';
@@ -9,6 +10,7 @@ import type { Header } from './layout.ts';
 import {
   COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, isQcow2, parseHeader, viewOf,
 } from './layout.ts'; // prettier-ignore
+import { measureQcow2 } from './measure.ts';
 import { readTable } from './metadata-file.ts';
 import { Qcow2Node } from './qcow2-node.ts';
 
@@ -23,6 +25,8 @@ export const qcow2: BlockDriver = {
   open: openQcow2,
   createOptions: CREATE_OPTIONS,
   create: createQcow2,
+  amendOptions: AMEND_OPTIONS,
+  measure: measureQcow2,
 };
 
 async function openQcow2(request: OpenRequest, context: DriverContext): Promise<BlockNode> {
@@ -30,7 +34,7 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
   if (file === undefined) throw new ImageError("A 'file' node is missing");
   const header = await readHeader(file);
   const { readOnly, options } = request;
-  if (header.incompatible & INCOMPATIBLE_CORRUPT && !readOnly && !request.noIo)
+  if (header.incompatible & INCOMPATIBLE_CORRUPT && !readOnly && !request.check)
     throw new ImageError('qcow2: Image is corrupt; cannot be opened read/write', 'EACCES');
   const dataFile =
     header.incompatible & INCOMPATIBLE_DATA_FILE ? await openDataFile(header, request, context) : undefined;
@@ -53,7 +57,7 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
   const node = new Qcow2Node(image);
   await node.snapshots.load();
   await node.bitmaps.load();
-  if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.noIo) await node.check('all');
+  if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.check) await node.check('all');
   return node;
 }
 

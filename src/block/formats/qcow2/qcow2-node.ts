@@ -7,7 +7,10 @@ import type {
 } from '../../node.ts'; // prettier-ignore
 import { BlockNode } from '../../node.ts';
 import { Bitmaps } from './bitmaps.ts';
+import { amendQcow2 } from './amend.ts';
+import type { Extras } from './check.ts';
 import { Check } from './check.ts';
+import type { References } from './rebuild.ts';
 import { writeCompressed } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
 import {
@@ -177,6 +180,24 @@ export class Qcow2Node extends BlockNode {
         bitmapRanges: this.bitmaps.ranges,
       }).run();
     });
+  }
+
+  private get extras(): Extras {
+    return { snapshots: this.snapshots.records, bitmapRanges: this.bitmaps.ranges };
+  }
+
+  /** All references to host clusters; for who holds the gate and has settled the image. */
+  countReferences(): Promise<References> {
+    return new Check(this.image, 'none', this.extras).count();
+  }
+
+  override async amend(
+    options: Readonly<Record<string, string>>,
+    _force: boolean,
+    progress: (done: number) => void,
+  ): Promise<void> {
+    this.checkWritable();
+    await amendQcow2(this, options, progress);
   }
 
   override async makeEmpty(): Promise<void> {

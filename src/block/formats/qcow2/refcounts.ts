@@ -38,14 +38,14 @@ export interface FreedClusters {
 
 export class Refcounts {
   /** Counts that one block has. */
-  readonly perBlock: number;
+  perBlock = 0;
   /** Highest count that fits. */
-  readonly limit: number;
+  limit = 0;
   table: Uint8Array = new Uint8Array(0);
   private view = viewOf(this.table);
   private readonly file: BlockNode;
   private readonly header: Header;
-  private readonly order: number;
+  private order = 0;
   private readonly clusterSize: number;
   private readonly blocks = new Map<number, RefcountBlock>();
   private readonly loading = new Map<number, Promise<void>>();
@@ -63,8 +63,12 @@ export class Refcounts {
     this.file = file;
     this.header = header;
     this.writeHeader = writeHeader;
-    this.order = header.refcountOrder;
     this.clusterSize = 2 ** header.clusterBits;
+    this.takeOrder();
+  }
+
+  private takeOrder(): void {
+    this.order = this.header.refcountOrder;
     this.perBlock = (this.clusterSize * 8) >> this.order;
     this.limit = 2 ** (2 ** this.order) - 1;
   }
@@ -126,34 +130,10 @@ export class Refcounts {
   }
 
   private store(block: RefcountBlock, entry: number, count: number): void {
-    this.encode(block.view, entry, count);
+    encodeCount(block.view, this.order, entry, count);
     const at = Math.floor((entry << this.order) / 8);
     block.dirty.add(at, at + Math.ceil(2 ** (this.order - 3)));
     this.dirtyBlocks.add(block);
-  }
-
-  /** Puts a count into the bytes of a block. */
-  encode(view: DataView, entry: number, count: number): void {
-    const at = Math.floor((entry << this.order) / 8);
-    switch (this.order) {
-      case 4:
-        view.setUint16(at, count);
-        break;
-      case 3:
-        view.setUint8(at, count);
-        break;
-      case 5:
-        view.setUint32(at, count);
-        break;
-      case 6:
-        writeU64(view, at, count);
-        break;
-      default: {
-        const width = 1 << this.order;
-        const shift = (entry % (8 / width)) * width;
-        view.setUint8(at, (view.getUint8(at) & ~(((1 << width) - 1) << shift)) | (count << shift));
-      }
-    }
   }
 
   private load(index: number): Promise<void> {
@@ -435,6 +415,31 @@ export class Refcounts {
     this.tableDirty.take();
     this.frees = [];
     this.hint = 0;
+    this.takeOrder();
     await this.open();
+  }
+}
+
+/** Puts a count into the bytes of a block. */
+export function encodeCount(view: DataView, order: number, entry: number, count: number): void {
+  const at = Math.floor((entry << order) / 8);
+  switch (order) {
+    case 4:
+      view.setUint16(at, count);
+      break;
+    case 3:
+      view.setUint8(at, count);
+      break;
+    case 5:
+      view.setUint32(at, count);
+      break;
+    case 6:
+      writeU64(view, at, count);
+      break;
+    default: {
+      const width = 1 << order;
+      const shift = (entry % (8 / width)) * width;
+      view.setUint8(at, (view.getUint8(at) & ~(((1 << width) - 1) << shift)) | (count << shift));
+    }
   }
 }

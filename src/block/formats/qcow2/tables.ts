@@ -67,7 +67,7 @@ export class Tables {
   private readonly header: Header;
   /** With a data file the offset 0 is a cluster like any. */
   private readonly zeroOffsetIsData: boolean;
-  private readonly zeroBit: number;
+  private zeroBit: number;
   private readonly compressedShift: number;
   private readonly corrupt: (sentence: string) => Promise<never>;
 
@@ -300,6 +300,11 @@ export class Tables {
 
   rawEntry(table: L2Table, index: number): number {
     return readU64(table.view, index * this.entryBytes);
+  }
+
+  /** The version of the header has changed. */
+  reconfigure(): void {
+    this.zeroBit = this.header.version >= 3 && !this.extended ? ENTRY_ZERO : 0;
   }
 
   /** Forgets the L2 tables; nothing may be dirty. */

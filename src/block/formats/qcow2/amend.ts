@@ -1,0 +1,155 @@
+/** `img amend`: what can be changed of an existing image. */
+import { ImageError } from '../../block-error.ts';
+import type { OptionDeclaration } from '../../driver.ts';
+import { boolOf, sizeOf, versionOf } from './create.ts';
+import type { Qcow2Image } from './image.ts';
+import {
+  COMPATIBLE_LAZY_REFCOUNTS, ENTRY_COMPRESSED, ENTRY_COPIED, ENTRY_ZERO, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, viewOf, writeU64,
+} from './layout.ts'; // prettier-ignore
+import { readTable } from './metadata-file.ts';
+import type { Qcow2Node } from './qcow2-node.ts';
+import { writeStructure } from './rebuild.ts';
+import { entryOffset } from './walk.ts';
+
+export const AMEND_OPTIONS: readonly OptionDeclaration[] = [
+  { name: 'backing_file', type: 'string', help: 'File name of a base image' },
+  { name: 'backing_fmt', type: 'string', help: 'Image format of the base image' },
+  { name: 'compat', type: 'string', help: 'Compatibility level (v2 [0.10] or v3 [1.1])' },
+  { name: 'lazy_refcounts', type: 'bool', help: 'Postpone refcount updates' },
+  { name: 'refcount_bits', type: 'number', help: 'Width of a reference count entry in bits' },
+  { name: 'size', type: 'size', help: 'Virtual disk size' },
+];
+
+const NEWER = 'only supported with compatibility level 1.1 and above (use compat=1.1 or greater)';
+
+export async function amendQcow2(
+  node: Qcow2Node,
+  options: Readonly<Record<string, string>>,
+  progress: (done: number) => void,
+): Promise<void> {
+  for (const name of Object.keys(options))
+    if (!AMEND_OPTIONS.some((option) => option.name === name))
+      throw new ImageError(`Option '${name}' cannot be amended`, 'ENOTSUP');
+  const { image } = node;
+  const { header } = image;
+  const version = options['compat'] === undefined ? header.version : versionOf(options['compat']);
+  const lazy =
+    options['lazy_refcounts'] === undefined ? undefined : boolOf(options['lazy_refcounts'], 'lazy_refcounts');
+  if (lazy && version < 3) throw new ImageError(`Lazy refcounts ${NEWER}`);
+  const order = orderOf(options['refcount_bits'], header.refcountOrder);
+  if (order !== 4 && version < 3)
+    throw new ImageError(
+      `Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)`,
+    );
+  await image.ranges.alone(async () => {
+    await image.settle();
+    if (version > header.version) {
+      header.version = version;
+      await image.writeHeader();
+      image.tables.reconfigure();
+    }
+    if (order !== header.refcountOrder) await writeStructure(image, await node.countReferences(), order);
+    progress(0.3);
+    if (lazy !== undefined) await setLazy(image, lazy);
+    if (version < header.version) await downgrade(node);
+    progress(0.9);
+  });
+  if (options['backing_file'] !== undefined || options['backing_fmt'] !== undefined) {
+    const file = options['backing_file'] ?? header.backingFile;
+    const format = options['backing_fmt'] ?? header.backingFormat;
+    await node.setBackingReference(
+      file === undefined || file === '' ? null : { file, ...(format === undefined ? {} : { format }) },
+    );
+  }
+  if (options['size'] !== undefined) await node.truncate(sizeOf(options['size'], 'size'));
+  progress(1);
+}
+
+function orderOf(bits: string | undefined, present: number): number {
+  if (bits === undefined) return present;
+  const order = Math.log2(Number(bits));
+  if (!Number.isInteger(order) || order < 0 || order > 6)
+    throw new ImageError('Refcount width must be a power of two and may not exceed 64 bits');
+  return order;
+}
+
+async function setLazy(image: Qcow2Image, lazy: boolean): Promise<void> {
+  const { header } = image;
+  if (lazy) header.compatible |= COMPATIBLE_LAZY_REFCOUNTS;
+  else header.compatible &= ~COMPATIBLE_LAZY_REFCOUNTS;
+  image.lazyRefcounts = lazy;
+  await image.writeHeader();
+}
+
+/** Version 2 knows no zero clusters and no features: what they say is said otherwise, or cannot be. */
+async function downgrade(node: Qcow2Node): Promise<void> {
+  const { image } = node;
+  const { header } = image;
+  if (header.incompatible & ~(INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT))
+    throw new ImageError(
+      `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,
+      'ENOTSUP',
+    );
+  if (node.bitmaps.list().length > 0) throw new ImageError('Cannot downgrade an image with bitmaps', 'ENOTSUP');
+  if (
+    node.snapshots.records.some(({ vmStateBytes, diskBytes }) => vmStateBytes > 0xffffffff || diskBytes !== header.size)
+  )
+    throw new ImageError('Internal snapshots prevent downgrade of image', 'ENOTSUP');
+  await setLazy(image, false);
+  await image.setDirtyBit();
+  await expandZeroClusters(node);
+  await image.settle();
+  header.compatible = 0;
+  header.autoclear = 0;
+  header.incompatible = 0;
+  header.version = 2;
+  await image.writeHeader();
+  image.tables.reconfigure();
+}
+
+/** In each L2 table, active or of a snapshot, "reads as zeroes" becomes nothing, or storage full of zeroes. */
+async function expandZeroClusters(node: Qcow2Node): Promise<void> {
+  const { image } = node;
+  const weights = new Map<number, number>();
+  const l1s = [image.tables.l1];
+  for (const { l1Offset, l1Entries } of node.snapshots.records)
+    l1s.push(await readTable(image.file, l1Offset, l1Entries * 8));
+  for (const l1 of l1s)
+    for (let at = 0; at < l1.length; at += 8) {
+      const offset = entryOffset(viewOf(l1), at);
+      if (offset !== 0) weights.set(offset, (weights.get(offset) ?? 0) + 1);
+    }
+  image.tables.forget();
+  for (const [offset, weight] of weights) {
+    const bytes = await readTable(image.file, offset, image.clusterSize);
+    if (!(await expandTable(image, bytes, weight))) continue;
+    await image.flush();
+    await image.file.write(offset, [bytes]);
+    await image.file.flush();
+  }
+}
+
+async function expandTable(image: Qcow2Image, bytes: Uint8Array, weight: number): Promise<boolean> {
+  const view = viewOf(bytes);
+  let changed = false;
+  for (let at = 0; at < bytes.length; at += 8) {
+    if (view.getUint32(at) & ENTRY_COMPRESSED || !(view.getUint32(at + 4) & ENTRY_ZERO)) continue;
+    changed = true;
+    const storage = entryOffset(view, at);
+    const users = storage === 0 ? 0 : await image.refcounts.get(storage / image.clusterSize);
+    if (storage === 0 && image.header.backingFile === undefined) {
+      writeU64(view, at, 0);
+      continue;
+    }
+    let host = storage;
+    if (users !== weight) {
+      host = (await image.allocate(1, true)).host;
+      if (weight > 1) await image.refcounts.change(host / image.clusterSize, 1, weight - 1);
+      for (let user = 0; storage !== 0 && user < weight; user++) image.refcounts.free(storage, 1, false);
+    }
+    await image.file.write(host, [new Uint8Array(image.clusterSize)]);
+    writeU64(view, at, host);
+    if (weight === 1) view.setUint32(at, (view.getUint32(at) | ENTRY_COPIED) >>> 0);
+  }
+  return changed;
+}
