@@ -63,6 +63,8 @@ export interface TlsOptions {
   readonly caPem?: Uint8Array;
   readonly certificatePem?: Uint8Array;
   readonly keyPem?: Uint8Array;
+  /** Certificates that are no longer good. */
+  readonly crlPem?: Uint8Array;
   /** Pre-shared key instead of certificates. */
   readonly psk?:
     { readonly identity: string; readonly key: Uint8Array } | ((identity: string) => Uint8Array | undefined);

@@ -116,6 +116,13 @@ export class Connection {
     });
   }
 
+  /** Gives it up for lost, because of `reason`. */
+  abandon(reason: BlockError): void {
+    this.failure ??= reason;
+    this.fail(reason);
+    this.stream.close();
+  }
+
   /** Says goodbye. */
   async close(): Promise<void> {
     this.closing = true;

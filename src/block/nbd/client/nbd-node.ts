@@ -281,15 +281,21 @@ export class NbdNode extends BlockNode {
       try {
         return await connection.request(request);
       } catch (error) {
+        // A server that is going down says so before it goes.
+        if (error instanceof BlockError && error.code === 'ESHUTDOWN' && this.mayReconnect) connection.abandon(error);
         if (connection.failure === undefined || error !== connection.failure) throw error;
         await this.waitForConnection(connection.failure);
       }
     }
   }
 
+  private get mayReconnect(): boolean {
+    return !this.closed && (this.options.reconnectDelayMs ?? 0) > 0;
+  }
+
   private async waitForConnection(failure: BlockError): Promise<void> {
+    if (!this.mayReconnect) throw new BlockError('EIO', failure.message);
     const delayMs = this.options.reconnectDelayMs ?? 0;
-    if (this.closed || delayMs === 0) throw new BlockError('EIO', failure.message);
     if (this.connection.failure !== undefined) {
       // A request that comes after the time was over tries for as long again.
       this.reconnecting ??= this.reconnect(this.host.nowMs() + delayMs).finally(() => (this.reconnecting = undefined));

@@ -120,11 +120,12 @@ class SocketStream implements HostStream {
   }
 }
 
-function credentials({ caPem, certificatePem, keyPem, psk }: TlsOptions): SecureContextOptions {
+function credentials({ caPem, certificatePem, keyPem, crlPem, psk }: TlsOptions): SecureContextOptions {
   return {
     ...(caPem !== undefined && { ca: Buffer.from(caPem) }),
     ...(certificatePem !== undefined && { cert: Buffer.from(certificatePem) }),
     ...(keyPem !== undefined && { key: Buffer.from(keyPem) }),
+    ...(crlPem !== undefined && { crl: Buffer.from(crlPem) }),
     ...(psk !== undefined && { ciphers: PSK_CIPHERS }),
     minVersion: 'TLSv1.2',
   };
