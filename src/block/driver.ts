@@ -37,6 +37,8 @@ export interface DriverContext {
   secret(id: string): Promise<Uint8Array>;
   /** Keys of a TLS object (--object tls-creds-x509|tls-creds-psk,id=…) for one side of a connection. */
   tlsCredentials?(id: string, endpoint: 'client' | 'server'): Promise<TlsOptions>;
+  /** What an image that begins like this would be taken for; undefined when for raw. */
+  readonly formatOf: (head: Uint8Array) => string | undefined;
   /** One sentence that the user should see; the image is used all the same. */
   warn(sentence: string): void;
 }
@@ -55,6 +57,8 @@ export interface OpenRequest {
   readonly noBacking: boolean;
   /** For `img check`: images that are marked corrupt or dirty are opened for writing all the same, and not repaired by it. */
   readonly check?: boolean;
+  /** Nobody named the format: the image looked like it. */
+  readonly probed?: boolean;
 }
 
 export interface CreateRequest {

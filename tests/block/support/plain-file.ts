@@ -118,6 +118,7 @@ function contextFor(file: Node, extra: Readonly<Record<string, Node>> = {}): Dri
       return openOver(qcow2, opened, { readOnly: how.readOnly });
     },
     secret: async () => new TextEncoder().encode('secret'),
+    formatOf: () => undefined,
     warn: () => {},
   };
 }

@@ -1,0 +1,18 @@
+/** All block drivers, and the order in which formats are asked whether an image is theirs. */
+import type { BlockDriver } from './driver.ts';
+import { luksDriver } from './formats/luks/luks.ts';
+import { qcow2 } from './formats/qcow2/driver.ts';
+import { raw } from './formats/raw/raw.ts';
+import { vdiDriver } from './formats/vdi/vdi.ts';
+import { vmdkDriver } from './formats/vmdk/vmdk.ts';
+import { vpcDriver } from './formats/vpc/vpc.ts';
+import { nbdDriver } from './nbd/driver.ts';
+import { file, hostDevice } from './protocols/file.ts';
+import { http, https } from './protocols/http.ts';
+import { memory } from './protocols/memory.ts';
+import { nullAio, nullCo } from './protocols/null.ts';
+
+export const DRIVERS: readonly BlockDriver[] = [
+  raw, qcow2, luksDriver, vdiDriver, vmdkDriver, vpcDriver,
+  file, hostDevice, http, https, memory, nbdDriver, nullAio, nullCo,
+]; // prettier-ignore

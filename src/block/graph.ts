@@ -1,0 +1,454 @@
+/**
+ * The block graph: nodes by name, opened from options or file names, closed with what they were opened on.
+ *
+ * A node owns the children that it opened itself; a child that was named belongs to whoever opened it. Formats are told by content
+ * when nobody names one.
+ */
+import { BlockError, ImageError } from './block-error.ts';
+import {
+  type BlockDriver, type CreateRequest, type DriverContext, type NodeOptions, type OpenRequest, PROBE_BYTES,
+} from './driver.ts'; // prettier-ignore
+import { DRIVERS } from './drivers.ts';
+import type { BlockHost, TlsOptions } from './host.ts';
+import type { BlockNode, JsonValue, TruncateOptions } from './node.ts';
+import { boolOption, jsonFilename, nestOptions, textOption } from './options.ts';
+
+/** Images on images: each costs files and tables, and the names are in the images, which a guest may have written. */
+export const MAX_CHAIN_DEPTH = 200;
+
+/** How a tree is opened, where its options do not say. */
+export interface OpenFlags {
+  /** Driver of the top node; without, formats are told by content. */
+  readonly format?: string;
+  readonly readOnly?: boolean;
+  /** cache.direct: past the host's page cache. */
+  readonly direct?: boolean;
+  /** cache.no-flush: flushes do nothing. */
+  readonly noFlush?: boolean;
+  /** Discards give storage back. */
+  readonly unmap?: boolean;
+  readonly noIo?: boolean;
+  readonly noBacking?: boolean;
+  /** OpenRequest.check. */
+  readonly check?: boolean;
+  /** Others may write meanwhile (`-U`). */
+  readonly forceShare?: boolean;
+}
+
+export interface GraphOptions {
+  readonly drivers?: readonly BlockDriver[];
+  readonly warn?: (sentence: string) => void;
+  readonly secret?: (id: string) => Promise<Uint8Array>;
+  readonly tlsCredentials?: (id: string, endpoint: 'client' | 'server') => Promise<TlsOptions>;
+}
+
+export interface CreateImageOptions {
+  readonly format: string;
+  readonly filename: string;
+  readonly size: number;
+  /** As text, in the names of `createOptions`. */
+  readonly options?: Readonly<Record<string, string>>;
+}
+
+/** Options that every node has. */
+const COMMON = [
+  'driver',
+  'node-name',
+  'read-only',
+  'auto-read-only',
+  'cache',
+  'discard',
+  'detect-zeroes',
+  'force-share',
+];
+const CHILDREN = ['file', 'backing', 'data-file', 'extents', 'image', 'top', 'bottom', 'target', 'source'];
+
+interface Settings {
+  readonly readOnly: boolean;
+  readonly direct: boolean;
+  readonly noFlush: boolean;
+  readonly unmap: boolean;
+  readonly noIo: boolean;
+  readonly noBacking: boolean;
+  readonly check: boolean;
+  readonly forceShare: boolean;
+  /** Names of the images above, the nearest last. */
+  readonly chain: readonly string[];
+}
+
+export class BlockGraph {
+  readonly host: BlockHost;
+  readonly drivers: readonly BlockDriver[];
+  private readonly options: GraphOptions;
+  private readonly byName = new Map<string, BlockNode>();
+  private readonly owned = new Map<BlockNode, BlockNode[]>();
+  private readonly users = new Map<BlockNode, number>();
+  private count = 0;
+
+  constructor(host: BlockHost, options: GraphOptions = {}) {
+    this.host = host;
+    this.options = options;
+    this.drivers = options.drivers ?? DRIVERS;
+  }
+
+  driver(name: string): BlockDriver | undefined {
+    return this.drivers.find((driver) => driver.name === name);
+  }
+
+  node(name: string): BlockNode | undefined {
+    return this.byName.get(name);
+  }
+
+  nodes(): readonly BlockNode[] {
+    return [...this.byName.values()];
+  }
+
+  /** Opens a tree: a file name ("a.qcow2", "nbd://host/x", "json:{…}") or options (nested, or with dotted keys). */
+  async open(what: string | NodeOptions, flags: OpenFlags = {}): Promise<BlockNode> {
+    const settings = settingsOf(flags);
+    if (typeof what !== 'string') {
+      const options = nestOptions(what);
+      const withFormat =
+        flags.format === undefined || 'driver' in options ? options : { ...options, driver: flags.format };
+      return this.openOptions(withFormat, settings);
+    }
+    return this.openFilename(what, flags.format, settings);
+  }
+
+  /** Closes a node that `open` gave, and what it was opened on, when nothing else uses it. */
+  async close(node: BlockNode): Promise<void> {
+    const left = (this.users.get(node) ?? 1) - 1;
+    if (left > 0) {
+      this.users.set(node, left);
+      return;
+    }
+    this.users.delete(node);
+    this.byName.delete(node.name);
+    const children = this.owned.get(node) ?? [];
+    this.owned.delete(node);
+    try {
+      await node.close();
+    } finally {
+      for (const child of children) await this.close(child);
+    }
+  }
+
+  async closeAll(): Promise<void> {
+    const inside = new Set([...this.owned.values()].flat());
+    for (const node of this.nodes()) if (!inside.has(node) && this.byName.has(node.name)) await this.close(node);
+  }
+
+  /** Puts a node made elsewhere (a filter, a job's) into the graph; it owns `children`. */
+  add(node: BlockNode, children: readonly BlockNode[] = []): void {
+    if (this.byName.has(node.name)) throw new ImageError(`Duplicate nodes with node-name='${node.name}'`);
+    this.byName.set(node.name, node);
+    this.owned.set(node, [...children]);
+    this.users.set(node, 1);
+  }
+
+  /** A name for a node that nobody named. */
+  freshName(): string {
+    let name: string;
+    do name = `#block${String(this.count++).padStart(3, '0')}`;
+    while (this.byName.has(name));
+    return name;
+  }
+
+  /** Writes an empty image; an existing file is overwritten. */
+  async create({ format, filename, size, options = {} }: CreateImageOptions): Promise<void> {
+    const driver = this.driver(format);
+    if (driver === undefined) throw new ImageError(`Unknown file format '${format}'`);
+    if (driver.create === undefined) throw new ImageError(`Format driver '${format}' does not support image creation`);
+    for (const name of Object.keys(options)) {
+      if (driver.createOptions?.every((option) => option.name !== name))
+        throw new ImageError(`Invalid parameter '${name}'`);
+    }
+    const file = await this.createProtocol(filename);
+    const made: BlockNode[] = [];
+    try {
+      const preallocation = preallocationOf(options['preallocation']);
+      const request: CreateRequest = { file, size, options, ...(preallocation !== undefined && { preallocation }) };
+      await driver.create(request, this.context({}, settingsOf({}), made, filename));
+      await file.flush();
+    } finally {
+      for (const node of made) await this.close(node);
+      await this.close(file);
+    }
+  }
+
+  /** The node below a new image: an empty file, or whatever the name says and exists. */
+  async createProtocol(filename: string): Promise<BlockNode> {
+    const protocol = this.protocolOptions(filename);
+    const path = protocol['driver'] === 'file' ? textOption(protocol, 'filename') : undefined;
+    if (path !== undefined && this.host.openFile !== undefined) {
+      try {
+        await (await this.host.openFile(path, { write: true, create: true })).close();
+      } catch (error) {
+        const text = (error as Error).message;
+        const code = (error as { code?: string }).code;
+        const why = code === 'ENOENT' ? 'No such file or directory' : code === 'EACCES' ? 'Permission denied' : text;
+        throw new ImageError(`Could not create '${path}': ${why}`, code === 'ENOENT' ? 'ENOENT' : 'EACCES');
+      }
+    }
+    return this.openOptions(protocol, settingsOf({}));
+  }
+
+  /** What an image that begins with these bytes is taken for; undefined: for raw. */
+  formatOf(head: Uint8Array, filename = ''): string | undefined {
+    const found = this.probe(head, filename);
+    return found === 'raw' ? undefined : found;
+  }
+
+  /** The options that a file name stands for, below any format. */
+  protocolOptions(filename: string): NodeOptions {
+    const json = jsonFilename(filename);
+    if (json !== undefined) return json;
+    for (const driver of this.drivers) {
+      const options = driver.parseFilename?.(filename);
+      if (options !== undefined) return options;
+    }
+    return { driver: 'file', filename };
+  }
+
+  // ---- opening ----
+
+  private async openFilename(filename: string, format: string | undefined, settings: Settings): Promise<BlockNode> {
+    const json = jsonFilename(filename);
+    if (json !== undefined)
+      return this.openOptions(format === undefined ? json : { driver: format, ...json }, settings);
+    const file = this.protocolOptions(filename);
+    if (format === undefined) return this.openProbed({}, file, filename, settings);
+    const driver = this.driver(format);
+    if (driver === undefined) throw new ImageError(`Unknown driver '${format}'`);
+    if (driver.kind === 'protocol') return this.openOptions({ ...file, driver: format }, settings);
+    return this.openOptions({ driver: format, file }, settings, filename);
+  }
+
+  private async openProbed(
+    options: NodeOptions,
+    file: NodeOptions | string,
+    filename: string,
+    settings: Settings,
+  ): Promise<BlockNode> {
+    const below = typeof file === 'string' ? this.use(file) : await this.openOptions(file, settings);
+    try {
+      const head = new Uint8Array(Math.min(PROBE_BYTES, below.size));
+      await below.read(0, [head]);
+      const driver = this.probe(head, filename);
+      const nested = { ...options, driver, file: below.name };
+      const node = await this.openOptions(nested, settings, filename, driver === 'raw');
+      // It is used by the format alone now.
+      this.release(below);
+      return node;
+    } catch (error) {
+      await this.close(below);
+      throw error;
+    }
+  }
+
+  private probe(head: Uint8Array, filename: string): string {
+    let best = { name: 'raw', score: 0 };
+    for (const driver of this.drivers) {
+      const score = driver.probe?.(head, filename) ?? 0;
+      if (score > best.score) best = { name: driver.name, score };
+    }
+    return best.name;
+  }
+
+  private async openOptions(
+    options: NodeOptions,
+    inherited: Settings,
+    filename?: string,
+    probed = false,
+  ): Promise<BlockNode> {
+    const name = textOption(options, 'driver');
+    if (name === undefined) {
+      const { file, ...others } = options;
+      if (typeof file === 'string') return this.openProbed(others, file, '', inherited);
+      if (typeof file === 'object' && file !== null && !Array.isArray(file)) {
+        // INVARIANT: an object that is no list.
+        const below = file as NodeOptions;
+        return this.openProbed(others, this.withDriver(below), textOption(below, 'filename') ?? '', inherited);
+      }
+      const path = textOption(options, 'filename');
+      if (path === undefined) throw new ImageError("Parameter 'driver' is missing");
+      const { filename: _, ...rest } = options;
+      return this.openProbed(rest, this.protocolOptions(path), path, inherited);
+    }
+    const driver = this.driver(name);
+    if (driver === undefined) throw new ImageError(`Unknown driver '${name}'`);
+    const completed = this.withFile(driver, options);
+    for (const option of Object.keys(completed)) {
+      const known = COMMON.includes(option) || CHILDREN.includes(option) || driver.options.some((own) => option === own.name || option.startsWith(`${own.name}.`)); // prettier-ignore
+      if (!known) throw new ImageError(`Block format '${name}' does not support the option '${option}'`);
+    }
+    const nodeName = textOption(completed, 'node-name') ?? this.freshName();
+    if (this.byName.has(nodeName)) throw new ImageError(`Duplicate nodes with node-name='${nodeName}'`);
+    const settings = settle(completed, inherited);
+    const opened: BlockNode[] = [];
+    const request: OpenRequest = {
+      name: nodeName,
+      options: settings.forceShare && driver.kind === 'protocol' ? { ...completed, 'force-share': true } : completed,
+      readOnly: settings.readOnly,
+      direct: settings.direct,
+      noFlush: settings.noFlush,
+      unmap: settings.unmap,
+      noIo: settings.noIo,
+      noBacking: settings.noBacking,
+      check: settings.check,
+      probed,
+    };
+    try {
+      const image = filename ?? this.imageName(completed);
+      const node = await driver.open(request, this.context(completed, settings, opened, image));
+      this.add(node, opened);
+      return node;
+    } catch (error) {
+      for (const child of opened) await this.close(child);
+      throw error;
+    }
+  }
+
+  /** "driver=qcow2,filename=a" means a file below. */
+  private withFile(driver: BlockDriver, options: NodeOptions): NodeOptions {
+    const { filename, ...others } = options;
+    if (driver.kind === 'protocol' || typeof filename !== 'string' || 'file' in options) return options;
+    return { ...others, file: this.protocolOptions(filename) };
+  }
+
+  /** Options of a protocol node; without a driver, of the one that its file name says. */
+  private withDriver(options: NodeOptions): NodeOptions {
+    if ('driver' in options) return options;
+    const filename = textOption(options, 'filename');
+    if (filename === undefined) throw new ImageError("Parameter 'driver' is missing");
+    const { filename: _, ...others } = options;
+    return { ...others, ...this.protocolOptions(filename) };
+  }
+
+  /** What names in an image are relative to. */
+  private imageName(options: NodeOptions): string {
+    const { file } = options;
+    if (typeof file === 'string') return this.byName.get(file)?.filename ?? '';
+    if (typeof file !== 'object' || file === null || Array.isArray(file)) return textOption(options, 'filename') ?? '';
+    // INVARIANT: an object that is no list.
+    return textOption(file as NodeOptions, 'filename') ?? '';
+  }
+
+  private use(name: string): BlockNode {
+    const node = this.byName.get(name);
+    if (node === undefined) throw new ImageError(`Cannot find device='' nor node-name='${name}'`, 'ENOENT');
+    this.users.set(node, (this.users.get(node) ?? 0) + 1);
+    return node;
+  }
+
+  private release(node: BlockNode): void {
+    this.users.set(node, (this.users.get(node) ?? 1) - 1);
+  }
+
+  private context(options: NodeOptions, settings: Settings, opened: BlockNode[], image: string): DriverContext {
+    const { warn, secret, tlsCredentials } = this.options;
+    const keep = (node: BlockNode): BlockNode => {
+      opened.push(node);
+      return node;
+    };
+    const below = (readOnly: boolean): Settings => ({ ...settings, readOnly });
+    return {
+      host: this.host,
+      openChild: async (name, how = {}) => {
+        const value = childOption(options, name);
+        if (value === undefined || value === null) {
+          if (how.optional === true) return undefined;
+          throw new ImageError(`A block device must be specified for "${name}"`);
+        }
+        if (typeof value === 'string') return keep(this.use(value));
+        if (typeof value !== 'object' || Array.isArray(value))
+          throw new ImageError(`Invalid parameter type for '${name}', expected: node name or options`);
+        // INVARIANT: an object that is no list.
+        const nested = value as NodeOptions;
+        const isBacking = name === 'backing';
+        const child = !isBacking && !('driver' in nested) ? this.withDriver({ ...(how.defaultDriver !== undefined && { driver: how.defaultDriver }), ...nested }) : nested; // prettier-ignore
+        const readOnly = how.readOnly ?? (isBacking || settings.readOnly);
+        // Who reads raw bytes does not mind a writer.
+        const forceShare = settings.forceShare || (readOnly && options['driver'] === 'raw');
+        return keep(await this.openOptions(child, { ...settings, readOnly, forceShare }));
+      },
+      openNamed: async (filename, { format, readOnly, role }) => {
+        const path = this.relativeTo(image, filename);
+        const chain = [...settings.chain, image];
+        if (role === 'backing') {
+          if (chain.includes(path)) throw new ImageError(`Backing file '${filename}' creates an infinite loop.`);
+          if (chain.length > MAX_CHAIN_DEPTH)
+            throw new ImageError(`Backing chain is longer than ${MAX_CHAIN_DEPTH} images at '${filename}'`);
+        }
+        try {
+          return keep(await this.openFilename(path, format, { ...below(readOnly), chain }));
+        } catch (error) {
+          if (role !== 'backing' || !(error instanceof ImageError)) throw error;
+          throw new ImageError(`Could not open backing file: ${error.message}`, error.code);
+        }
+      },
+      secret: async (id) => {
+        if (secret === undefined) throw new ImageError(`No secret with id '${id}'`, 'ENOENT');
+        return secret(id);
+      },
+      ...(tlsCredentials !== undefined && { tlsCredentials }),
+      formatOf: (head) => this.formatOf(head, image),
+      warn: (sentence) => warn?.(sentence),
+    };
+  }
+
+  /** A file name in an image: relative to the image's folder, unless it has a protocol or is absolute. */
+  private relativeTo(image: string, filename: string): string {
+    const hasProtocol =
+      filename.startsWith('json:') || this.drivers.some((driver) => driver.parseFilename?.(filename) !== undefined);
+    if (hasProtocol || filename.startsWith('/') || image === '' || this.host.resolve === undefined) return filename;
+    return this.host.resolve(image, filename);
+  }
+}
+
+function childOption(options: NodeOptions, name: string): JsonValue | undefined {
+  let value: JsonValue | undefined = options;
+  for (const step of name.split('.')) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    // INVARIANT: objects and lists are both read by name.
+    value = (value as Readonly<Record<string, JsonValue>>)[step];
+  }
+  return value;
+}
+
+function settingsOf(flags: OpenFlags): Settings {
+  return {
+    readOnly: flags.readOnly ?? false,
+    direct: flags.direct ?? false,
+    noFlush: flags.noFlush ?? false,
+    unmap: flags.unmap ?? false,
+    noIo: flags.noIo ?? false,
+    noBacking: flags.noBacking ?? false,
+    check: flags.check ?? false,
+    forceShare: flags.forceShare ?? false,
+    chain: [],
+  };
+}
+
+function settle(options: NodeOptions, inherited: Settings): Settings {
+  const { cache } = options;
+  // INVARIANT: an object that is no list.
+  const own = typeof cache === 'object' && cache !== null && !Array.isArray(cache) ? (cache as NodeOptions) : {};
+  const discard = textOption(options, 'discard');
+  if (discard !== undefined && !['ignore', 'off', 'unmap', 'on'].includes(discard))
+    throw new ImageError(`Invalid discard option '${discard}'`);
+  return {
+    ...inherited,
+    readOnly: boolOption(options, 'read-only', inherited.readOnly),
+    direct: boolOption(own, 'direct', inherited.direct),
+    noFlush: boolOption(own, 'no-flush', inherited.noFlush),
+    unmap: discard === undefined ? inherited.unmap : discard === 'unmap' || discard === 'on',
+    forceShare: boolOption(options, 'force-share', inherited.forceShare),
+  };
+}
+
+function preallocationOf(text: string | undefined): TruncateOptions['preallocation'] {
+  if (text === undefined) return undefined;
+  if (text === 'off' || text === 'metadata' || text === 'falloc' || text === 'full') return text;
+  throw new BlockError('EINVAL', `Invalid parameter '${text}'`);
+}

@@ -1,0 +1,212 @@
+/** Files and block devices of Node's host, for the block layer. */
+import * as fs from 'node:fs';
+import { constants } from 'node:fs';
+import type { HostFile, OpenFileOptions } from '../../../block/host.ts';
+import { type Libc, libc } from './libc.ts';
+
+const SEEK_END = 2;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const FALLOC_KEEP_SIZE = 1;
+const FALLOC_PUNCH_HOLE = 2;
+const FALLOC_ZERO_RANGE = 16;
+/** readv(2) and writev(2) take no more pieces. */
+const MAX_PIECES = 1024;
+/** Alignment that O_DIRECT wants of offsets, lengths and memory. */
+const DIRECT_ALIGNMENT = 4096;
+
+type Pieces = readonly Uint8Array[];
+
+export async function openFile(path: string, options: OpenFileOptions): Promise<HostFile> {
+  const { write, create, truncate, direct, sync } = options;
+  const flags =
+    (write ? constants.O_RDWR : constants.O_RDONLY) |
+    (create === true ? constants.O_CREAT : 0) |
+    (truncate === true ? constants.O_TRUNC : 0) |
+    (direct === true ? constants.O_DIRECT : 0) |
+    (sync === true ? constants.O_DSYNC : 0);
+  const handle = await fs.promises.open(path, flags, 0o644);
+  try {
+    const stat = await handle.stat();
+    if (stat.isDirectory()) throw Object.assign(new Error('Is a directory'), { code: 'EISDIR' });
+    const device = stat.isBlockDevice() || stat.isCharacterDevice();
+    const native = await libc();
+    const size = device ? Math.max(native?.lseek(handle.fd, 0, SEEK_END) ?? 0, 0) : stat.size;
+    return new NodeFile(handle, device ? 'device' : 'file', size, direct === true, native);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+class NodeFile implements HostFile {
+  readonly kind: 'file' | 'device';
+  readonly size: number;
+  readonly alignment: number;
+  private readonly handle: fs.promises.FileHandle;
+  private readonly fd: number;
+  private readonly native: Libc | undefined;
+
+  constructor(
+    handle: fs.promises.FileHandle,
+    kind: 'file' | 'device',
+    size: number,
+    direct: boolean,
+    native: Libc | undefined,
+  ) {
+    this.handle = handle;
+    this.fd = handle.fd;
+    this.kind = kind;
+    this.size = size;
+    this.alignment = direct ? DIRECT_ALIGNMENT : 1;
+    this.native = native;
+  }
+
+  async readv(offset: number, into: Pieces): Promise<number> {
+    if (this.alignment > 1) return this.readAligned(offset, into);
+    let done = 0;
+    for (let pieces: Pieces = into.filter((piece) => piece.length > 0); pieces.length > 0;) {
+      const count = await transfer('read', this.fd, pieces, offset + done);
+      if (count === 0) break;
+      done += count;
+      pieces = behind(pieces, count);
+    }
+    return done;
+  }
+
+  async writev(offset: number, from: Pieces): Promise<void> {
+    if (this.alignment > 1) return this.writeAligned(offset, from);
+    let done = 0;
+    for (let pieces: Pieces = from.filter((piece) => piece.length > 0); pieces.length > 0;) {
+      const count = await transfer('write', this.fd, pieces, offset + done);
+      done += count;
+      pieces = behind(pieces, count);
+    }
+  }
+
+  /** A buffer whose memory O_DIRECT accepts. */
+  private bounce(bytes: number): Uint8Array {
+    // Node's large buffers begin on a page, behind a header that none of them has.
+    const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) });
+    return new Uint8Array(memory.buffer, 0, bytes);
+  }
+
+  private async readAligned(offset: number, into: Pieces): Promise<number> {
+    const bytes = into.reduce((sum, piece) => sum + piece.length, 0);
+    const start = offset - (offset % DIRECT_ALIGNMENT);
+    const end = Math.ceil((offset + bytes) / DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT;
+    const buffer = this.bounce(end - start);
+    let done = 0;
+    while (done < buffer.length) {
+      const count = await transfer('read', this.fd, [buffer.subarray(done)], start + done);
+      if (count === 0) break;
+      done += count;
+      if (count % DIRECT_ALIGNMENT !== 0) break;
+    }
+    let at = offset - start;
+    for (const piece of into) {
+      piece.set(buffer.subarray(at, at + piece.length));
+      at += piece.length;
+    }
+    return Math.max(0, Math.min(done - (offset - start), bytes));
+  }
+
+  private async writeAligned(offset: number, from: Pieces): Promise<void> {
+    const bytes = from.reduce((sum, piece) => sum + piece.length, 0);
+    const start = offset - (offset % DIRECT_ALIGNMENT);
+    const end = Math.ceil((offset + bytes) / DIRECT_ALIGNMENT) * DIRECT_ALIGNMENT;
+    const buffer = this.bounce(end - start);
+    const whole = start === offset && end === offset + bytes;
+    const { size } = await this.handle.stat();
+    if (!whole) await this.readAligned(start, [buffer]);
+    let at = offset - start;
+    for (const piece of from) {
+      buffer.set(piece, at);
+      at += piece.length;
+    }
+    for (let done = 0; done < buffer.length;) {
+      done += await transfer('write', this.fd, [buffer.subarray(done)], start + done);
+    }
+    // The tail of the last block was not asked for.
+    if (this.kind === 'file' && end > Math.max(size, offset + bytes))
+      await this.handle.truncate(Math.max(size, offset + bytes));
+  }
+
+  async flush(): Promise<void> {
+    await this.handle.datasync();
+  }
+
+  async truncate(size: number): Promise<void> {
+    await this.handle.truncate(size);
+  }
+
+  async punchHole(offset: number, bytes: number): Promise<boolean> {
+    return this.native?.fallocate(this.fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, offset, bytes) === 0;
+  }
+
+  async zeroRange(offset: number, bytes: number, keepAllocated: boolean): Promise<boolean> {
+    if (!keepAllocated) return false;
+    return this.native?.fallocate(this.fd, FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE, offset, bytes) === 0;
+  }
+
+  async allocate(offset: number, bytes: number): Promise<boolean> {
+    return this.native?.fallocate(this.fd, 0, offset, bytes) === 0;
+  }
+
+  async extent(offset: number): Promise<{ data: boolean; bytes: number } | undefined> {
+    if (this.native === undefined || this.kind === 'device') return undefined;
+    const data = this.native.lseek(this.fd, offset, SEEK_DATA);
+    const { size } = await this.handle.stat();
+    if (data < 0) return { data: false, bytes: Math.max(size - offset, 1) };
+    if (data > offset) return { data: false, bytes: data - offset };
+    const hole = this.native.lseek(this.fd, offset, SEEK_HOLE);
+    return { data: true, bytes: Math.max((hole < 0 ? size : hole) - offset, 1) };
+  }
+
+  async allocatedBytes(): Promise<number> {
+    return (await this.handle.stat()).blocks * 512;
+  }
+
+  async lock(firstByte: number, bytes: number, how: 'shared' | 'exclusive' | 'none'): Promise<boolean> {
+    return this.native?.lock(this.fd, how, firstByte, bytes) ?? true;
+  }
+
+  async isLocked(byte: number): Promise<boolean> {
+    return this.native?.locked(this.fd, byte) ?? false;
+  }
+
+  async close(): Promise<void> {
+    await this.handle.close();
+  }
+}
+
+function behind(pieces: Pieces, count: number): Pieces {
+  let left = count;
+  return pieces.flatMap((piece) => {
+    if (left >= piece.length) {
+      left -= piece.length;
+      return [];
+    }
+    const rest = piece.subarray(left);
+    left = 0;
+    return [rest];
+  });
+}
+
+function transfer(what: 'read' | 'write', fd: number, pieces: Pieces, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const done = (error: Error | null, count: number): void => {
+      if (error === null) resolve(count);
+      else reject(error);
+    };
+    const [only] = pieces;
+    if (pieces.length === 1 && only !== undefined) {
+      if (what === 'read') fs.read(fd, only, 0, only.length, position, done);
+      else fs.write(fd, only, 0, only.length, position, done);
+      return;
+    }
+    const some = pieces.slice(0, MAX_PIECES);
+    if (what === 'read') fs.readv(fd, some, position, done);
+    else fs.writev(fd, some, position, done);
+  });
+}

@@ -1,0 +1,57 @@
+/** The block layer's platform on Node. */
+import { access, readFile, unlink } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import * as zlib from 'node:zlib';
+import type { BlockHost } from '../../../block/host.ts';
+import { nodeCrypto } from './crypto.ts';
+import { openFile } from './files.ts';
+import { connectStream, listenStream } from './streams.ts';
+
+const inflateRaw = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.inflateRaw);
+const inflate = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.inflate);
+const deflateRaw = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.deflateRaw);
+const zstdCompress = promisify<Uint8Array, Buffer>(zlib.zstdCompress);
+const zstdDecompress = promisify<Uint8Array, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress);
+
+/** Readers of qcow2 inflate with a window of 4 KiB. */
+const WINDOW_BITS = 12;
+
+export const nodeBlockHost: BlockHost = {
+  crypto: nodeCrypto,
+  openFile,
+  connect: connectStream,
+  listen: listenStream,
+  exists: (path) =>
+    access(path).then(
+      () => true,
+      () => false,
+    ),
+  removeFile: (path) => unlink(path),
+  resolve: (base, name) => resolve(dirname(base), name),
+  readFile: (path) => readFile(path),
+  async fetchRange(url, from, bytes, headers = {}) {
+    const range = `bytes=${from}-${from + bytes - 1}`;
+    const response = await fetch(url, { headers: { ...headers, range } });
+    if (!response.ok) {
+      await response.body?.cancel();
+      throw Object.assign(new Error(`'${url}': ${response.status} ${response.statusText}`), { code: 'EIO' });
+    }
+    if (response.status !== 206) {
+      await response.body?.cancel();
+      throw Object.assign(new Error(`The server of '${url}' does not give parts of files`), { code: 'ENOTSUP' });
+    }
+    const total = /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];
+    const data = new Uint8Array(await response.arrayBuffer());
+    return { data: data.subarray(0, bytes), ...(total !== undefined && { size: Number(total) }) };
+  },
+  // GUEST: compressed data of an image; what comes out is bounded by `limit`.
+  inflateRaw: (data, limit) => inflateRaw(data, { maxOutputLength: limit, finishFlush: zlib.constants.Z_SYNC_FLUSH }),
+  inflateZlib: (data, limit) => inflate(data, { maxOutputLength: limit, finishFlush: zlib.constants.Z_SYNC_FLUSH }),
+  deflateRaw: (data) => deflateRaw(data, { windowBits: WINDOW_BITS }),
+  unzstd: (data, limit) => zstdDecompress(data, { maxOutputLength: limit }),
+  zstd: (data) => zstdCompress(data),
+  randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
+  nowMs: () => Date.now(),
+  sleep: (ms) => new Promise((done) => void setTimeout(done, ms)),
+};

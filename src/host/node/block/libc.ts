@@ -1,0 +1,53 @@
+/**
+ * What Node has no call for: holes, preallocation, byte locks. By way of koffi where that is installed; undefined where not, and
+ * then files are as dense as they are written and nobody is kept out of them.
+ */
+
+export interface Libc {
+  /** 0, or -1. */
+  fallocate(fd: number, mode: number, offset: number, bytes: number): number;
+  lseek(fd: number, offset: number, whence: number): number;
+  /** OFD lock of [start, start + bytes): true when it was had. */
+  lock(fd: number, how: 'shared' | 'exclusive' | 'none', start: number, bytes: number): boolean;
+  /** Whether another open file has a lock there that excludes an exclusive one. */
+  locked(fd: number, start: number): boolean;
+}
+
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const LOCK_TYPE = { shared: 0, exclusive: 1, none: 2 } as const;
+
+let loading: Promise<Libc | undefined> | undefined;
+
+export function libc(): Promise<Libc | undefined> {
+  loading ??= load().catch(() => undefined);
+  return loading;
+}
+
+async function load(): Promise<Libc | undefined> {
+  if (process.platform !== 'linux') return undefined;
+  const { default: koffi } = await import('koffi');
+  const library = koffi.load('libc.so.6');
+  const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t bytes)');
+  const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)');
+  const fcntl = library.func('int fcntl(int fd, int command, ...)');
+  // struct flock of 64-bit Linux: short type, short whence, 4 bytes of nothing, i64 start, i64 length, i32 pid.
+  const record = new DataView(new ArrayBuffer(32));
+  const fill = (type: number, start: number, bytes: number): Uint8Array => {
+    record.setInt16(0, type, true);
+    record.setInt16(2, 0, true);
+    record.setBigInt64(8, BigInt(start), true);
+    record.setBigInt64(16, BigInt(bytes), true);
+    record.setInt32(24, 0, true);
+    return new Uint8Array(record.buffer);
+  };
+  return {
+    fallocate: (fd, mode, offset, bytes) => Number(fallocate(fd, mode, offset, bytes)),
+    lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)),
+    lock: (fd, how, start, bytes) => fcntl(fd, F_OFD_SETLK, 'void *', fill(LOCK_TYPE[how], start, bytes)) === 0,
+    locked: (fd, start) => {
+      if (fcntl(fd, F_OFD_GETLK, 'void *', fill(LOCK_TYPE.exclusive, start, 1)) !== 0) return false;
+      return record.getInt16(0, true) !== LOCK_TYPE.none;
+    },
+  };
+}
