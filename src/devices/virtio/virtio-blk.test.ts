@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { BufferNode } from '../../../tests/support/buffer-node.ts';
 import { FlatMemory, SplitDriver } from '../../../tests/support/virtio-driver.ts';
-import { BlockError } from '../../block/block-error.ts';
+import type { BlockError } from '../../block/block-error.ts';
 import { Log } from '../../base/log.ts';
 import { Drive, type DriveHost, type DriveOptions } from '../storage/drive.ts';
 import { VirtioBlk } from './virtio-blk.ts';
