@@ -10,7 +10,9 @@ import { PCI_TESTDEV } from './debug/pci-testdev.ts';
 import type { Device } from './device.ts';
 import type { DeviceKind, DeviceProperties, DeviceSockets } from './device-kind.ts';
 import { readProperties } from './properties.ts';
+import { SCSI_CD, SCSI_HD } from './storage/scsi/scsi-kinds.ts';
 import { VIRTIO_BLK_PCI } from './virtio/virtio-blk-pci.ts';
+import { VIRTIO_SCSI_PCI } from './virtio/virtio-scsi-pci.ts';
 
 export const DEVICE_CATALOGUE: readonly DeviceKind[] = [
   DEBUGCON,
@@ -18,6 +20,9 @@ export const DEVICE_CATALOGUE: readonly DeviceKind[] = [
   PC_TESTDEV,
   PCI_TESTDEV,
   VIRTIO_BLK_PCI,
+  VIRTIO_SCSI_PCI,
+  SCSI_HD,
+  SCSI_CD,
 ];
 
 /** Makes a device from its name and its properties as text; throws a UserError for an unknown name or property. */
@@ -31,5 +36,6 @@ export function createDevice(
     throw new UserError(
       `-device ${driver}: there is no such device; there are ${DEVICE_CATALOGUE.map(({ name }) => name).join(', ')}.`,
     );
-  return kind.create(sockets, readProperties<DeviceProperties>(driver, kind.properties, properties));
+  const { id, driver: _, ...own } = properties;
+  return kind.create(sockets, readProperties<DeviceProperties>(driver, kind.properties, own), id);
 }

@@ -8,6 +8,7 @@ import type { IrqLine } from './irq/irq-line.ts';
 import type { PciBus } from './pci/pci-bus.ts';
 import type { PropertyDeclaration } from './properties.ts';
 import type { Drive, DriveOptions } from './storage/drive.ts';
+import type { ScsiBus } from './storage/scsi/scsi-bus.ts';
 
 /** Provided by a board. */
 export interface DeviceSockets extends DeviceContext {
@@ -20,6 +21,8 @@ export interface DeviceSockets extends DeviceContext {
   gsi(number: number): IrqLine;
   /** A backend by the ID the user gave it. */
   chardev(id: string): CharBackend;
+  /** SCSI buses, in the order of their adapters; an adapter adds its own. */
+  readonly scsiBuses: ScsiBus[];
   /** A drive by the ID the user gave it; it belongs to the device from then on. */
   drive(device: string, id: string, overrides: Partial<DriveOptions>): Drive;
   /** The guest asked for the end of the machine with this exit status. */
@@ -33,6 +36,6 @@ export interface DeviceKind {
   readonly name: string;
   readonly description: string;
   readonly properties: Readonly<Record<string, PropertyDeclaration>>;
-  /** Makes one and plugs it in. */
-  create(sockets: DeviceSockets, properties: DeviceProperties): Device & Partial<Disposable>;
+  /** Makes one and plugs it in; `id` is the user's name for it. */
+  create(sockets: DeviceSockets, properties: DeviceProperties, id?: string): Device & Partial<Disposable>;
 }

@@ -10,8 +10,8 @@ export interface DeviceConfig {
 
 /** A disk: a node of a block graph, and what stands before it. The node stays whose it is; the machine does not close it. */
 export interface DriveConfig extends DriveOptions {
-  /** The device it gets: `virtio` (default), or `none`: one of `devices` names it. */
-  readonly interface?: 'virtio' | 'none';
+  /** The device it gets: virtio-blk (default), a SCSI disk, a CD-ROM drive, or `none`: one of `devices` names it. */
+  readonly interface?: 'virtio' | 'scsi' | 'cdrom' | 'none';
   readonly serial?: string;
 }
 

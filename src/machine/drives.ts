@@ -4,13 +4,18 @@ import type { BlockError } from '../block/block-error.ts';
 import { Drive, type DriveHost, type DriveOptions } from '../devices/storage/drive.ts';
 import type { DeviceConfig, DriveConfig } from './config.ts';
 
+const DRIVERS = { virtio: 'virtio-blk-pci', scsi: 'scsi-hd', cdrom: 'scsi-cd' } as const;
+
 /** Devices for drives that name an interface; those with `none` wait for a device that names them. */
 export function driveDevices(drives: readonly DriveConfig[]): DeviceConfig[] {
-  return drives.flatMap((drive): DeviceConfig[] => {
-    if ((drive.interface ?? 'virtio') === 'none') return [];
+  const devices = drives.flatMap((drive): DeviceConfig[] => {
+    const kind = drive.interface ?? 'virtio';
+    if (kind === 'none') return [];
     const properties = { drive: drive.id, ...(drive.serial !== undefined && { serial: drive.serial }) };
-    return [{ driver: 'virtio-blk-pci', properties }];
+    return [{ driver: DRIVERS[kind], properties }];
   });
+  const scsi = devices.some(({ driver }) => driver !== DRIVERS.virtio);
+  return scsi ? [{ driver: 'virtio-scsi-pci', properties: {} }, ...devices] : devices;
 }
 
 export class Drives implements DriveHost {

@@ -28,6 +28,7 @@ import { Piix3 } from '../devices/pci/piix3.ts';
 import { SLEEP_TYPE_S5 } from '../devices/power/acpi-pm.ts';
 import { Piix4Pm } from '../devices/power/piix4-pm.ts';
 import { attachIsaSerial, COM_PORTS } from '../devices/serial/isa-serial.ts';
+import type { ScsiBus } from '../devices/storage/scsi/scsi-bus.ts';
 import { Uart16550 } from '../devices/serial/uart16550.ts';
 import { I8254 } from '../devices/timer/i8254.ts';
 import { Mc146818 } from '../devices/timer/mc146818.ts';
@@ -114,6 +115,7 @@ export class Pc {
   readonly devices: readonly Device[];
   readonly memoryBytes: number;
 
+  private readonly scsiBuses: ScsiBus[] = [];
   private readonly options: PcOptions;
   /** The vCPU whose access is under way: each sees its own local APIC at the same address. */
   private activeCpu: number = 0;
@@ -329,6 +331,7 @@ export class Pc {
         if (!backend) throw new UserError(`-device: there is no chardev '${id}'.`);
         return backend;
       },
+      scsiBuses: this.scsiBuses,
       drive: (device, id, overrides) => {
         if (!this.options.drives) throw new UserError(`-device ${device}: there is no drive '${id}'`);
         return this.options.drives.claim(device, id, overrides);
