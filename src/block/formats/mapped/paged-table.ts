@@ -9,7 +9,11 @@ import type { BlockNode } from '../../node.ts';
 const PAGE_BYTES = 64 * 1024;
 /** Pages kept of one table: 8 MiB at most, however long the table says it is. */
 const MAX_PAGES = 128;
+/** Changes are written in units of this, unless told otherwise. */
 const SECTOR_BYTES = 512;
+
+/** Writes changed bytes to where they belong, some way that is safer than writing them. */
+export type WriteOut = (offset: number, bytes: Uint8Array) => Promise<void>;
 
 interface Page {
   readonly start: number;
@@ -27,8 +31,13 @@ export class PagedTable {
   private readonly offset: number;
   private readonly bytes: number;
 
-  /** `bytes` from `offset` on in `node`. */
-  constructor(node: BlockNode, offset: number, bytes: number) {
+  private readonly sectorBytes: number;
+  private readonly writeOut: WriteOut;
+
+  /** `bytes` from `offset` on in `node`; changes go through `writeOut`, in multiples of `sectorBytes`. */
+  constructor(node: BlockNode, offset: number, bytes: number, how?: { sectorBytes: number; writeOut: WriteOut }) {
+    this.sectorBytes = how?.sectorBytes ?? SECTOR_BYTES;
+    this.writeOut = how?.writeOut ?? ((at, changed): Promise<void> => node.write(at, [changed]));
     this.node = node;
     this.offset = offset;
     this.bytes = bytes;
@@ -55,7 +64,7 @@ export class PagedTable {
     const page = this.pageAt(at) ?? (await this.load(at));
     const here = at - page.start;
     edit(page.view, here);
-    page.dirty.fill(1, Math.floor(here / SECTOR_BYTES), Math.ceil((here + length) / SECTOR_BYTES));
+    page.dirty.fill(1, Math.floor(here / this.sectorBytes), Math.ceil((here + length) / this.sectorBytes));
     page.changed = true;
   }
 
@@ -102,7 +111,7 @@ export class PagedTable {
       start,
       bytes,
       view: viewOf(bytes),
-      dirty: new Uint8Array(PAGE_BYTES / SECTOR_BYTES),
+      dirty: new Uint8Array(PAGE_BYTES / this.sectorBytes),
       changed: false,
     });
   }
@@ -115,9 +124,9 @@ export class PagedTable {
       const clean = dirty.indexOf(0, from);
       const to = clean < 0 ? dirty.length : clean;
       dirty.fill(0, from, to);
-      const bytes = page.bytes.slice(from * SECTOR_BYTES, to * SECTOR_BYTES);
+      const bytes = page.bytes.slice(from * this.sectorBytes, to * this.sectorBytes);
       try {
-        await this.node.write(this.offset + page.start + from * SECTOR_BYTES, [bytes]);
+        await this.writeOut(this.offset + page.start + from * this.sectorBytes, bytes);
       } catch (error) {
         dirty.fill(1, from, to);
         page.changed = true;
