@@ -12,6 +12,7 @@ import { vectorBytes } from '../../../src/block/io-vector.ts';
 import type { BlockNode as Node, BlockStatus, Child } from '../../../src/block/node.ts';
 import { BlockNode } from '../../../src/block/node.ts';
 import { qcow2 } from '../../../src/block/formats/qcow2/driver.ts';
+import { nodeCrypto } from '../../../src/host/node/block/crypto.ts';
 import type { Qcow2Node } from '../../../src/block/formats/qcow2/qcow2-node.ts';
 
 const readv = promisify(fs.readv);
@@ -89,6 +90,7 @@ function run(
 }
 
 export const testHost: BlockHost = {
+  crypto: nodeCrypto,
   async openFile(path, options) {
     const handle = await open(path, options.create ? 'w+' : 'r+');
     return {

@@ -12,6 +12,7 @@ const PARALLEL = 4;
 /** Writes whole clusters (the disk's last one may be less); anything else cannot be compressed. */
 export async function writeCompressed(image: Qcow2Image, offset: number, from: IoVector, bytes: number): Promise<void> {
   const size = image.clusterSize;
+  if (image.encryption !== undefined) throw new BlockError('ENOTSUP', 'encrypted clusters cannot be compressed');
   if (image.hasDataFile) throw new BlockError('ENOTSUP', 'compressed clusters cannot be in a data file');
   if (offset % size !== 0 || (bytes % size !== 0 && offset + bytes !== image.header.size))
     throw new BlockError('EINVAL', `compressed write [${offset}, +${bytes}) is not whole clusters`);

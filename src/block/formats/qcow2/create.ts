@@ -4,6 +4,7 @@ import type { CreateRequest, DriverContext, OptionDeclaration } from '../../driv
 import type { BlockNode, Preallocation } from '../../node.ts';
 import { codecFor } from './codec.ts';
 import { Qcow2Image } from './image.ts';
+import { setUpEncryption } from './encryption.ts';
 import type { Header } from './layout.ts';
 import {
   AUTOCLEAR_DATA_FILE_RAW, CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, COMPATIBLE_LAZY_REFCOUNTS, COMPRESSION_ZLIB, COMPRESSION_ZSTD,
@@ -20,6 +21,14 @@ export const CREATE_OPTIONS: readonly OptionDeclaration[] = [
   { name: 'compression_type', type: 'string', help: 'Compression method used for image cluster compression', default: 'zlib' },
   { name: 'data_file', type: 'string', help: 'File name of an external data file' },
   { name: 'data_file_raw', type: 'bool', help: 'The external data file must stay valid as a raw image' },
+  { name: 'encrypt.cipher-alg', type: 'string', help: 'Name of encryption cipher algorithm' },
+  { name: 'encrypt.cipher-mode', type: 'string', help: 'Name of encryption cipher mode' },
+  { name: 'encrypt.format', type: 'string', help: "Encrypt the image, format choices: 'luks'" },
+  { name: 'encrypt.hash-alg', type: 'string', help: 'Name of encryption hash algorithm' },
+  { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
+  { name: 'encrypt.ivgen-alg', type: 'string', help: 'Name of IV generator algorithm' },
+  { name: 'encrypt.ivgen-hash-alg', type: 'string', help: 'Name of IV generator hash algorithm' },
+  { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing qcow AES key or LUKS passphrase' },
   { name: 'extended_l2', type: 'bool', help: 'Extended L2 tables', default: 'off' },
   { name: 'lazy_refcounts', type: 'bool', help: 'Postpone refcount updates', default: 'off' },
   { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, metadata, falloc, full)' },
@@ -128,12 +137,13 @@ export async function createQcow2(request: CreateRequest, context: DriverContext
       lazyRefcounts: false,
       unmap: false,
       codec: codecFor(context.host, header.compressionType),
-      cipher: undefined,
+      encryption: undefined,
       warn: (sentence) => context.warn(sentence),
     });
     await file.write(0, [serializeHeader(header), table, block]);
     await image.open();
     await image.refcounts.change(0, 3, 1);
+    await setUpEncryption(image, request.options, context);
     await resize(image, Math.ceil(request.size / 512) * 512, { preallocation });
     await image.settle();
   } finally {

@@ -6,6 +6,7 @@ import { AMEND_OPTIONS } from './amend.ts';
 import { codecFor } from './codec.ts';
 import { CREATE_OPTIONS, createQcow2 } from './create.ts';
 import { Qcow2Image } from './image.ts';
+import { openEncryption } from './encryption.ts';
 import type { Header } from './layout.ts';
 import {
   COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, isQcow2, parseHeader, viewOf,
@@ -18,6 +19,7 @@ export const qcow2: BlockDriver = {
   name: 'qcow2',
   kind: 'format',
   options: [
+    { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing qcow AES key or LUKS passphrase' },
     { name: 'lazy-refcounts', type: 'bool', help: 'Postpone refcount updates' },
     { name: 'pass-discard-request', type: 'bool', help: 'Pass guest discard requests to the layer below' },
   ],
@@ -50,7 +52,7 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
     lazyRefcounts: header.version >= 3 && lazy === true,
     unmap: options['pass-discard-request'] === undefined ? request.unmap : options['pass-discard-request'] === true,
     codec: codecFor(context.host, header.compressionType),
-    cipher: undefined,
+    encryption: await openEncryption(header, file, options, request.noIo, context),
     warn: (sentence) => context.warn(sentence),
   });
   await image.open();

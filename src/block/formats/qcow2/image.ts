@@ -6,10 +6,13 @@
  * table on disk refers to it. Whenever the process or the host dies, the image has at worst leaks; with lazy refcounts the header's dirty
  * bit is set first, and opening repairs.
  */
-import { BlockError, ImageError } from '../../block-error.ts';
+import { BlockError } from '../../block-error.ts';
+import type { SectorCipher } from '../../crypto/sector-cipher.ts';
+import { SECTOR_BYTES } from '../../crypto/sector-cipher.ts';
 import type { IoVector } from '../../io-vector.ts';
-import { gather, scatter } from '../../io-vector.ts';
+import { gather, scatter, vectorBytes } from '../../io-vector.ts';
 import type { BlockNode } from '../../node.ts';
+import type { Encryption } from './encryption.ts';
 import type { Header } from './layout.ts';
 import {
   COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, serializeHeader,
@@ -18,12 +21,6 @@ import { readPadded } from './metadata-file.ts';
 import { Ranges } from './ranges.ts';
 import { Refcounts } from './refcounts.ts';
 import { COMPRESSED, L2Table, Tables } from './tables.ts';
-
-/** What turns sectors into other sectors; `offset` is in the data file, everything in units of 512 bytes. */
-export interface SectorCipher {
-  encrypt(offset: number, data: Uint8Array): void;
-  decrypt(offset: number, data: Uint8Array): void;
-}
 
 export interface Codec {
   compress(data: Uint8Array): Promise<Uint8Array>;
@@ -41,7 +38,7 @@ export interface ImageParts {
   /** Freed clusters are given back to the file system. */
   readonly unmap: boolean;
   readonly codec: Codec;
-  readonly cipher: SectorCipher | undefined;
+  readonly encryption: Encryption | undefined;
   readonly warn: (sentence: string) => void;
 }
 
@@ -54,7 +51,7 @@ export class Qcow2Image {
   readonly readOnly: boolean;
   readonly unmap: boolean;
   readonly codec: Codec;
-  readonly cipher: SectorCipher | undefined;
+  readonly encryption: Encryption | undefined;
   readonly tables: Tables;
   readonly refcounts: Refcounts;
   readonly ranges: Ranges = new Ranges();
@@ -79,7 +76,7 @@ export class Qcow2Image {
     this.lazyRefcounts = parts.lazyRefcounts;
     this.unmap = parts.unmap;
     this.codec = parts.codec;
-    this.cipher = parts.cipher;
+    this.encryption = parts.encryption;
     this.warn = parts.warn;
     this.refcounts = new Refcounts(parts.file, parts.header, () => this.writeHeader());
     this.tables = new Tables(parts.file, parts.header, (sentence) => this.corrupt(sentence));
@@ -302,9 +299,11 @@ export class Qcow2Image {
 
   // ---- data ----
 
-  /** Guest data to or from storage: through the cipher when there is one (then in whole sectors). */
-  readStorage(host: number, into: IoVector): Promise<void> {
-    return this.cipher === undefined ? this.readPlain(host, into) : this.readCipher(this.cipher, host, into);
+  /** Guest data from storage, through the cipher when there is one. `guest` is where the disk has it. */
+  readStorage(host: number, into: IoVector, guest: number): Promise<void> {
+    return this.encryption === undefined
+      ? this.readPlain(host, into)
+      : this.readEncrypted(this.encryption, host, into, guest);
   }
 
   private readPlain(host: number, into: IoVector): Promise<void> {
@@ -314,21 +313,33 @@ export class Qcow2Image {
     return readPadded(this.dataFile, host, into);
   }
 
-  private async readCipher(cipher: SectorCipher, host: number, into: IoVector): Promise<void> {
-    let bytes = 0;
-    for (const piece of into) bytes += piece.length;
-    const from = Math.floor(host / 512) * 512;
-    const data = new Uint8Array(Math.ceil((host + bytes) / 512) * 512 - from);
-    await this.readPlain(from, [data]);
-    cipher.decrypt(from, data);
-    scatter(data.subarray(host - from, host - from + bytes), into);
+  private async readEncrypted(encryption: Encryption, host: number, into: IoVector, guest: number): Promise<void> {
+    const skip = host % SECTOR_BYTES;
+    const bytes = vectorBytes(into);
+    const data = new Uint8Array(Math.ceil((skip + bytes) / SECTOR_BYTES) * SECTOR_BYTES);
+    await this.readPlain(host - skip, [data]);
+    const sector = Math.floor((encryption.byGuest ? guest : host) / SECTOR_BYTES);
+    scatter(
+      cipherOf(encryption)
+        .decrypt(sector, data)
+        .subarray(skip, skip + bytes),
+      into,
+    );
   }
 
-  writeStorage(host: number, from: IoVector): Promise<void> {
-    if (this.cipher === undefined) return this.dataFile.write(host, from);
-    const data = gather(from).slice();
-    if (host % 512 !== 0 || data.length % 512 !== 0) throw new ImageError('encrypted write within a sector', 'EIO');
-    this.cipher.encrypt(host, data);
-    return this.dataFile.write(host, [data]);
+  /** Guest data to storage; of encrypted images whole sectors. */
+  writeStorage(host: number, from: IoVector, guest: number): Promise<void> {
+    const { encryption } = this;
+    if (encryption === undefined) return this.dataFile.write(host, from);
+    const data = gather(from);
+    if (host % SECTOR_BYTES !== 0 || data.length % SECTOR_BYTES !== 0)
+      throw new BlockError('EIO', 'the disk ends within a sector, which cannot be encrypted');
+    const sector = (encryption.byGuest ? guest : host) / SECTOR_BYTES;
+    return this.dataFile.write(host, [cipherOf(encryption).encrypt(sector, data)]);
   }
+}
+
+function cipherOf({ cipher }: Encryption): SectorCipher {
+  if (cipher === undefined) throw new BlockError('EIO', 'the image was opened without its key');
+  return cipher;
 }

@@ -12,6 +12,7 @@ import type { Extras } from './check.ts';
 import { Check } from './check.ts';
 import type { References } from './rebuild.ts';
 import { writeCompressed } from './compressed.ts';
+import { encryptionInfo } from './encryption.ts';
 import type { Qcow2Image } from './image.ts';
 import {
   AUTOCLEAR_DATA_FILE_RAW, COMPRESSION_ZSTD, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY,
@@ -65,12 +66,12 @@ export class Qcow2Node extends BlockNode {
   }
 
   override get limits(): RequestLimits {
-    const alignment = this.image.cipher === undefined ? 1 : 512;
+    const alignment = this.image.encryption === undefined ? 1 : 512;
     return { alignment, zeroAlignment: this.image.tables.unit, maxTransfer: 0x7ffffe00 };
   }
 
   override get zeroWhenNew(): boolean {
-    return this.image.backing === undefined && this.image.cipher === undefined && !this.image.hasDataFile;
+    return this.image.backing === undefined && this.image.encryption === undefined && !this.image.hasDataFile;
   }
 
   override read(offset: number, into: IoVector): Promise<void> {
@@ -121,7 +122,7 @@ export class Qcow2Node extends BlockNode {
     const { image } = this;
     const { tables } = image;
     const first = await this.runAt(offset, bytes);
-    const host = first.kind === COMPRESSED || image.cipher !== undefined ? -1 : first.host;
+    const host = first.kind === COMPRESSED || image.encryption !== undefined ? -1 : first.host;
     let length = first.bytes;
     // Runs go on in the next table, and compressed clusters in the next one.
     while (length < bytes) {
@@ -243,7 +244,7 @@ export class Qcow2Node extends BlockNode {
   }
 
   override specificInfo(): { type: string; data: Readonly<Record<string, JsonValue>> } {
-    const { header, tables } = this.image;
+    const { header, tables, encryption } = this.image;
     const bitmaps = this.bitmaps.list().map(({ name, granularity, flags }) => ({ flags, name, granularity }));
     if (header.version < 3)
       return { type: 'qcow2', data: { compat: '0.10', 'compression-type': 'zlib', 'refcount-bits': 16 } };
@@ -258,6 +259,7 @@ export class Qcow2Node extends BlockNode {
         corrupt: (header.incompatible & INCOMPATIBLE_CORRUPT) !== 0,
         ...(header.dataFile === undefined ? {} : { 'data-file': header.dataFile }),
         ...(this.image.hasDataFile ? { 'data-file-raw': (header.autoclear & AUTOCLEAR_DATA_FILE_RAW) !== 0 } : {}),
+        ...(encryption === undefined ? {} : { encrypt: encryptionInfo(encryption) }),
         'extended-l2': tables.extended,
       },
     };

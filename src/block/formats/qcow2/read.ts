@@ -40,7 +40,7 @@ async function readRuns(image: Qcow2Image, offset: number, into: IoVector, bytes
 function readRun(image: Qcow2Image, offset: number, run: Run, into: IoVector): Promise<void> {
   if (run.kind === DATA) {
     if ((run.host - offset) % image.clusterSize !== 0) return badOffset(image, run.host, offset);
-    return image.readStorage(run.host, into);
+    return image.readStorage(run.host, into, offset);
   }
   if (run.kind === COMPRESSED) return readCompressed(image, offset, run, into);
   if (run.kind === UNALLOCATED && image.backing !== undefined) return readBacking(image, offset, into, run.bytes);

@@ -125,7 +125,7 @@ export class Snapshots implements SnapshotStore {
       lazyRefcounts: false,
       unmap: false,
       codec: image.codec,
-      cipher: image.cipher,
+      encryption: image.encryption,
       warn: image.warn,
     });
     await view.open();

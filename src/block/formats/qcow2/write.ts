@@ -14,7 +14,7 @@ const ZEROES = new Uint8Array(65536);
 /** Writes `from`; the caller has checked range and permission. */
 export function writeRange(image: Qcow2Image, offset: number, from: IoVector, bytes: number): Promise<void> {
   if (bytes === 0) return Promise.resolve();
-  const aligned = image.cipher === undefined || (offset % 512 === 0 && bytes % 512 === 0);
+  const aligned = image.encryption === undefined || (offset % 512 === 0 && bytes % 512 === 0);
   return (aligned ? tryInPlace(image, offset, from, bytes) : undefined) ?? writeSlowly(image, offset, from, bytes);
 }
 
@@ -36,7 +36,7 @@ function tryInPlace(image: Qcow2Image, offset: number, from: IoVector, bytes: nu
   if (claim === undefined) return undefined;
   let writing: Promise<void>;
   try {
-    writing = image.writeStorage(run.host, from);
+    writing = image.writeStorage(run.host, from, offset);
   } catch (error) {
     ranges.release(claim);
     throw error;
@@ -48,7 +48,7 @@ async function writeSlowly(image: Qcow2Image, offset: number, from: IoVector, by
   const { tables, ranges } = image;
   const size = tables.clusterSize;
   const [first, end] = [Math.floor(offset / size) * size, Math.ceil((offset + bytes) / size) * size];
-  const aligned = image.cipher === undefined || (offset % 512 === 0 && bytes % 512 === 0);
+  const aligned = image.encryption === undefined || (offset % 512 === 0 && bytes % 512 === 0);
   if (tables.overfull) await image.flush();
   let claim = ranges.tryClaim(first, end, true);
   while (claim === undefined) {
@@ -59,8 +59,7 @@ async function writeSlowly(image: Qcow2Image, offset: number, from: IoVector, by
     claim = ranges.tryClaim(first, end, true);
   }
   try {
-    if (aligned) await writeClaimed(image, offset, from, bytes);
-    else await writeSectors(image, offset, from, bytes);
+    await writeClaimed(image, offset, from, bytes);
   } finally {
     ranges.release(claim);
   }
@@ -83,6 +82,8 @@ async function writeSectors(image: Qcow2Image, offset: number, from: IoVector, b
 /** Writes to clusters that are claimed exclusively. */
 export async function writeClaimed(image: Qcow2Image, offset: number, from: IoVector, bytes: number): Promise<void> {
   image.checkUsable();
+  if (image.encryption !== undefined && (offset % 512 !== 0 || bytes % 512 !== 0))
+    return writeSectors(image, offset, from, bytes);
   const { tables } = image;
   const pending: Promise<void>[] = [];
   try {
@@ -98,7 +99,7 @@ export async function writeClaimed(image: Qcow2Image, offset: number, from: IoVe
       const inPlace = inPlaceBytes(image, table, inTable, most);
       let step = inPlace.bytes;
       if (step > 0) {
-        pending.push(image.writeStorage(inPlace.host, sliceVector(from, done, step)));
+        pending.push(image.writeStorage(inPlace.host, sliceVector(from, done, step), offset + done));
       } else {
         const segment = await allocateSegment(image, table, inTable, most);
         step = segment.bytes;
@@ -214,7 +215,7 @@ async function writeSegment(image: Qcow2Image, table: L2Table, segment: Segment,
       start = copyFrom;
     for (const piece of from) vector.push(piece);
     if (end < copyTo) await gatherAround(image, base + end, copyTo - end, segment, vector);
-    await image.writeStorage(segment.host + (start - firstIndex * size), vector);
+    await image.writeStorage(segment.host + (start - firstIndex * size), vector, base + start);
     for (let index = firstIndex; index <= lastIndex; index++) {
       const partFrom = Math.max(copyFrom, index * size) - index * size;
       const partTo = Math.min(copyTo, (index + 1) * size) - index * size;
@@ -258,7 +259,7 @@ async function gatherAround(
   vector: Uint8Array[],
 ): Promise<boolean> {
   const there = Math.max(0, Math.min(bytes, image.header.size - offset));
-  if (image.cipher === undefined && isZero(image, offset, there)) {
+  if (image.encryption === undefined && isZero(image, offset, there)) {
     if (segment.untouched) return false;
     for (let left = bytes; left > 0; left -= ZEROES.length)
       vector.push(ZEROES.subarray(0, Math.min(left, ZEROES.length)));
