@@ -104,6 +104,14 @@ declare class DecompressionStream {
   readonly writable: WritableStream<Uint8Array<ArrayBuffer>>;
 }
 
+interface AbortSignal {
+  readonly aborted: boolean;
+  readonly reason: unknown;
+  throwIfAborted(): void;
+  addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
 declare function queueMicrotask(callback: () => void): void;
 declare function atob(text: string): string;
 declare function btoa(text: string): string;

@@ -1,0 +1,23 @@
+/**
+ * The block layer as a library: images, the graph that they are made of, NBD servers. The doors (src/node.ts, src/browser.ts) bind
+ * `openImage` and `createImage` to their host.
+ */
+export { BlockError, type Errno, ImageError } from './block-error.ts';
+export {
+  type Abortable, createImage, DiskImage, type ImageExtent, type ImageInfo, type NewImageOptions, openImage,
+  type OpenImageOptions,
+} from './image.ts'; // prettier-ignore
+export { readStream, type ReadStreamOptions, writeStream, type WriteStreamOptions } from './image-streams.ts';
+export { BlockGraph, type CreateImageOptions, type GraphOptions, type OpenFlags } from './graph.ts';
+export type { BlockDriver, NodeOptions } from './driver.ts';
+export { DRIVERS } from './drivers.ts';
+export type { BlockHost, HostAddress, TlsOptions } from './host.ts';
+export {
+  BlockNode, type BitmapStore, type BlockStatus, type CheckResult, type Child, type DirtyBitmap, type JsonValue,
+  type RequestLimits, type SnapshotInfo, type SnapshotStore, type TruncateOptions, type WriteFlags, type ZeroFlags,
+} from './node.ts'; // prettier-ignore
+export type { IoVector } from './io-vector.ts';
+export { listNbd } from './nbd/client/connect.ts';
+export type { NbdExportOptions } from './nbd/server/export.ts';
+export { NbdServer, type NbdServerOptions } from './nbd/server/server.ts';
+export { loadTlsCredentials } from './tls-credentials.ts';
