@@ -8,6 +8,7 @@ import { writeCpio } from '../machine/cpio.ts';
 import type { Command } from './command.ts';
 import { addProfileFile, nothingObserved, type ObserveRequest, parseRate } from './observe/observe.ts';
 import { openLog, parseLogCategories } from './observe/log-option.ts';
+import { openGuestDisks } from './run/guest-disks.ts';
 import { runGuest } from './run/guest-session.ts';
 import { createMachine } from './system/machine-door.ts';
 import { parseSize } from './system/option-text.ts';
@@ -18,6 +19,9 @@ Boots a small Linux and gives a shell in it, or runs COMMAND there and ends with
 the machine off and Ctrl-A x ends it at once. The kernel and its file system are fetched at the first use (orrery assets).
 
   --script FILE    run a shell script in the guest instead of a command
+  --disk FILE      a disk that keeps what is written to /disk; made at its first use, as qcow2 unless the name ends in .raw or .img;
+                   may be given again (/disk1 …)
+  --disk-size SIZE how large a disk is that does not exist yet (default 8G)
   --memory SIZE    memory of the guest (default 512M)
   --cpu MODEL      its processor (orrery system -cpu help lists them)
   --accel NAME     jit, interp, or jit,verify=on
@@ -44,6 +48,8 @@ interface RunRequest {
   initrd: string | undefined;
   append: string;
   script: string | undefined;
+  disks: string[];
+  diskBytes: number;
   command: readonly string[];
   verbose: boolean;
   observe: ObserveRequest;
@@ -52,8 +58,10 @@ interface RunRequest {
   help: boolean;
 }
 
+const DEFAULT_DISK_BYTES = 8 * 1024 ** 3;
+
 const VALUE_OPTIONS = [
-  '--script', '--memory', '--cpu', '--accel', '--arch', '--kernel', '--initrd', '--append', '--profile', '--profile-rate', '--symbols', '-d', '-D',
+  '--script', '--disk', '--disk-size', '--memory', '--cpu', '--accel', '--arch', '--kernel', '--initrd', '--append', '--profile', '--profile-rate', '--symbols', '-d', '-D',
 ]; // prettier-ignore
 const OTHER_OPTIONS = ['--verbose', '--stats', '--help'];
 
@@ -61,6 +69,12 @@ function applyValue(request: RunRequest, option: string, value: string): void {
   switch (option) {
     case '--memory':
       request.memoryBytes = parseSize('-memory', value, 'm');
+      break;
+    case '--disk':
+      request.disks.push(value);
+      break;
+    case '--disk-size':
+      request.diskBytes = parseSize('-disk-size', value, 'm');
       break;
     case '--cpu':
       request.cpu = value;
@@ -113,6 +127,8 @@ export function parseRunArguments(args: readonly string[]): RunRequest {
     initrd: undefined,
     append: '',
     script: undefined,
+    disks: [],
+    diskBytes: DEFAULT_DISK_BYTES,
     command: [],
     verbose: false,
     observe: nothingObserved(),
@@ -203,24 +219,31 @@ export const runCommand: Command = {
     const kernelName = request.kernel ?? assets?.kernel ?? '';
     const initrdName = request.initrd ?? assets?.initrd ?? '';
     const initrd = (): Promise<Uint8Array> => readFileOf('--initrd', initrdName);
-    const guest = runGuest(
-      {
-        kernel: () => readFileOf('--kernel', kernelName),
-        kernelName,
-        initrd: script === undefined ? initrd : async () => withScript(await initrd(), script),
-        initrdName,
-        commandLine: commandLine(request, script !== undefined),
-        memoryBytes: request.memoryBytes,
-        accel: request.accel,
-        ...(request.verify && { verify: true }),
-        noReboot: true,
-        serialPorts: 1,
-        ...(request.cpu !== undefined && { cpu: request.cpu }),
-        ...(request.logCategories.length > 0 && { log: { categories: request.logCategories, write: log.write } }),
-      },
-      { scripted: script !== undefined, verbose: request.verbose, observe: request.observe },
-      createMachine,
-    );
-    return guest.finally(() => log.close());
+    const interactive = script === undefined && process.stdin.isTTY;
+    const disks = await openGuestDisks(request.disks, request.diskBytes, interactive);
+    try {
+      return await runGuest(
+        {
+          kernel: () => readFileOf('--kernel', kernelName),
+          kernelName,
+          initrd: script === undefined ? initrd : async () => withScript(await initrd(), script),
+          initrdName,
+          commandLine: commandLine(request, script !== undefined),
+          memoryBytes: request.memoryBytes,
+          accel: request.accel,
+          ...(request.verify && { verify: true }),
+          noReboot: true,
+          serialPorts: 1,
+          ...(disks !== undefined && { drives: disks.drives }),
+          ...(request.cpu !== undefined && { cpu: request.cpu }),
+          ...(request.logCategories.length > 0 && { log: { categories: request.logCategories, write: log.write } }),
+        },
+        { scripted: script !== undefined, verbose: request.verbose, observe: request.observe },
+        createMachine,
+      );
+    } finally {
+      log.close();
+      await disks?.close();
+    }
   },
 };

@@ -73,6 +73,7 @@ export async function runGuest(
     forcedStatus ??= status;
     void machine.stop();
   };
+  machine.onIoError((message) => process.stderr.write(`\norrery: ${message} (Ctrl-A c, cont)\n`));
   const signals = onEndingSignal((status) => quit(status));
   try {
     const forced = (): number | undefined => forcedStatus;

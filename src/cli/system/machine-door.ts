@@ -20,6 +20,10 @@ export interface MachineHandle {
   reset(): void | Promise<void>;
   pressPowerButton(): void;
   stop(): void | Promise<void>;
+  /** `Machine.onIoError`. */
+  onIoError(callback: (message: string) => void): void;
+  /** What paused the machine, if a failed request of a drive did. */
+  readonly ioErrorMessage: string | undefined;
   statistics(): MachineStatistics;
   profile(options: ProfileOptions): MachineProfile;
 }

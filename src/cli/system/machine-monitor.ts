@@ -18,7 +18,10 @@ export function machineMonitor(
 ): MonitorConsole {
   let paused = !run.started;
   return new MonitorConsole(chardev, {
-    status: () => (paused ? 'paused' : 'running'),
+    status() {
+      if (machine.ioErrorMessage !== undefined) return 'paused (io-error)';
+      return paused ? 'paused' : 'running';
+    },
     report,
     async pause() {
       await machine.pause();

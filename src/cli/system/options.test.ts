@@ -97,6 +97,12 @@ describe('the command line of orrery system', () => {
     expect(() => parse('-profile-rate 0')).toThrow("-profile-rate: '0' is not a number of samples a second");
   });
 
+  it('takes a bare argument for the first disk', () => {
+    const [bare, named] = parse('a.img -hdb b.img').storage.drives;
+    expect(bare).toMatchObject({ text: '-hda a.img', file: 'a.img', index: 0 });
+    expect(named).toMatchObject({ file: 'b.img', index: 1 });
+  });
+
   it('keeps time by instructions and starts at a date', () => {
     expect(parse('-icount shift=3 -rtc base=2026-01-31T12:00:00')).toMatchObject({
       nsPerInstruction: 8,
@@ -107,7 +113,6 @@ describe('the command line of orrery system', () => {
   it.each([
     ['-kernal x', "-kernal: no such option; did you mean '-kernel'?"],
     ['-kernel', '-kernel: FILE is missing'],
-    ['disk.img', "'disk.img' belongs to no option; disk images as bare arguments are not available"],
     ['-machine q36', "-machine: no machine 'q36'; there is pc"],
     ['-machine acel=jit', "-machine: no property 'acel'; did you mean 'accel'?"],
     ['-accel jit,verify=maybe', '-accel jit,verify=maybe: verify is on or off'],
@@ -116,7 +121,7 @@ describe('the command line of orrery system', () => {
     ['-m lots', "-m: 'lots' is not a size such as 512M or 2G"],
     ['-d itn', "-d: no log category 'itn'; did you mean 'int'?"],
     ['-d sums', "-d: no log category 'sums'; -d help lists them"],
-    ['-hda disk.img', '-hda: no such option; orrery system -h lists them'],
+    ['-fda disk.img', "-fda: no such option; did you mean '-hda'?"],
     ['-chardev stdio', '-chardev stdio: id= is missing'],
     ['-chardev fiel,id=a', "-chardev: no backend 'fiel'; did you mean 'file'?"],
     ['-vga std', "-vga: 'std' is not available; -vga none is"],

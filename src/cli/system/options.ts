@@ -11,14 +11,9 @@ import { checkChardev } from './chardev-spec.ts';
 import { parseInteger, parseOptionList, parseSize } from './option-text.ts';
 import { emptyRequest } from './request.ts';
 import type { SystemRequest } from './request.ts';
-
-export interface SystemOption {
-  readonly name: string;
-  /** What the usage shows for the value; without it the option stands alone. */
-  readonly value?: string;
-  readonly help: string;
-  apply(request: SystemRequest, value: string): void;
-}
+import { shortDrive } from './storage/drive-option.ts';
+import { STORAGE_OPTIONS } from './storage/storage-options.ts';
+import type { SystemOption } from './system-option.ts';
 
 export const MACHINES: Readonly<Record<string, string>> = {
   pc: 'PC with i440FX and PIIX (default)',
@@ -225,6 +220,7 @@ export const SYSTEM_OPTIONS: readonly SystemOption[] = [
     help: "the kernel's command line",
     apply: (request, value) => (request.append = value),
   },
+  ...STORAGE_OPTIONS,
   {
     name: 'device',
     value: 'DRIVER[,property=value]',
@@ -339,7 +335,8 @@ export const SYSTEM_OPTIONS: readonly SystemOption[] = [
   onlyNone('parallel', 'parallel port'),
 ];
 
-/** Reads the arguments of `orrery system`. Options may be written with one dash or two. Throws UserError. */
+/** Reads the arguments of `orrery system`. Options may be written with one dash or two; a bare argument is the first disk's
+ * image. Throws UserError. */
 export function parseSystemOptions(
   args: readonly string[],
   options: readonly SystemOption[] = SYSTEM_OPTIONS,
@@ -350,7 +347,8 @@ export function parseSystemOptions(
   for (let at = 0; at < args.length; at++) {
     const argument = args[at] ?? '';
     if (!argument.startsWith('-') || argument === '-') {
-      throw new UserError(`'${argument}' belongs to no option; disk images as bare arguments are not available`);
+      request.storage.drives.push(shortDrive('hda', argument, 0, false));
+      continue;
     }
     const name = argument.replace(/^--?/, '');
     const option = byName.get(name);

@@ -3,6 +3,7 @@ import { nothingObserved, type ObserveRequest } from '../observe/observe.ts';
 import type { DeviceConfig } from '../../machine/config.ts';
 import type { GlobalProperty } from './board-options.ts';
 import type { OptionList } from './option-text.ts';
+import { noStorage, type StorageRequest } from './storage/storage-request.ts';
 
 /** A listing asked for instead of a machine: `-device help` and its like. */
 export interface Listing {
@@ -24,6 +25,7 @@ export interface SystemRequest {
   initrd: string | undefined;
   append: string | undefined;
   devices: DeviceConfig[];
+  readonly storage: StorageRequest;
   globals: GlobalProperty[];
   chardevs: Map<string, OptionList>;
   /** Texts of `-serial`, first port first. */
@@ -60,6 +62,7 @@ export function emptyRequest(): SystemRequest {
     initrd: undefined,
     append: undefined,
     devices: [],
+    storage: noStorage(),
     globals: [],
     chardevs: new Map(),
     serials: [],

@@ -48,6 +48,8 @@ function talkative(exit: MachineExit, seen: MachineConfig[] = []): CreateMachine
       reset() {},
       pressPowerButton() {},
       stop() {},
+      onIoError() {},
+      ioErrorMessage: undefined,
       statistics: unused,
       profile: unused,
     });

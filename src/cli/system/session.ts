@@ -9,7 +9,7 @@ import type { QueuedChardev } from '../../chardev/chardev.ts';
 import { MuxChardev } from '../../chardev/mux.ts';
 import { StdioChardev } from '../../host/node/chardev/stdio.ts';
 import { onEndingSignal } from '../../host/node/terminal.ts';
-import type { MachineConfig } from '../../machine/config.ts';
+import type { DriveConfig, MachineConfig } from '../../machine/config.ts';
 import { missingFeatures } from '../../machine/cpu-option.ts';
 import { openLog } from '../observe/log-option.ts';
 import { observe } from '../observe/observe.ts';
@@ -21,6 +21,7 @@ import type { CreateMachine, MachineHandle } from './machine-door.ts';
 import { machineMonitor } from './machine-monitor.ts';
 import { pumpSerial } from './serial-pump.ts';
 import type { SystemRequest } from './request.ts';
+import type { MachineStorage } from './storage/machine-storage.ts';
 
 /** How long the guest's last words may take to leave. */
 const LAST_OUTPUT_MS = 1000;
@@ -87,6 +88,17 @@ export async function machineConfig(
     ...(request.startTimeMs !== undefined && { startTimeMs: request.startTimeMs }),
     ...(request.trace.length > 0 && { trace: request.trace }),
   };
+}
+
+/** Opens the disks; undefined where there are none. What opens them is loaded only then. */
+async function openStorage(
+  { storage }: SystemRequest,
+  report: (line: string) => void,
+): Promise<MachineStorage | undefined> {
+  const { drives, blockdevs, objects } = storage;
+  if (drives.length + blockdevs.length + objects.length === 0) return undefined;
+  const { MachineStorage: Storage } = await import('./storage/machine-storage.ts');
+  return Storage.open(storage, (sentence) => report(`warning: ${sentence}`));
 }
 
 /** The process's one terminal: who has it, and whether the monitor shares it. */
@@ -186,8 +198,14 @@ export async function runSystem(request: SystemRequest, create: CreateMachine): 
     if (request.paused && monitor === undefined) throw new UserError('-S: there is no monitor to say cont to');
     await Promise.all(opened.map(({ ready }) => ready));
 
-    const machine = await create(config);
-    return await runMachine(request, machine, { terminal, opened, monitor });
+    const storage = await openStorage(request, report);
+    try {
+      const drives: readonly DriveConfig[] = storage?.drives ?? [];
+      const machine = await create({ ...config, ...(drives.length > 0 && { drives }) });
+      return await runMachine(request, machine, { terminal, opened, monitor });
+    } finally {
+      await storage?.close();
+    }
   } finally {
     await Promise.all(opened.map((chardev) => chardev.close()));
     await terminal.close();
@@ -221,6 +239,7 @@ async function runMachine(
       const port = machine.serial[index];
       return port === undefined ? Promise.resolve() : pumpSerial(port, chardev);
     });
+    machine.onIoError((message) => process.stderr.write(`\norrery: ${message}\n`));
     if (run.started) await machine.start();
     const exit = await machine.exited;
     // What the guest said last is still on its way; a socket that nobody reads may keep it.

@@ -2,7 +2,7 @@
  * Guest assets: a Linux kernel and an initial file system for it, fetched once with the machine's own package client, kept in
  * the user's cache folder and used from there without a network.
  *
- *     ${XDG_CACHE_HOME:-~/.cache}/orrery/guest-amd64/{vmlinuz,initrd.cpio,manifest.json}
+ *     ${XDG_CACHE_HOME:-~/.cache}/orrery/guest-amd64-3/{vmlinuz,initrd.cpio,manifest.json}
  */
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -24,8 +24,8 @@ const KERNEL_PACKAGES: Readonly<Record<GuestArchitecture, readonly string[]>> = 
 };
 const BUSYBOX_PACKAGE = 'busybox-static';
 
-/** Raised when the content of the initial file system changes, so that a cache of an older Orrery is made anew. */
-const LAYOUT = 2;
+/** Raised when the content of the initial file system changes. Orreries of several layouts have their folders side by side. */
+const LAYOUT = 3;
 
 export interface AssetManifest {
   readonly layout: number;
@@ -57,9 +57,13 @@ export function cacheFolder(): string {
   return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'orrery');
 }
 
+function guestFolder(architecture: GuestArchitecture): string {
+  return join(cacheFolder(), `guest-${architecture}-${LAYOUT}`);
+}
+
 /** What the cache holds, or undefined. Asks no network and no package client. */
 export async function cachedGuestAssets(architecture: GuestArchitecture = 'amd64'): Promise<GuestAssets | undefined> {
-  const folder = join(cacheFolder(), `guest-${architecture}`);
+  const folder = guestFolder(architecture);
   try {
     const manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')) as AssetManifest;
     const kernel = join(folder, 'vmlinuz');
@@ -81,7 +85,7 @@ export async function guestAssets(options: AssetOptions = {}): Promise<GuestAsse
   await mkdir(cache, { recursive: true });
   const work = await mkdtemp(join(cache, `.fetch-${architecture}-`));
   try {
-    await install(await fetchWithin(work, architecture, progress), join(cache, `guest-${architecture}`));
+    await install(await fetchWithin(work, architecture, progress), guestFolder(architecture));
   } finally {
     await rm(work, { recursive: true, force: true });
   }

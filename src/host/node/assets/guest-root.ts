@@ -12,6 +12,7 @@ import type { ModuleSet } from './kernel-modules.ts';
  *                           without it /orrery-script is run if a second initrd brings one
  *   orrery.size=ROWSxCOLS   size of the terminal on the console
  *   orrery.tty=plain        the console neither echoes nor turns line feeds into CR LF: input and output are pipes
+ *   root=DEVICE             hand over to the system on that disk; with rootfstype=, rootflags=, init=, ro (default) or rw
  */
 export const SCRIPT_START_MARK = '\x1eorrery: script starts\n';
 /** Followed by the status in decimal and a line feed. */
@@ -19,17 +20,14 @@ export const SCRIPT_END_MARK = '\x1eorrery: script ended with status ';
 /** Ends the line with which a shell's session starts. */
 export const GREETING_END = "'exit' powers the machine off.";
 
+/** Virtio disks whose serial number begins like this are mounted at the place that its rest names; an empty one gets a file system. */
+export const DISK_SERIAL_PREFIX = 'orrery-';
+
 const INIT = `#!/bin/sh
 export PATH=/bin HOME=/root TERM="\${TERM:-vt102}" LANG=C.UTF-8 ENV=/etc/profile
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sys /sys
 mount -t devtmpfs -o nosuid dev /dev 2>/dev/null || { mount -t tmpfs -o nosuid dev /dev && mdev -s; }
-mkdir -p /dev/pts /dev/shm
-mount -t devpts -o nosuid,noexec,gid=5,mode=620 devpts /dev/pts
-mount -t tmpfs -o nosuid,nodev shm /dev/shm
-mount -t tmpfs -o nosuid,nodev tmp /tmp
-ln -sf /proc/self/fd /dev/fd
-hostname orrery
 
 # Drivers of what is there: the buses first, then what they brought to light.
 load_drivers() {
@@ -38,9 +36,48 @@ load_drivers() {
     read -r name <"$alias" && modprobe -q -b "$name" 2>/dev/null
   done
 }
-load_drivers /sys/bus/pci/devices/*/modalias
+load_drivers /sys/bus/pci/devices/*/modalias /sys/bus/platform/devices/*/modalias
 load_drivers /sys/bus/virtio/devices/*/modalias
 load_drivers /sys/bus/scsi/devices/*/modalias /sys/bus/usb/devices/*/modalias
+
+script=/orrery-script root= root_type= root_options=ro init=/sbin/init plain= size=
+for word in $(cat /proc/cmdline); do
+  case "$word" in
+    orrery.script=*) script="\${word#*=}" ;;
+    orrery.tty=plain) plain=yes ;;
+    orrery.size=*x*) size="\${word#*=}" ;;
+    root=*) root="\${word#*=}" ;;
+    rootfstype=*) root_type="\${word#*=}" ;;
+    rootflags=*) root_options="$root_options,\${word#*=}" ;;
+    init=*) init="\${word#*=}" ;;
+    ro | rw) root_options="$word\${root_options#r?}" ;;
+  esac
+done
+
+# Another system on a disk: hand over to it.
+if [ -n "$root" ]; then
+  for try in 1 2 3 4 5 6 7 8 9 10; do
+    case "$root" in
+      *=*) disk=$(findfs "$root" 2>/dev/null) ;;
+      *) disk="$root" ;;
+    esac
+    [ -b "$disk" ] && break
+    sleep 0.2
+  done
+  mkdir -p /newroot
+  if mount \${root_type:+-t "$root_type"} -o "$root_options" "$disk" /newroot && [ -x "/newroot$init" -o -L "/newroot$init" ]; then
+    for place in dev sys proc; do mount --move "/$place" "/newroot/$place"; done
+    exec switch_root /newroot "$init"
+  fi
+  echo "root=$root: there is no such disk, or no $init on it"
+fi
+
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o nosuid,noexec,gid=5,mode=620 devpts /dev/pts
+mount -t tmpfs -o nosuid,nodev shm /dev/shm
+mount -t tmpfs -o nosuid,nodev tmp /tmp
+ln -sf /proc/self/fd /dev/fd
+hostname orrery
 
 ip link set lo up
 if [ -e /sys/class/net/eth0 ]; then
@@ -48,17 +85,25 @@ if [ -e /sys/class/net/eth0 ]; then
   udhcpc -i eth0 -q -n -t 5 -T 1 -S -s /etc/udhcpc.sh >/dev/null 2>&1 &
 fi
 
-script=/orrery-script
-for word in $(cat /proc/cmdline); do
-  case "$word" in
-    orrery.script=*) script="\${word#*=}" ;;
-    orrery.tty=plain) stty -echo -onlcr </dev/console ;;
-    orrery.size=*x*)
-      size="\${word#*=}"
-      stty rows "\${size%x*}" cols "\${size#*x}" </dev/console
-      ;;
+# Disks that say where they belong. One that has nothing on it but zeroes gets a file system.
+places=
+for block in /sys/block/vd*; do
+  serial=$(cat "$block/serial" 2>/dev/null)
+  case "$serial" in
+    ${DISK_SERIAL_PREFIX}*) ;;
+    *) continue ;;
   esac
+  disk="/dev/\${block##*/}" place="/\${serial#${DISK_SERIAL_PREFIX}}"
+  mkdir -p "$place"
+  if [ -z "$(blkid "$disk")" ] && dd if="$disk" bs=64k count=16 2>/dev/null | tr -d '\\0' | cmp -s - /dev/null; then
+    mke2fs -i 65536 -m 1 "$disk" >/dev/null
+  fi
+  mount "$disk" "$place" || mount -t ext4 "$disk" "$place" || { echo "$place: there is nothing on the disk that can be mounted"; continue; }
+  places="$place $places"
 done
+
+[ -z "$plain" ] || stty -echo -onlcr </dev/console
+[ -z "$size" ] || stty rows "\${size%x*}" cols "\${size#*x}" </dev/console
 
 cd /root
 if [ -r "$script" ]; then
@@ -70,6 +115,7 @@ else
   setsid cttyhack /bin/sh -l
 fi
 sync
+for place in $places; do umount -r "$place"; done
 poweroff -f
 `;
 

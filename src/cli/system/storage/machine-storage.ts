@@ -1,0 +1,202 @@
+/** The disks of one run: opens what the command line names, hands drives to the machine, and closes everything afterwards. */
+import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { UserError } from '../../../base/errors.ts';
+import type { NodeOptions } from '../../../block/driver.ts';
+import { BlockGraph, type OpenFlags } from '../../../block/graph.ts';
+import type { BlockNode } from '../../../block/node.ts';
+import { nodeBlockHost } from '../../../host/node/block/host.ts';
+import type { DriveConfig } from '../../../machine/config.ts';
+import { parseOptionList } from '../option-text.ts';
+import type { DriveInterface, DriveRequest } from './drive-option.ts';
+import type { BlockdevRequest, StorageRequest } from './storage-request.ts';
+
+const GROUPS: readonly DriveInterface[] = ['default', 'virtio', 'scsi', 'none'];
+
+export class MachineStorage {
+  readonly drives: DriveConfig[] = [];
+  private readonly graph: BlockGraph;
+  private readonly opened: BlockNode[] = [];
+
+  private constructor(graph: BlockGraph) {
+    this.graph = graph;
+  }
+
+  /** @throws {UserError} for what cannot be opened; nothing stays open then. */
+  static async open(request: StorageRequest, warn: (sentence: string) => void): Promise<MachineStorage> {
+    for (const text of request.objects) checkObject(text);
+    const storage = new MachineStorage(new BlockGraph(nodeBlockHost, { warn }));
+    try {
+      for (const blockdev of request.blockdevs) await storage.addBlockdev(blockdev);
+      const places = placeDrives(request.drives);
+      const [onDefault] = places.filter(({ drive }) => drive.interface === 'default');
+      if (onDefault !== undefined)
+        warn(
+          `${onDefault.drive.text}: this board has no IDE controller yet; disks without if= are virtio-blk (/dev/vda), CD-ROM drives are on virtio-scsi (/dev/sr0)`,
+        );
+      for (const { drive, id } of places) await storage.addDrive(drive, id, request.snapshot, warn);
+      return storage;
+    } catch (error) {
+      await storage.close().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Makes an empty image; nobody sees it before it is whole. @throws {UserError} */
+  static async createImage(filename: string, size: number): Promise<void> {
+    const unfinished = `${filename}.new`;
+    const format = /\.(raw|img)$/.test(filename) ? 'raw' : 'qcow2';
+    await new BlockGraph(nodeBlockHost).create({ format, filename: unfinished, size });
+    await rename(unfinished, filename);
+  }
+
+  /** Everything that was written is on stable storage, and all files are closed. @throws {UserError} when that fails. */
+  async close(): Promise<void> {
+    const failures: string[] = [];
+    for (const node of this.opened.splice(0).reverse()) {
+      try {
+        if (!node.readOnly) await node.flush();
+      } catch (error) {
+        failures.push(`${node.filename}: ${(error as Error).message}`);
+      }
+      await this.graph.close(node).catch((error: unknown) => {
+        failures.push(`${node.filename}: ${(error as Error).message}`);
+      });
+    }
+    if (failures.length > 0) throw new UserError(`what was written last may be lost: ${failures.join('; ')}`);
+  }
+
+  private async addBlockdev({ text, name, options }: BlockdevRequest): Promise<void> {
+    const node = await this.openNode(text, options, {});
+    const { discard } = options;
+    this.drives.push({
+      id: name,
+      node,
+      interface: 'none',
+      discard: discard === 'unmap' || discard === 'on',
+      detectZeroes: options['detect-zeroes'] === 'unmap' || options['detect-zeroes'] === 'on' ? options['detect-zeroes'] : 'off', // prettier-ignore
+    });
+  }
+
+  private async addDrive(
+    drive: DriveRequest,
+    id: string,
+    snapshot: boolean,
+    warn: (text: string) => void,
+  ): Promise<void> {
+    const node = await this.driveNode(drive, drive.snapshot ?? (snapshot && !drive.readOnly), warn);
+    const isCdrom = drive.cdrom && drive.interface !== 'virtio';
+    const kind = drive.interface === 'default' ? 'virtio' : drive.interface;
+    this.drives.push({
+      id,
+      node,
+      interface: isCdrom && kind !== 'none' ? 'cdrom' : kind,
+      readOnly: drive.readOnly,
+      writeCache: drive.cache.writeback,
+      discard: drive.discard,
+      detectZeroes: drive.detectZeroes,
+      ...(drive.rerror !== undefined && { rerror: drive.rerror }),
+      ...(drive.werror !== undefined && { werror: drive.werror }),
+      ...(drive.serial !== undefined && { serial: drive.serial }),
+    });
+  }
+
+  private async driveNode(
+    drive: DriveRequest,
+    snapshot: boolean,
+    warn: (text: string) => void,
+  ): Promise<BlockNode | undefined> {
+    const { text, file, format, cache } = drive;
+    const hasNode = Object.keys(drive.node).length > 0;
+    if (file === undefined && format === undefined && !hasNode) {
+      if (drive.cdrom) return undefined;
+      throw new UserError(`${text}: file= is missing`);
+    }
+    const flags: OpenFlags = {
+      readOnly: drive.readOnly || snapshot,
+      direct: cache.direct,
+      noFlush: cache.noFlush,
+      unmap: drive.discard,
+      ...(format !== undefined && { format }),
+    };
+    const what = file !== undefined && !hasNode ? file : this.nodeOptions(drive);
+    const node = await this.openNode(text, what, flags);
+    if (format === undefined && node.driver === 'raw' && !drive.readOnly && !snapshot)
+      warn(
+        `${text}: the format is not given and was taken for raw: writes that would turn the first sector into another format's header fail; format=raw allows them`,
+      );
+    return snapshot ? this.overlay(text, node) : node;
+  }
+
+  private nodeOptions({ file, node }: DriveRequest): NodeOptions {
+    if (file === undefined) return node;
+    const { file: below } = node;
+    const isObject = typeof below === 'object' && below !== null && !Array.isArray(below);
+    // INVARIANT: an object that is no list.
+    const more = isObject ? (below as NodeOptions) : {};
+    return { ...node, file: { ...this.graph.protocolOptions(file), ...more } };
+  }
+
+  /** A new image over `base` that takes the writes; its file has no name any more when this returns. */
+  private async overlay(text: string, base: BlockNode): Promise<BlockNode> {
+    const folder = await mkdtemp(join(tmpdir(), 'orrery-snapshot-'));
+    const filename = join(folder, 'overlay.qcow2');
+    try {
+      await this.graph.create({ format: 'qcow2', filename, size: base.size });
+      const file = { driver: 'file', filename, locking: 'off' };
+      return await this.openNode(text, { driver: 'qcow2', file, backing: base.name }, { noFlush: true, unmap: true });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  private async openNode(text: string, what: string | NodeOptions, flags: OpenFlags): Promise<BlockNode> {
+    try {
+      const node = await this.graph.open(what, flags);
+      this.opened.push(node);
+      return node;
+    } catch (error) {
+      throw error instanceof UserError ? new UserError(`${text}: ${error.message}`) : error;
+    }
+  }
+}
+
+function checkObject(text: string): void {
+  const { name, properties } = parseOptionList('object', text);
+  const type = name ?? properties['qom-type'];
+  if (type !== 'iothread') throw new UserError(`-object ${text}: no object of type '${type ?? ''}'; there is iothread`);
+  if (properties['id'] === undefined) throw new UserError(`-object ${text}: id= is missing`);
+}
+
+/** The drives in the order of their places, each with an ID. */
+function placeDrives(drives: readonly DriveRequest[]): { drive: DriveRequest; id: string }[] {
+  return GROUPS.flatMap((group) => {
+    const places = new Map<number, DriveRequest>();
+    const members = drives.filter((drive) => drive.interface === group);
+    for (const drive of members) {
+      if (drive.index === undefined) continue;
+      const other = places.get(drive.index);
+      if (other !== undefined)
+        throw new UserError(`${drive.text}: place ${drive.index} has the drive of ${other.text} already`);
+      places.set(drive.index, drive);
+    }
+    let next = 0;
+    for (const drive of members) {
+      if (drive.index !== undefined) continue;
+      while (places.has(next)) next++;
+      places.set(next, drive);
+    }
+    return [...places]
+      .sort(([a], [b]) => a - b)
+      .map(([index, drive]) => ({ drive, id: drive.id ?? defaultId(drive, index) }));
+  });
+}
+
+/** What QEMU calls a drive that nobody named. */
+function defaultId({ interface: group, cdrom }: DriveRequest, index: number): string {
+  const unit = cdrom ? 'cd' : 'hd';
+  if (group === 'default') return `ide${index >> 1}-${unit}${index & 1}`;
+  if (group === 'scsi') return `scsi${Math.floor(index / 7)}-${unit}${index % 7}`;
+  return `${group}${index}`;
+}
