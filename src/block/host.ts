@@ -112,5 +112,6 @@ export interface BlockHost {
   bunzip2?(data: Uint8Array, limit: number): Promise<Uint8Array>;
   randomBytes(count: number): Uint8Array;
   nowMs(): number;
-  sleep(ms: number): Promise<void>;
+  /** `background`: nothing waits for it, and it keeps no process alive. */
+  sleep(ms: number, background?: boolean): Promise<void>;
 }

@@ -3,11 +3,12 @@ import { describeError, UserError } from '../base/errors.ts';
 import { didYouMean } from '../base/nearest.ts';
 import { assetsCommand } from './assets.ts';
 import type { Command } from './command.ts';
+import { nbdCommand } from './nbd.ts';
 import { runCommand } from './run.ts';
 import { systemCommand } from './system.ts';
 import { versionLine } from './version.ts';
 
-const COMMANDS: readonly Command[] = [runCommand, systemCommand, assetsCommand];
+const COMMANDS: readonly Command[] = [runCommand, systemCommand, nbdCommand, assetsCommand];
 
 function usage(): string {
   const rows = COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n');

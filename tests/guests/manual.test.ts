@@ -1,6 +1,7 @@
 /** The manual's examples do what the manual says. */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
+import { parseNbdArguments } from '../../src/cli/nbd/request.ts';
 import { parseRunArguments } from '../../src/cli/run.ts';
 import { parseSystemOptions } from '../../src/cli/system/options.ts';
 import { Machine, type MachineExit } from '../../src/node.ts';
@@ -60,6 +61,7 @@ describe.skipIf(image === undefined)('docs/manual/library.md', () => {
 describe.each([
   ['commands.md', 7],
   ['profiling.md', 3],
+  ['nbd.md', 6],
 ] as const)('docs/manual/%s', (page, least) => {
   it('shows command lines that are understood', async () => {
     const lines = (await examples(page, 'sh')).join('').split('\n');
@@ -70,7 +72,8 @@ describe.each([
     for (const command of commands) {
       const [orrery, name, ...args] = (command.match(/'[^']*'|\S+/g) ?? []).map((word) => word.replaceAll("'", ''));
       expect(orrery).toBe('orrery');
-      if (name === 'run') expect(() => parseRunArguments(args)).not.toThrow();
+      if (name === 'nbd') expect(() => parseNbdArguments(args)).not.toThrow();
+      else if (name === 'run') expect(() => parseRunArguments(args)).not.toThrow();
       else expect(() => parseSystemOptions(args)).not.toThrow();
     }
   });

@@ -33,6 +33,7 @@ export interface NbdRequest {
   readonly tlsHostname: string | undefined;
   readonly fork: boolean;
   readonly pidFile: string | undefined;
+  readonly verbose: boolean;
 }
 
 const SHAPES: readonly OptionShape[] = [
@@ -53,6 +54,9 @@ const SHAPES: readonly OptionShape[] = [
   { name: 'object', value: true },
   { name: 'tls-creds', value: true },
   { name: 'tls-hostname', value: true },
+  { name: 'tls-authz', value: true },
+  { name: 'trace', short: 'T', value: true },
+  { name: 'selinux-label', value: true },
   { name: 'fork', value: false },
   { name: 'pid-file', value: true },
   { name: 'connect', short: 'c', value: true },
@@ -75,6 +79,12 @@ const DEVICE_OPTIONS: readonly string[] = [
   'export-name', 'description', 'offset', 'allocation-depth', 'bitmap', 'format', 'read-only', 'snapshot',
   'load-snapshot', 'nocache', 'cache', 'aio', 'discard', 'detect-zeroes', 'image-opts',
 ]; // prettier-ignore
+/** Options of qemu-nbd that would have to do something that is not there. */
+const REFUSED: Readonly<Record<string, string>> = {
+  'tls-authz': 'there are no authorization objects; who has a key that the credentials accept is let in',
+  trace: 'the NBD server has no trace events',
+  'selinux-label': 'sockets are not given SELinux labels',
+};
 const CACHE_MODES: readonly string[] = ['none', 'writethrough', 'writeback', 'unsafe', 'directsync'];
 
 /** @throws {UserError} in qemu-nbd's words. */
@@ -85,8 +95,9 @@ export function parseNbdArguments(args: readonly string[]): NbdRequest {
   const given = (name: string): boolean => last(name) !== undefined;
   const device = last('connect');
   if (device !== undefined)
-    throw new UserError(`-c ${device}: the kernel's NBD devices are not used; serve with -k or -p instead`);
-  if (given('disconnect')) throw new UserError("-d: the kernel's NBD devices are not used");
+    throw new UserError(`-c ${device}: there is no kernel device to attach to; serve with -k or -p instead`);
+  if (given('disconnect')) throw new UserError('-d: there is no kernel device to detach from');
+  for (const [name, why] of Object.entries(REFUSED)) if (given(name)) throw new UserError(`--${name}: ${why}`);
   for (const name of ['discard', 'detect-zeroes', 'aio']) {
     if (all(name).length > 1) throw new UserError(`--${name} can only be specified once`);
   }
@@ -135,6 +146,7 @@ export function parseNbdArguments(args: readonly string[]): NbdRequest {
     tlsHostname: last('tls-hostname'),
     fork: given('fork'),
     pidFile: last('pid-file'),
+    verbose: given('verbose'),
   };
 }
 

@@ -44,7 +44,7 @@ async function withStream<T>(
   });
   let late = false;
   let done = false;
-  void host.sleep(HANDSHAKE_MS).then(() => {
+  void host.sleep(HANDSHAKE_MS, true).then(() => {
     if (done) return;
     late = true;
     stream.close();

@@ -31,6 +31,10 @@ export interface NbdExportOptions {
   readonly offset?: number;
   readonly size?: number;
   readonly readOnly?: boolean;
+  /** Every write is on stable storage when it is answered. */
+  readonly writethrough?: boolean;
+  /** Writes of nothing but zeroes become zeroes without data; 'unmap' gives their storage back. */
+  readonly detectZeroes?: 'off' | 'on' | 'unmap';
   /** Clients may use several connections at once: what one has written the others read. All our connections share one node. */
   readonly multiConn?: boolean;
   /** Offers `qemu:allocation-depth`. */
@@ -47,6 +51,8 @@ export class NbdExport {
   readonly size: number;
   readonly readOnly: boolean;
   readonly contexts: readonly MetaContext[];
+  readonly writethrough: boolean;
+  readonly detectZeroes: 'off' | 'on' | 'unmap';
   private readonly multiConn: boolean;
 
   /** @throws {ImageError} for a name that is too long, a bitmap that is not there, a part beyond the end. */
@@ -65,6 +71,8 @@ export class NbdExport {
       throw new ImageError(`Size (${this.size}) from offset ${offset} on is more than the image has (${node.size})`);
     }
     this.readOnly = options.readOnly === true || node.readOnly;
+    this.writethrough = options.writethrough ?? false;
+    this.detectZeroes = options.detectZeroes ?? 'off';
     this.multiConn = options.multiConn ?? true;
     const contexts: MetaContext[] = [new BaseAllocation(node)];
     if (options.allocationDepth === true) contexts.push(new AllocationDepth(node));

@@ -111,7 +111,7 @@ export class NbdServer {
 
   private async handshake(stream: HostStream): Promise<Agreement | undefined> {
     let done = false;
-    void this.options.host.sleep(HANDSHAKE_MS).then(() => {
+    void this.options.host.sleep(HANDSHAKE_MS, true).then(() => {
       if (!done) stream.close();
     });
     try {

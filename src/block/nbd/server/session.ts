@@ -157,12 +157,12 @@ export class Session {
     this.check(request);
     const { node } = this.target;
     const at = this.target.offset + offset;
-    const fua = (flags & NBD_CMD_FLAG_FUA) !== 0;
+    const fua = (flags & NBD_CMD_FLAG_FUA) !== 0 || this.target.writethrough;
     switch (command) {
       case NBD_CMD_READ:
         return this.read(request);
       case NBD_CMD_WRITE:
-        await node.write(at, request.payload, { fua });
+        await this.write(at, request, fua);
         break;
       case NBD_CMD_FLUSH:
         await node.flush();
@@ -224,6 +224,13 @@ export class Session {
         `operation past EOF; From: ${offset}, Len: ${length}, Size: ${this.target.size}`,
       );
     }
+  }
+
+  private async write(at: number, { payload, length }: Request, fua: boolean): Promise<void> {
+    const { node, detectZeroes } = this.target;
+    const zeroes = detectZeroes !== 'off' && length > 0 && payload.every(isZero);
+    if (zeroes) await node.writeZeroes(at, length, { fua, unmap: detectZeroes === 'unmap' });
+    else await node.write(at, payload, { fua });
   }
 
   private async inSteps(
@@ -295,6 +302,10 @@ export class Session {
       await this.writer.send(statusChunk(this.mode, request, id, extents, index === contexts.length - 1));
     }
   }
+}
+
+function isZero(piece: Uint8Array): boolean {
+  return piece.every((byte) => byte === 0);
 }
 
 const KNOWN_FLAGS: ReadonlyMap<number, number> = new Map([

@@ -53,5 +53,9 @@ export const nodeBlockHost: BlockHost = {
   zstd: (data) => zstdCompress(data),
   randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
   nowMs: () => Date.now(),
-  sleep: (ms) => new Promise((done) => void setTimeout(done, ms)),
+  sleep: (ms, background = false) =>
+    new Promise((done) => {
+      const timer = setTimeout(done, ms);
+      if (background) timer.unref();
+    }),
 };

@@ -1,0 +1,84 @@
+/** `orrery nbd FILE`: serves an image until it is told to stop, or the last client has gone. */
+import { UserError } from '../../base/errors.ts';
+import { ERRNO_TEXT, errnoOf } from '../../block/block-error.ts';
+import { BlockGraph } from '../../block/graph.ts';
+import type { HostAddress } from '../../block/host.ts';
+import { describeAddress } from '../../block/nbd/client/connect.ts';
+import { NbdServer } from '../../block/nbd/server/server.ts';
+import { nodeBlockHost } from '../../host/node/block/host.ts';
+import { BlockObjects } from '../block-objects.ts';
+import { handedSocket, tellServing, writePidFile } from './daemon.ts';
+import { openImage } from './open-image.ts';
+import type { NbdRequest } from './request.ts';
+
+export async function serveImage(request: NbdRequest): Promise<number> {
+  const objects = new BlockObjects(nodeBlockHost, request.objects);
+  const { tlsCreds } = request;
+  const tls =
+    tlsCreds === undefined
+      ? undefined
+      : await objects.tlsCredentials(tlsCreds, 'server').catch((error: unknown) => {
+          throw new UserError(`Failed to get TLS creds: ${error instanceof Error ? error.message : String(error)}`);
+        });
+  const graph = new BlockGraph(nodeBlockHost, {
+    warn: (sentence) => process.stderr.write(`orrery: warning: ${sentence}\n`),
+    secret: objects.secret,
+    tlsCredentials: objects.tlsCredentials,
+  });
+  const node = await openImage(graph, request);
+  const say = (sentence: string): void => {
+    if (request.verbose) process.stderr.write(`orrery: ${sentence}\n`);
+  };
+  const stopped = Promise.withResolvers<void>();
+  const server = new NbdServer({
+    host: nodeBlockHost,
+    ...(tls !== undefined && { tls }),
+    maxClients: request.shared,
+    onClientGone: (left) => {
+      say(`a client has gone, ${left} left`);
+      if (left === 0 && !request.persistent) stopped.resolve();
+    },
+  });
+  try {
+    server.add({
+      name: request.exportName,
+      description: request.description,
+      node,
+      offset: request.offset,
+      readOnly: request.readOnly,
+      multiConn: request.shared !== 1,
+      writethrough: request.cache === 'writethrough' || request.cache === 'directsync',
+      detectZeroes: request.detectZeroes,
+      allocationDepth: request.allocationDepth,
+      bitmaps: request.bitmaps,
+    });
+    await listen(server, request);
+    if (request.pidFile !== undefined) writePidFile(request.pidFile);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopped.resolve());
+    say(`export '${request.exportName}' of ${node.size - request.offset} bytes at ${describeAddress(request.address)}`);
+    tellServing();
+    await stopped.promise;
+  } finally {
+    await server.close();
+    await graph.closeAll();
+  }
+  return 0;
+}
+
+async function listen(server: NbdServer, { address, addressGiven }: NbdRequest): Promise<void> {
+  const fd = handedSocket();
+  if (fd !== undefined && addressGiven !== undefined) {
+    throw new UserError(`${addressGiven} can't be set when using socket activation`);
+  }
+  const place: HostAddress = fd === undefined ? address : { type: 'fd', fd };
+  try {
+    await server.listen(place);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason = code === 'EADDRINUSE' ? 'Address already in use' : code ? ERRNO_TEXT[errnoOf(error)] : message;
+    if (place.type === 'unix') throw new UserError(`Failed to bind socket to ${place.path}: ${reason}`);
+    if (place.type === 'inet')
+      throw new UserError(`Failed to find an available port for ${place.host}:${place.port}: ${reason}`);
+    throw new UserError(`Failed to use socket activation: ${reason}`);
+  }
+}
