@@ -1,9 +1,9 @@
 import { createCipheriv } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { nodeCrypto } from '../../host/node/block/crypto.ts';
-import type { HostCrypto } from '../host.ts';
-import { Aes } from './aes.ts';
-import { makeSectorCipher, parseCipherMode } from './sector-cipher.ts';
+import { nodeCrypto } from './crypto.ts';
+import type { HostCrypto } from '../../../block/host.ts';
+import { Aes } from '../../../block/crypto/aes.ts';
+import { makeSectorCipher, parseCipherMode } from '../../../block/crypto/sector-cipher.ts';
 
 const bytes = (count: number, seed: number): Uint8Array =>
   Uint8Array.from({ length: count }, (_, i) => (i * 167 + seed * 31 + (i >> 3)) & 255);
