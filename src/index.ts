@@ -15,3 +15,4 @@ export { Cpuid, FEATURES } from './cpu/x86/cpuid.ts';
 export { createInsn, decode } from './cpu/x86/decode/decoder.ts';
 export { formatInsn } from './cpu/x86/decode/format.ts';
 export type { Insn } from './cpu/x86/decode/insn.ts';
+export * from './block/index.ts';

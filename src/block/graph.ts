@@ -134,8 +134,11 @@ export class BlockGraph {
   }
 
   async closeAll(): Promise<void> {
-    const inside = new Set([...this.owned.values()].flat());
-    for (const node of this.nodes()) if (!inside.has(node) && this.byName.has(node.name)) await this.close(node);
+    // A node that somebody opened and others were built on is closed once for each.
+    for (let nodes = this.nodes(); nodes.length > 0; nodes = this.nodes()) {
+      const inside = new Set([...this.owned.values()].flat());
+      for (const node of nodes) if (!inside.has(node) && this.byName.has(node.name)) await this.close(node);
+    }
   }
 
   /** Puts a node made elsewhere (a filter, a job's) into the graph; it owns `children`. */
@@ -279,8 +282,8 @@ export class BlockGraph {
     if (driver === undefined) throw new ImageError(`Unknown driver '${name}'`);
     const completed = this.withFile(driver, options);
     for (const option of Object.keys(completed)) {
-      const known = COMMON.includes(option) || CHILDREN.includes(option) || driver.options.some((own) => option === own.name || option.startsWith(`${own.name}.`)); // prettier-ignore
-      if (!known) throw new ImageError(`Block format '${name}' does not support the option '${option}'`);
+      if (!COMMON.includes(option) && !CHILDREN.includes(option) && !declares(driver, option))
+        throw new ImageError(`Block format '${name}' does not support the option '${option}'`);
     }
     const nodeName = textOption(completed, 'node-name') ?? this.freshName();
     if (this.byName.has(nodeName)) throw new ImageError(`Duplicate nodes with node-name='${nodeName}'`);
@@ -404,6 +407,11 @@ export class BlockGraph {
     if (hasProtocol || filename.startsWith('/') || image === '' || this.host.resolve === undefined) return filename;
     return this.host.resolve(image, filename);
   }
+}
+
+/** Whether a driver has this option, a part of it (`server.host` of `server`), or several that begin with it (`encrypt` of `encrypt.format`). */
+function declares({ options }: BlockDriver, option: string): boolean {
+  return options.some(({ name }) => option === name || option.startsWith(`${name}.`) || name.startsWith(`${option}.`));
 }
 
 function childOption(options: NodeOptions, name: string): JsonValue | undefined {

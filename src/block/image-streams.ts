@@ -15,7 +15,7 @@ export interface ReadStreamOptions {
 export interface WriteStreamOptions {
   /** Where the first byte goes; default 0. */
   readonly offset?: number;
-  /** The image becomes as large as what is written makes it; without, a byte beyond its end is an error. */
+  /** The image becomes as large as what is written makes it, in sectors of 512 bytes; without, a byte beyond its end is an error. */
   readonly grow?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
@@ -23,6 +23,8 @@ export interface WriteStreamOptions {
 const CHUNK_BYTES: number = 1024 ** 2;
 /** Pieces read before they are asked for, so that reading and using go on at the same time. */
 const PIECES_AHEAD = 2;
+/** Sizes of images are multiples of this in most formats. */
+const SECTOR_BYTES = 512;
 /** Images grow in steps of this: for many formats each step writes their tables. */
 const GROW_STEP_BYTES: number = 64 * 1024 ** 2;
 
@@ -75,7 +77,7 @@ export function writeStream(node: BlockNode, options: WriteStreamOptions = {}): 
       const end = at + piece.length;
       if (end > node.size) {
         if (!grow) throw new BlockError('ENOSPC', `the image has ${node.size} bytes, and there are more to be written`);
-        await node.truncate(Math.max(end, node.size + GROW_STEP_BYTES));
+        await node.truncate(wholeSectors(Math.max(end, node.size + GROW_STEP_BYTES)));
         grown = true;
       }
       await node.write(at, [piece]);
@@ -83,11 +85,15 @@ export function writeStream(node: BlockNode, options: WriteStreamOptions = {}): 
     },
     async close() {
       stopListening();
-      if (grown) await node.truncate(at, { exact: true });
+      if (grown) await node.truncate(wholeSectors(at), { exact: true });
       await node.flush();
     },
     abort: () => stopListening(),
   });
+}
+
+function wholeSectors(bytes: number): number {
+  return Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES;
 }
 
 /** Calls back once, with the reason; at once when it has happened already. Gives the function that ends listening. */

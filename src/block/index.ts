@@ -1,6 +1,6 @@
 /**
  * The block layer as a library: images, the graph that they are made of, NBD servers. The doors (src/node.ts, src/browser.ts) bind
- * `openImage` and `createImage` to their host.
+ * `openImage`, `createImage` and `serveNbd` to their host.
  */
 export { BlockError, type Errno, ImageError } from './block-error.ts';
 export {
@@ -19,5 +19,5 @@ export {
 export type { IoVector } from './io-vector.ts';
 export { listNbd } from './nbd/client/connect.ts';
 export type { NbdExportOptions } from './nbd/server/export.ts';
-export { NbdServer, type NbdServerOptions } from './nbd/server/server.ts';
+export { NbdServer, type NbdServerOptions, serveNbd } from './nbd/server/server.ts';
 export { loadTlsCredentials } from './tls-credentials.ts';

@@ -1,25 +1,15 @@
 /** The manual's examples do what the manual says. */
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseNbdArguments } from '../../src/cli/nbd/request.ts';
 import { parseRunArguments } from '../../src/cli/run.ts';
 import { parseSystemOptions } from '../../src/cli/system/options.ts';
+import * as orrery from '../../src/node.ts';
 import { Machine, type MachineExit } from '../../src/node.ts';
+import { examples, runExample as run } from '../support/manual-examples.ts';
 import { guest, withScript } from './guest.ts';
-
-async function examples(page: string, language: string): Promise<string[]> {
-  const text = await readFile(new URL(`../../docs/manual/${page}`, import.meta.url), 'utf8');
-  return [...text.matchAll(new RegExp('```' + language + '\n([\\s\\S]*?)```', 'g'))].map((match) => match[1] ?? '');
-}
-
-/** Runs an example as the body of a function that has `kernel`, `initrd`, `process` and, from the example before, `machine`. */
-function run(code: string, names: Readonly<Record<string, unknown>>, result: string): Promise<unknown> {
-  const body = code.replace(/^import .*$/m, '');
-  const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor as new (
-    ...args: string[]
-  ) => (...values: unknown[]) => Promise<unknown>;
-  return new AsyncFunction(...Object.keys(names), `${body}\nreturn ${result};`)(...Object.values(names));
-}
 
 const image = await guest();
 
@@ -55,6 +45,30 @@ describe.skipIf(image === undefined)('docs/manual/library.md', () => {
     const process = { stdout: { write: (line: string) => lines.push(line) } };
     expect(await run(profiling, { machine, process }, 'svg')).toContain('<title>start_kernel (kernel)');
     expect(lines).toHaveLength(6);
+  });
+});
+
+describe.skipIf(image === undefined)('docs/manual/library-disks.md', () => {
+  it("serves a machine's disk", async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'orrery-manual-'));
+    const filename = join(folder, 'disk.qcow2');
+    await (await orrery.createImage({ filename, format: 'qcow2', size: 1 << 20 })).close();
+    const code = (await examples('library-disks.md', 'ts')).at(-1)?.replace("'disk.qcow2'", `'${filename}'`) ?? '';
+    // INVARIANT: the suite is skipped where there is no guest.
+    const { kernel, initrd } = image!;
+    const { addresses, size } = (await run(
+      code,
+      { ...orrery, kernel, initrd },
+      `await (async () => {
+        const [address] = server.addresses;
+        await using remote = await openImage(\`nbd://127.0.0.1:\${address.port}/disk0\`, { readOnly: true });
+        await machine.stop();
+        return { addresses: server.addresses, size: remote.size };
+      })()`,
+    )) as { addresses: { host: string }[]; size: number };
+    expect(addresses).toMatchObject([{ host: '127.0.0.1' }]);
+    expect(size).toBe(1 << 20);
+    await rm(folder, { recursive: true });
   });
 });
 

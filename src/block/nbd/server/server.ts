@@ -28,6 +28,8 @@ const MAX_WAITING = 64;
 const HANDSHAKE_MS = 10_000;
 
 export class NbdServer {
+  /** Where clients find it, in the order of `listen`. */
+  readonly addresses: HostAddress[] = [];
   private readonly options: NbdServerOptions;
   private readonly exports: Map<string, NbdExport> = new Map();
   private readonly listeners: HostListener[] = [];
@@ -60,6 +62,7 @@ export class NbdServer {
     if (this.options.host.listen === undefined) throw new ImageError('this platform cannot listen', 'ENOTSUP');
     const listener = await this.options.host.listen(address, (stream) => this.accept(stream));
     this.listeners.push(listener);
+    this.addresses.push(listener.address);
     return listener.address;
   }
 
@@ -83,6 +86,10 @@ export class NbdServer {
     this.waiting = [];
     while (this.work.size > 0) await Promise.all(this.work);
     for (const { node, readOnly } of this.exports.values()) if (!readOnly) await node.flush();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   private start(stream: HostStream): void {
@@ -123,4 +130,16 @@ export class NbdServer {
       done = true;
     }
   }
+}
+
+/** A server of these exports that listens at `address`. */
+export async function serveNbd(
+  address: HostAddress,
+  exports: readonly NbdExportOptions[],
+  options: NbdServerOptions,
+): Promise<NbdServer> {
+  const server = new NbdServer(options);
+  for (const each of exports) server.add(each);
+  await server.listen(address);
+  return server;
 }

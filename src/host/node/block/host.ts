@@ -1,4 +1,5 @@
 /** The block layer's platform on Node. */
+import { randomFillSync } from 'node:crypto';
 import { access, readFile, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -51,7 +52,7 @@ export const nodeBlockHost: BlockHost = {
   deflateRaw: (data) => deflateRaw(data, { windowBits: WINDOW_BITS }),
   unzstd: (data, limit) => zstdDecompress(data, { maxOutputLength: limit }),
   zstd: (data) => zstdCompress(data),
-  randomBytes: (count) => crypto.getRandomValues(new Uint8Array(count)),
+  randomBytes: (count) => randomFillSync(new Uint8Array(count)),
   nowMs: () => Date.now(),
   sleep: (ms, background = false) =>
     new Promise((done) => {
