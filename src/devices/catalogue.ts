@@ -11,8 +11,8 @@ import type { Device } from './device.ts';
 import type { DeviceKind, DeviceProperties, DeviceSockets } from './device-kind.ts';
 import { readProperties } from './properties.ts';
 import { SCSI_CD, SCSI_HD } from './storage/scsi/scsi-kinds.ts';
-import { VIRTIO_BLK_PCI } from './virtio/virtio-blk-pci.ts';
-import { VIRTIO_SCSI_PCI } from './virtio/virtio-scsi-pci.ts';
+import { VIRTIO_BLK_DEVICE, VIRTIO_BLK_PCI } from './virtio/virtio-blk-kinds.ts';
+import { VIRTIO_SCSI_DEVICE, VIRTIO_SCSI_PCI } from './virtio/virtio-scsi-kinds.ts';
 
 export const DEVICE_CATALOGUE: readonly DeviceKind[] = [
   DEBUGCON,
@@ -20,7 +20,9 @@ export const DEVICE_CATALOGUE: readonly DeviceKind[] = [
   PC_TESTDEV,
   PCI_TESTDEV,
   VIRTIO_BLK_PCI,
+  VIRTIO_BLK_DEVICE,
   VIRTIO_SCSI_PCI,
+  VIRTIO_SCSI_DEVICE,
   SCSI_HD,
   SCSI_CD,
 ];

@@ -25,6 +25,8 @@ export interface DeviceSockets extends DeviceContext {
   readonly scsiBuses: ScsiBus[];
   /** A drive by the ID the user gave it; it belongs to the device from then on. */
   drive(device: string, id: string, overrides: Partial<DriveOptions>): Drive;
+  /** Where the next virtio device with registers in memory goes. Throws UserError when the board has no place left. */
+  virtioMmio(device: string): { readonly address: number; readonly irq: IrqLine };
   /** The guest asked for the end of the machine with this exit status. */
   debugExit(status: number): void;
 }

@@ -161,8 +161,9 @@ export class Machine {
     this.drives.onStop = (message): void => {
       log.write('guest_errors', message);
       this.stoppedBy = message;
-      void this.pause();
-      this.ioError?.(message);
+      void this.pause().then(() => {
+        if (this.stoppedBy !== undefined) this.ioError?.(message);
+      });
     };
     this.board = new Pc({
       clock,
@@ -228,7 +229,7 @@ export class Machine {
   private stoppedBy: string | undefined;
   private ioError: ((message: string) => void) | undefined;
 
-  /** Called with one sentence when a failed request of a drive with rerror or werror `stop` pauses the machine; `resume` tries again. */
+  /** Called with one sentence when a failed request of a drive with rerror or werror `stop` has paused the machine; `resume` tries again. */
   onIoError(callback: (message: string) => void): void {
     this.ioError = callback;
   }

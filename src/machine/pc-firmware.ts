@@ -31,7 +31,7 @@ import type { Mc146818 } from '../devices/timer/mc146818.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
 import type { PortSpace } from '../memory/port-space.ts';
 import type { PcInterrupts } from './pc-interrupts.ts';
-import { EXTENDED_RAM_START, PCI_MEMORY_END, PCI_MEMORY_START } from './pc-memory.ts';
+import { EXTENDED_RAM_START, PCI_MEMORY_END, PCI_MEMORY_START, VIRTIO_MMIO_PLACES } from './pc-memory.ts';
 
 export interface KernelBoot {
   readonly kernel: BootFile;
@@ -51,6 +51,7 @@ export interface FirmwareBoard {
   readonly pm: Piix4Pm;
   readonly rtc: Mc146818;
   readonly fwCfg: FwCfg;
+  readonly virtioMmioCount: number;
   hasSerialPort(index: number): boolean;
 }
 
@@ -195,6 +196,7 @@ function acpiOptions(pc: FirmwareBoard): AcpiOptions {
     pciMemoryEnd: PCI_MEMORY_END,
     serialPorts: COM_PORTS.filter((_, i) => pc.hasSerialPort(i)),
     mouse: false,
+    virtioMmio: VIRTIO_MMIO_PLACES.slice(0, pc.virtioMmioCount),
     pmBase: PM_BASE,
   };
 }

@@ -1,6 +1,7 @@
 /** Guest physical memory of the PC: low RAM, the hole for video, RAM or ROM below 1 MiB by the host bridge's segments, the rest. */
 import { UserError } from '../base/errors.ts';
 import type { AddressSpace } from '../memory/address-space.ts';
+import { VIRTIO_MMIO_BYTES } from '../devices/virtio/virtio-mmio.ts';
 import { MemoryRegion } from '../memory/region.ts';
 
 export const LOW_RAM_END = 0xa0000;
@@ -8,6 +9,11 @@ export const EXTENDED_RAM_START = 0x100000;
 /** From here up to the I/O APIC is the window for PCI memory. */
 export const PCI_MEMORY_START = 0xc0000000;
 export const PCI_MEMORY_END = 0xfebfffff;
+/** Virtio devices with registers in memory lie above the local APIC, each with an interrupt that nothing else has. */
+export const VIRTIO_MMIO_PLACES: readonly { readonly address: number; readonly gsi: number }[] = Array.from(
+  { length: 8 },
+  (_, i) => ({ address: 0xfef00000 + i * VIRTIO_MMIO_BYTES, gsi: 16 + i }),
+);
 const MIN_RAM = 0x100000;
 /** RAM ends where the PCI window begins. */
 export const MAX_RAM: number = PCI_MEMORY_START;

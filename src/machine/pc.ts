@@ -41,7 +41,7 @@ import type { Drives } from './drives.ts';
 import { hypercall } from './hypercalls.ts';
 import { type KernelBoot, offerFirmwareTables, startAsFirmware, writeCmosMemory } from './pc-firmware.ts';
 import { type PcCpu, PcInterrupts } from './pc-interrupts.ts';
-import { checkRamSize, mapBios, mapRam } from './pc-memory.ts';
+import { checkRamSize, mapBios, mapRam, VIRTIO_MMIO_PLACES } from './pc-memory.ts';
 import { ParavirtClock } from './paravirt-clock.ts';
 
 export interface PcOptions extends DeviceContext {
@@ -114,6 +114,9 @@ export class Pc {
   /** All devices, in the order in which they are reset and saved. */
   readonly devices: readonly Device[];
   readonly memoryBytes: number;
+
+  /** How many of VIRTIO_MMIO_PLACES are taken. */
+  virtioMmioCount: number = 0;
 
   private readonly scsiBuses: ScsiBus[] = [];
   private readonly options: PcOptions;
@@ -335,6 +338,13 @@ export class Pc {
       drive: (device, id, overrides) => {
         if (!this.options.drives) throw new UserError(`-device ${device}: there is no drive '${id}'`);
         return this.options.drives.claim(device, id, overrides);
+      },
+      virtioMmio: (device) => {
+        const place = VIRTIO_MMIO_PLACES[this.virtioMmioCount];
+        if (place === undefined)
+          throw new UserError(`-device ${device}: the board has room for ${VIRTIO_MMIO_PLACES.length} of its kind.`);
+        this.virtioMmioCount++;
+        return { address: place.address, irq: this.interrupts.connect(place.gsi) };
       },
       debugExit: (status) => this.events.emit('debug-exit', status),
     };

@@ -5,7 +5,9 @@
 import { asciiBytes, ByteBuilder, viewOf } from '../../base/bytes.ts';
 import { type IoVector, scatter, sliceVector, vectorBytes } from '../../block/io-vector.ts';
 import { type Drive, SECTOR_BYTES } from '../storage/drive.ts';
-import type { VirtioCore, VirtioModel } from './virtio-core.ts';
+import type { StateFields, StateReader } from '../../state/state.ts';
+import type { VirtioCore } from './virtio-core.ts';
+import type { PluggableModel } from './virtio-kind.ts';
 import type { QueueElement } from './virtqueue.ts';
 
 const F_SEG_MAX = 2;
@@ -56,7 +58,7 @@ export interface VirtioBlkOptions {
   readonly configWce: boolean;
 }
 
-export class VirtioBlk implements VirtioModel {
+export class VirtioBlk implements PluggableModel {
   readonly name: string = 'virtio-blk';
   readonly deviceId: number = 2;
   readonly queueCount: number;
@@ -103,13 +105,12 @@ export class VirtioBlk implements VirtioModel {
     if (offset === CONFIG_WCE && this.core?.has(F_CONFIG_WCE)) this.writeCache = (value & 1) !== 0;
   }
 
-  /** For the saved state. */
-  get cacheEnabled(): boolean {
-    return this.writeCache;
+  saveFields(): StateFields {
+    return { writeCache: this.writeCache };
   }
 
-  set cacheEnabled(on: boolean) {
-    this.writeCache = on;
+  loadFields(reader: StateReader): void {
+    this.writeCache = reader.bool('writeCache');
   }
 
   /** The medium has another size. */

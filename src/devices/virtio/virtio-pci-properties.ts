@@ -2,8 +2,7 @@
 import { UserError } from '../../base/errors.ts';
 import type { DeviceProperties, DeviceSockets } from '../device-kind.ts';
 import type { PropertyDeclaration } from '../properties.ts';
-import type { QueueElement } from './virtqueue.ts';
-import type { VirtioModel } from './virtio-core.ts';
+import { type PluggableModel, RING_PROPERTIES, ringOptions } from './virtio-kind.ts';
 import { VirtioPci } from './virtio-pci.ts';
 
 /** Vectors left to the device: one a queue and one for the configuration. */
@@ -14,17 +13,15 @@ export const VIRTIO_PCI_PROPERTIES: Readonly<Record<string, PropertyDeclaration>
   'disable-legacy': { type: 'bool', description: 'without the interface of before Virtio 1.0', default: false },
   'disable-modern': { type: 'bool', description: 'without the interface of Virtio 1.0', default: false },
   vectors: { type: 'uint32', description: 'MSI-X vectors (default: as many as needed)', default: VECTORS_AUTO },
-  packed: { type: 'bool', description: 'offer packed rings', default: false },
-  event_idx: { type: 'bool', description: 'offer event indices', default: true },
-  indirect_desc: { type: 'bool', description: 'offer indirect descriptors', default: true },
+  ...RING_PROPERTIES,
 };
 
 /** Puts a model on the machine's PCI bus. */
 export function plugVirtioPci(
   sockets: DeviceSockets,
   properties: DeviceProperties,
-  model: VirtioModel,
-  place: { readonly classCode: number; readonly redo: (queue: number, element: QueueElement) => void },
+  model: PluggableModel,
+  classCode: number,
 ): VirtioPci {
   const legacy = properties['disable-legacy'] !== true;
   const modern = properties['disable-modern'] !== true;
@@ -34,14 +31,12 @@ export function plugVirtioPci(
   const device = new VirtioPci(model, {
     memory: sockets.space,
     log: sockets.log,
-    classCode: place.classCode,
-    redo: place.redo,
+    classCode,
+    redo: (queue, element) => model.start(queue, element),
     legacy,
     modern,
     vectors: vectors === VECTORS_AUTO ? model.queueCount + 1 : vectors,
-    packed: properties['packed'] === true,
-    eventIndex: properties['event_idx'] === true,
-    indirect: properties['indirect_desc'] === true,
+    ...ringOptions(properties),
   });
   const { slot, func } = pciPlace(model.name, String(properties['addr']));
   sockets.pci.add(device.pci, slot, func);

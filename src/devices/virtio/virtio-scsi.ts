@@ -5,7 +5,9 @@
 import { ByteBuilder, viewOf } from '../../base/bytes.ts';
 import { type IoVector, scatter, sliceVector, vectorBytes } from '../../block/io-vector.ts';
 import { MAX_LUN, MAX_TARGET, type ScsiBus } from '../storage/scsi/scsi-bus.ts';
-import type { VirtioCore, VirtioModel } from './virtio-core.ts';
+import type { StateFields, StateReader } from '../../state/state.ts';
+import type { VirtioCore } from './virtio-core.ts';
+import type { PluggableModel } from './virtio-kind.ts';
 import type { QueueElement } from './virtqueue.ts';
 
 const F_INOUT = 0;
@@ -54,15 +56,15 @@ export interface VirtioScsiOptions {
   readonly queueSize: number;
 }
 
-export class VirtioScsi implements VirtioModel {
+export class VirtioScsi implements PluggableModel {
   readonly name: string = 'virtio-scsi';
   readonly deviceId: number = 8;
   readonly queueCount: number;
   readonly queueSize: number;
   readonly features: readonly number[] = [F_INOUT];
   readonly configBytes: number = CONFIG_BYTES;
-  cdbBytes: number = DEFAULT_CDB_BYTES;
-  senseBytes: number = DEFAULT_SENSE_BYTES;
+  private cdbBytes: number = DEFAULT_CDB_BYTES;
+  private senseBytes: number = DEFAULT_SENSE_BYTES;
   private readonly options: VirtioScsiOptions;
   private readonly bus: ScsiBus;
   private core: VirtioCore | undefined;
@@ -111,6 +113,15 @@ export class VirtioScsi implements VirtioModel {
     if (size !== 4) return;
     if (offset === CONFIG_SENSE && value <= MAX_SENSE_BYTES) this.senseBytes = value;
     if (offset === CONFIG_CDB && value >= 16 && value <= MAX_CDB_BYTES) this.cdbBytes = value;
+  }
+
+  saveFields(): StateFields {
+    return { cdbBytes: this.cdbBytes, senseBytes: this.senseBytes };
+  }
+
+  loadFields(reader: StateReader): void {
+    this.writeConfig(CONFIG_CDB, 4, reader.u8('cdbBytes'));
+    this.writeConfig(CONFIG_SENSE, 4, reader.u8('senseBytes'));
   }
 
   notified(queue: number): void {

@@ -1,5 +1,6 @@
 /** The PC's DSDT: the PCI root with its interrupt routing, the ISA devices, the processors and the way to switch off. */
 import { SLEEP_TYPE_S5 } from '../../power/acpi-pm.ts';
+import { VIRTIO_MMIO_BYTES } from '../../virtio/virtio-mmio.ts';
 import {
   type Aml,
   amlPackage,
@@ -32,6 +33,7 @@ import {
   io,
   ioWindow,
   irqNoFlags,
+  memory32Fixed,
   memoryWindow,
   resourceTemplate,
 } from './resources.ts';
@@ -44,6 +46,8 @@ export interface DsdtOptions {
   readonly serialPorts: readonly { readonly iobase: number; readonly irq: number }[];
   /** Whether a PS/2 mouse is plugged in. */
   readonly mouse: boolean;
+  /** Virtio devices with registers in memory. */
+  readonly virtioMmio: readonly { readonly address: number; readonly gsi: number }[];
 }
 
 const LINKS = ['LNKA', 'LNKB', 'LNKC', 'LNKD'] as const;
@@ -63,7 +67,7 @@ export function dsdtTerms(options: DsdtOptions): Aml[] {
       irqCurrentMethod(),
     ),
     scope('\\_SB.PCI0.ISA', ...isaDevices(options)),
-    scope('\\_SB', ...processors(options.cpuCount)),
+    scope('\\_SB', ...processors(options.cpuCount), ...virtioDevices(options)),
     name('\\_S5', amlPackage(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0))),
   ];
 }
@@ -187,6 +191,24 @@ function isaDevices(options: DsdtOptions): Aml[] {
     );
   });
   return devices;
+}
+
+function virtioDevices({ virtioMmio }: DsdtOptions): Aml[] {
+  return virtioMmio.map(({ address, gsi }, i) =>
+    device(
+      `VR${i.toString().padStart(2, '0')}`,
+      name('_HID', string('LNRO0005')),
+      name('_UID', integer(i)),
+      name('_CCA', integer(1)),
+      name(
+        '_CRS',
+        resourceTemplate(
+          memory32Fixed(address, VIRTIO_MMIO_BYTES),
+          interrupt({ level: true, activeLow: false, shared: false }, gsi),
+        ),
+      ),
+    ),
+  );
 }
 
 function processors(count: number): Aml[] {

@@ -20,6 +20,11 @@ export function irqNoFlags(...irqs: number[]): Uint8Array {
     .build();
 }
 
+/** A range of memory below 4 GiB, for reading and writing. */
+export function memory32Fixed(address: number, bytes: number): Uint8Array {
+  return new ByteBuilder().u8(0x86).u16(9).u8(1).u32(address).u32(bytes).build();
+}
+
 export interface InterruptFlags {
   readonly level: boolean;
   readonly activeLow: boolean;

@@ -16,6 +16,7 @@ const OPTIONS: AcpiOptions = {
     { iobase: 0x2f8, irq: 3 },
   ],
   mouse: true,
+  virtioMmio: [{ address: 0xfef00000, gsi: 16 }],
   pmBase: 0x600,
 };
 const ADDRESS = 0x1fff0000;
