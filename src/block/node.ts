@@ -146,6 +146,11 @@ export abstract class BlockNode {
   /** Name and format of the backing file as stored in the image; writes them when called with values, null for none. */
   readonly backingReference?: { readonly file: string; readonly format?: string } | undefined;
   setBackingReference?(reference: { readonly file: string; readonly format?: string } | null): Promise<void>;
+  /** Where in the file the state of a machine would begin, as `info` of `orrery io` tells it. */
+  readonly vmStateOffset?: number;
+  /** The state of a machine, which lies beside the disk. */
+  readVmState?(offset: number, into: IoVector): Promise<void>;
+  writeVmState?(offset: number, from: IoVector): Promise<void>;
   /** Puts another backing node under this one while it runs. */
   replaceBacking?(node: BlockNode | undefined): void;
 }

@@ -3,12 +3,13 @@ import { describeError, UserError } from '../base/errors.ts';
 import { didYouMean } from '../base/nearest.ts';
 import { assetsCommand } from './assets.ts';
 import type { Command } from './command.ts';
+import { ioCommand } from './io.ts';
 import { nbdCommand } from './nbd.ts';
 import { runCommand } from './run.ts';
 import { systemCommand } from './system.ts';
 import { versionLine } from './version.ts';
 
-const COMMANDS: readonly Command[] = [runCommand, systemCommand, nbdCommand, assetsCommand];
+const COMMANDS: readonly Command[] = [runCommand, systemCommand, ioCommand, nbdCommand, assetsCommand];
 
 function usage(): string {
   const rows = COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n');

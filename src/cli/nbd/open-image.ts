@@ -1,11 +1,9 @@
 /** The node that `orrery nbd` exports: the image, an internal snapshot of it, or a temporary image over it. */
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import type { BlockGraph, OpenFlags } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';
 import { parseOptionList } from '../system/option-text.ts';
+import { overlayOn } from '../temporary-overlay.ts';
 import type { NbdRequest } from './request.ts';
 
 export async function openImage(graph: BlockGraph, request: NbdRequest): Promise<BlockNode> {
@@ -20,7 +18,7 @@ export async function openImage(graph: BlockGraph, request: NbdRequest): Promise
   const node = await graph.open(request.imageOpts ? imageOptions(file) : file, flags).catch((error: unknown) => {
     throw new UserError(`Failed to blk_new_open '${file}': ${error instanceof Error ? error.message : String(error)}`);
   });
-  if (temporaryOverlay) return overlayOn(graph, node);
+  if (temporaryOverlay) return overlayOn(graph, node, 'orrery-nbd');
   return loadSnapshot === undefined ? node : snapshotOf(node, loadSnapshot);
 }
 
@@ -47,15 +45,4 @@ async function snapshotOf(node: BlockNode, text: string): Promise<BlockNode> {
   return node.snapshots.open(which).catch((error: unknown) => {
     throw new UserError(`Failed to load snapshot: ${error instanceof Error ? error.message : String(error)}`);
   });
-}
-
-/** Writes go to a file that is gone when the server is. */
-async function overlayOn(graph: BlockGraph, base: BlockNode): Promise<BlockNode> {
-  const filename = join(process.env['TMPDIR'] ?? tmpdir(), `orrery-nbd-${process.pid}.qcow2`);
-  await graph.create({ format: 'qcow2', filename, size: base.size });
-  const options = { driver: 'qcow2', 'file.driver': 'file', 'file.filename': filename, backing: base.name };
-  const node = await graph.open(options, { noFlush: true, unmap: true });
-  // The open file stays, and nobody else finds it.
-  await rm(filename, { force: true });
-  return node;
 }

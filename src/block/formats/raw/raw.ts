@@ -61,6 +61,7 @@ export class RawNode extends BlockNode {
 
   async write(offset: number, from: IoVector, flags?: WriteFlags): Promise<void> {
     this.checkWritable();
+    if (flags?.compressed === true) throw new BlockError('ENOTSUP');
     const bytes = vectorBytes(from);
     if (this.fixed !== undefined || this.probe !== undefined) this.checkRange(offset, bytes);
     if (this.probe !== undefined && offset < SECTOR && bytes > 0) await this.checkHeader(offset, from);

@@ -1,0 +1,77 @@
+/** Opens images for `orrery io`: by name or by options, in a cache mode. */
+import { boolOption, nestOptions } from '../../block/options.ts';
+import type { NodeOptions } from '../../block/driver.ts';
+import type { JsonValue } from '../../block/node.ts';
+import { overlayOn } from '../temporary-overlay.ts';
+import { parseOptionList } from '../system/option-text.ts';
+import type { IoSession } from './session.ts';
+
+/** What `-t` takes: past the host's cache, without flushes, each write stable at once. */
+const CACHE_MODES: Readonly<
+  Record<string, { readonly direct: boolean; readonly noFlush: boolean; readonly writethrough: boolean }>
+> = {
+  none: { direct: true, noFlush: false, writethrough: false },
+  off: { direct: true, noFlush: false, writethrough: false },
+  directsync: { direct: true, noFlush: false, writethrough: true },
+  writeback: { direct: false, noFlush: false, writethrough: false },
+  unsafe: { direct: false, noFlush: true, writethrough: false },
+  writethrough: { direct: false, noFlush: false, writethrough: true },
+};
+
+export type CacheMode = NonNullable<(typeof CACHE_MODES)[string]>;
+
+export function cacheMode(session: IoSession, name: string): CacheMode {
+  return CACHE_MODES[name] ?? session.refuse(`Invalid cache option: ${name}`);
+}
+
+export function unmaps(session: IoSession, discard: string): boolean {
+  if (discard === 'unmap' || discard === 'on') return true;
+  if (discard === 'ignore' || discard === 'off') return false;
+  return session.refuse(`Invalid discard option: ${discard}`);
+}
+
+export function checkAio(session: IoSession, mode: string): void {
+  if (!['threads', 'native', 'io_uring'].includes(mode)) session.refuse(`Invalid aio option: ${mode}`);
+}
+
+/** `driver=qcow2,file.filename=a`; a first word alone names what is below. */
+export function imageOptions(text: string): Record<string, JsonValue> {
+  const { name, properties } = parseOptionList('-image-opts', text);
+  return name === undefined ? { ...properties } : { file: name, ...properties };
+}
+
+export interface OpenImageOptions {
+  readonly filename?: string | undefined;
+  readonly options?: Readonly<Record<string, JsonValue>> | undefined;
+  readonly readOnly: boolean;
+  /** -s. */
+  readonly temporary: boolean;
+  readonly forceShare: boolean;
+  readonly cache: string;
+  readonly unmap: boolean;
+}
+
+export async function openImage(session: IoSession, request: OpenImageOptions): Promise<void> {
+  const { filename, options, forceShare, unmap } = request;
+  if (session.image !== undefined) session.refuse("file open already, try 'help close'");
+  const device = filename === undefined ? '' : ` device ${filename}`;
+  const { direct, noFlush, writethrough } = cacheMode(session, request.cache);
+  try {
+    const readOnly = request.readOnly || request.temporary;
+    if (forceShare && options?.['force-share'] !== undefined && !boolOption(options, 'force-share', true))
+      session.refuse('-U conflicts with image options');
+    if (forceShare && !readOnly) throw new Error('force-share=on can only be used with read-only images');
+    const what = nodeOptions(filename, options);
+    let node = await session.graph.open(what, { readOnly, direct, noFlush, unmap, forceShare });
+    if (request.temporary) node = await overlayOn(session.graph, node, 'orrery-io');
+    session.image = { node, writethrough, cache: request.cache };
+  } catch (error) {
+    session.refuse(`can't open${device}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** A name, options, or both: the name is then that of what is below. */
+function nodeOptions(filename: string | undefined, options: OpenImageOptions['options']): string | NodeOptions {
+  if (filename === undefined) return nestOptions(options ?? {});
+  return options === undefined || Object.keys(options).length === 0 ? filename : { ...options, filename };
+}
