@@ -91,7 +91,7 @@ describe('the disks of a command line', () => {
     [['-drive', 'format=raw'], '-drive format=raw: '],
     [['-drive', 'if=virtio'], '-drive if=virtio: file= is missing'],
     [['-hdc', 'x', '-cdrom', 'y'], '-cdrom y: place 2 has the drive of -hdc x already'],
-    [['-object', 'rng-random,id=r'], "-object rng-random,id=r: no object of type 'rng-random'; there is iothread"],
+    [['-object', 'rng-random,id=r'], "Parameter 'qom-type' does not accept value 'rng-random'"],
   ])('refuses %j in one sentence', async (args, message) => {
     await expect(open(...args)).rejects.toThrow(message);
   });

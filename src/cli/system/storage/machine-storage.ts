@@ -8,6 +8,7 @@ import { BlockGraph, type OpenFlags } from '../../../block/graph.ts';
 import type { BlockNode } from '../../../block/node.ts';
 import { nodeBlockHost } from '../../../host/node/block/host.ts';
 import type { DriveConfig } from '../../../machine/config.ts';
+import { BlockObjects } from '../../block-objects.ts';
 import { parseOptionList } from '../option-text.ts';
 import type { DriveInterface, DriveRequest } from './drive-option.ts';
 import type { BlockdevRequest, StorageRequest } from './storage-request.ts';
@@ -25,11 +26,12 @@ export class MachineStorage {
 
   /** @throws {UserError} for what cannot be opened; nothing stays open then. */
   static async open(request: StorageRequest, warn: (sentence: string) => void): Promise<MachineStorage> {
-    for (const text of request.objects) checkObject(text);
-    const storage = new MachineStorage(new BlockGraph(nodeBlockHost, { warn }));
+    const places = placeDrives(request.drives);
+    const objects = new BlockObjects(nodeBlockHost, [...blockObjects(request.objects), ...limitGroups(places)]);
+    const { secret, tlsCredentials } = objects;
+    const storage = new MachineStorage(new BlockGraph(nodeBlockHost, { warn, secret, tlsCredentials }));
     try {
       for (const blockdev of request.blockdevs) await storage.addBlockdev(blockdev);
-      const places = placeDrives(request.drives);
       const [onDefault] = places.filter(({ drive }) => drive.interface === 'default');
       if (onDefault !== undefined)
         warn(
@@ -85,7 +87,7 @@ export class MachineStorage {
     snapshot: boolean,
     warn: (text: string) => void,
   ): Promise<void> {
-    const node = await this.driveNode(drive, drive.snapshot ?? (snapshot && !drive.readOnly), warn);
+    const node = await this.driveNode(drive, id, drive.snapshot ?? (snapshot && !drive.readOnly), warn);
     const isCdrom = drive.cdrom && drive.interface !== 'virtio';
     const kind = drive.interface === 'default' ? 'virtio' : drive.interface;
     this.drives.push({
@@ -104,6 +106,7 @@ export class MachineStorage {
 
   private async driveNode(
     drive: DriveRequest,
+    id: string,
     snapshot: boolean,
     warn: (text: string) => void,
   ): Promise<BlockNode | undefined> {
@@ -126,7 +129,17 @@ export class MachineStorage {
       warn(
         `${text}: the format is not given and was taken for raw: writes that would turn the first sector into another format's header fail; format=raw allows them`,
       );
-    return snapshot ? this.overlay(text, node) : node;
+    return this.filtered(drive, id, snapshot ? await this.overlay(text, node) : node);
+  }
+
+  /** Puts the filters that a drive asks for over its node. */
+  private async filtered(drive: DriveRequest, id: string, node: BlockNode): Promise<BlockNode> {
+    const { text, throttling, copyOnRead } = drive;
+    let top = node;
+    if (copyOnRead) top = await this.openNode(text, { driver: 'copy-on-read', file: top.name }, {});
+    if (Object.keys(throttling).length === 0) return top;
+    const group = throttling['group'] ?? id;
+    return this.openNode(text, { driver: 'throttle', 'throttle-group': group, file: top.name }, {});
   }
 
   private nodeOptions({ file, node }: DriveRequest): NodeOptions {
@@ -162,15 +175,35 @@ export class MachineStorage {
   }
 }
 
-function checkObject(text: string): void {
-  const { name, properties } = parseOptionList('object', text);
-  const type = name ?? properties['qom-type'];
-  if (type !== 'iothread') throw new UserError(`-object ${text}: no object of type '${type ?? ''}'; there is iothread`);
-  if (properties['id'] === undefined) throw new UserError(`-object ${text}: id= is missing`);
+/** -object texts for the graph; what only tells threads apart is checked and left out. */
+function blockObjects(texts: readonly string[]): string[] {
+  return texts.filter((text) => {
+    const { name, properties } = parseOptionList('object', text);
+    if ((name ?? properties['qom-type']) !== 'iothread') return true;
+    if (properties['id'] === undefined) throw new UserError(`-object ${text}: id= is missing`);
+    return false;
+  });
+}
+
+/** Limits of drives make groups: one of the drive's own, or the one that throttling.group names. */
+function limitGroups(places: readonly PlacedDrive[]): string[] {
+  const groups = new Map<string, string>();
+  for (const { drive, id } of places) {
+    const { group, ...limits } = drive.throttling;
+    if (Object.keys(drive.throttling).length === 0) continue;
+    const text = Object.entries(limits).map(([name, value]) => `,x-${name}=${value}`);
+    groups.set(group ?? id, `throttle-group,id=${group ?? id}${text.join('')}`);
+  }
+  return [...groups.values()];
+}
+
+interface PlacedDrive {
+  readonly drive: DriveRequest;
+  readonly id: string;
 }
 
 /** The drives in the order of their places, each with an ID. */
-function placeDrives(drives: readonly DriveRequest[]): { drive: DriveRequest; id: string }[] {
+function placeDrives(drives: readonly DriveRequest[]): PlacedDrive[] {
   return GROUPS.flatMap((group) => {
     const places = new Map<number, DriveRequest>();
     const members = drives.filter((drive) => drive.interface === group);
