@@ -36,6 +36,8 @@ export abstract class MappedNode extends BlockNode {
   /** Where this node's first byte is in the backing node (parts of a disk that is split over files). */
   protected readonly backingOffset: number = 0;
   private readonly allocations = new KeyedMutex();
+  /** Since the last flush. */
+  private clustersPlaced = false;
 
   /** One run at `offset`, not longer than `bytes`; may end early. */
   protected abstract locate(offset: number, bytes: number): Promise<Run>;
@@ -145,7 +147,22 @@ export abstract class MappedNode extends BlockNode {
   }
 
   override async flush(): Promise<void> {
-    if (!this.readOnly) await this.writeBack();
+    if (!this.readOnly) {
+      // A cluster is on stable storage, with what was copied around the write, before a table there names it.
+      const placed = this.clustersPlaced;
+      this.clustersPlaced = false;
+      try {
+        if (placed) await this.flushFiles();
+        await this.writeBack();
+      } catch (error) {
+        this.clustersPlaced ||= placed;
+        throw error;
+      }
+    }
+    await this.flushFiles();
+  }
+
+  private async flushFiles(): Promise<void> {
     for (const child of this.children) if (child.role !== 'backing' && !child.node.readOnly) await child.node.flush();
   }
 
@@ -210,6 +227,7 @@ export abstract class MappedNode extends BlockNode {
       if (from !== undefined) await place.node.write(target, from);
       else if (!place.clean) await place.node.writeZeroes(target, bytes);
       await this.growTo(place.node, place.offset + this.clusterBytes);
+      this.clustersPlaced = true;
       await this.commit(start, place);
     });
   }
