@@ -5,7 +5,7 @@
  * `--types` writes those as well; running from a clone needs none.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
@@ -16,6 +16,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** Bundle name: entry. Those that run on Node share their chunks; the browser's stands alone. */
 const NODE_ENTRIES = { cli: 'src/cli/main.ts', node: 'src/node.ts', index: 'src/index.ts' };
 const BROWSER_ENTRIES = { browser: 'src/browser.ts' };
+
+/** Packages whose code the browser's bundle contains (docs/decisions/0010). */
+const BUNDLED_PACKAGES: readonly string[] = ['fzstd', 'pako'];
 
 type Entries = Readonly<Record<string, string>>;
 
@@ -63,6 +66,14 @@ async function bundle(entries: Entries, side: 'node' | 'browser'): Promise<void>
   });
 }
 
+/** What their licences want to stand beside their code. */
+function writeLicences(): void {
+  const texts = BUNDLED_PACKAGES.map(
+    (name) => `${name}\n\n${readFileSync(join(root, 'node_modules', name, 'LICENSE'), 'utf8').trim()}\n`,
+  );
+  writeFileSync(join(root, 'dist/browser.LICENSES.txt'), texts.join('\n\n'));
+}
+
 function writeTypes(): void {
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const result = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.types.json'], { cwd: root, stdio: 'inherit' });
@@ -76,6 +87,7 @@ async function main(): Promise<void> {
   const stale = !existsSync(cli) || statSync(cli).mtimeMs < newestChange(join(root, 'src'));
   if (stale || force) {
     await bundle(BROWSER_ENTRIES, 'browser');
+    writeLicences();
     await bundle(NODE_ENTRIES, 'node');
   }
   if (process.argv.includes('--types')) writeTypes();

@@ -53,7 +53,10 @@ describe.skipIf(image === undefined)('docs/manual/library-disks.md', () => {
     const folder = await mkdtemp(join(tmpdir(), 'orrery-manual-'));
     const filename = join(folder, 'disk.qcow2');
     await (await orrery.createImage({ filename, format: 'qcow2', size: 1 << 20 })).close();
-    const code = (await examples('library-disks.md', 'ts')).at(-1)?.replace("'disk.qcow2'", `'${filename}'`) ?? '';
+    const code =
+      (await examples('library-disks.md', 'ts'))
+        .find((example) => example.includes('Machine.create'))
+        ?.replace("'disk.qcow2'", `'${filename}'`) ?? '';
     // INVARIANT: the suite is skipped where there is no guest.
     const { kernel, initrd } = image!;
     const { addresses, size } = (await run(

@@ -141,8 +141,8 @@ class FileNode extends BlockNode {
     await this.file.truncate(size);
     this.bytes = size;
     if (size <= before) return;
-    if (preallocation === 'falloc') await this.file.allocate(before, size - before);
-    if (preallocation === 'full') {
+    const allocated = preallocation === 'falloc' && (await this.file.allocate(before, size - before));
+    if (preallocation === 'full' || (preallocation === 'falloc' && !allocated)) {
       for (let at = before; at < size; at += ZEROES.length) {
         await this.file.writev(at, [ZEROES.subarray(0, Math.min(ZEROES.length, size - at))]);
       }

@@ -31,11 +31,25 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
     if (stat.isDirectory()) throw Object.assign(new Error('Is a directory'), { code: 'EISDIR' });
     const device = stat.isBlockDevice() || stat.isCharacterDevice();
     const native = await libc();
-    const size = device ? Math.max(native?.lseek(handle.fd, 0, SEEK_END) ?? 0, 0) : stat.size;
+    const size = device ? deviceBytes(handle.fd, stat, native) : stat.size;
     return new NodeFile(handle, device ? 'device' : 'file', size, direct === true, native);
   } catch (error) {
     await handle.close();
     throw error;
+  }
+}
+
+/** `stat` tells 0 for devices. */
+function deviceBytes(fd: number, { rdev }: fs.Stats, native: Libc | undefined): number {
+  if (native !== undefined) return Math.max(native.lseek(fd, 0, SEEK_END), 0);
+  // makedev(3) of the GNU C library.
+  const [major, minor] = [(rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xfff00)];
+  try {
+    return 512 * Number(fs.readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8'));
+  } catch {
+    throw Object.assign(new Error('the size of this device cannot be told without the package koffi'), {
+      code: 'ENOTSUP',
+    });
   }
 }
 

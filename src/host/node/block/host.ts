@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
 import type { BlockHost } from '../../../block/host.ts';
+import { fetchRange } from '../../fetch-range.ts';
 import { nodeCrypto } from './crypto.ts';
 import { openFile } from './files.ts';
 import { connectStream, listenStream } from './streams.ts';
@@ -31,21 +32,7 @@ export const nodeBlockHost: BlockHost = {
   removeFile: (path) => unlink(path),
   resolve: (base, name) => resolve(dirname(base), name),
   readFile: (path) => readFile(path),
-  async fetchRange(url, from, bytes, headers = {}) {
-    const range = `bytes=${from}-${from + bytes - 1}`;
-    const response = await fetch(url, { headers: { ...headers, range } });
-    if (!response.ok) {
-      await response.body?.cancel();
-      throw Object.assign(new Error(`'${url}': ${response.status} ${response.statusText}`), { code: 'EIO' });
-    }
-    if (response.status !== 206) {
-      await response.body?.cancel();
-      throw Object.assign(new Error(`The server of '${url}' does not give parts of files`), { code: 'ENOTSUP' });
-    }
-    const total = /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];
-    const data = new Uint8Array(await response.arrayBuffer());
-    return { data: data.subarray(0, bytes), ...(total !== undefined && { size: Number(total) }) };
-  },
+  fetchRange,
   // GUEST: compressed data of an image; what comes out is bounded by `limit`.
   inflateRaw: (data, limit) => inflateRaw(data, { maxOutputLength: limit, finishFlush: zlib.constants.Z_SYNC_FLUSH }),
   inflateZlib: (data, limit) => inflate(data, { maxOutputLength: limit, finishFlush: zlib.constants.Z_SYNC_FLUSH }),

@@ -1,6 +1,6 @@
 /**
- * What Node has no call for: holes, preallocation, byte locks. By way of koffi where that is installed; undefined where not, and
- * then files are as dense as they are written and nobody is kept out of them.
+ * What Node has no call for: holes, preallocation, byte locks. By way of koffi, an optional dependency; where that is not installed
+ * this is undefined, and then files are as dense as they are written and nobody is kept out of them.
  */
 
 export interface Libc {
