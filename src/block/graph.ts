@@ -189,7 +189,14 @@ export class BlockGraph {
       } catch (error) {
         const text = (error as Error).message;
         const code = (error as { code?: string }).code;
-        const why = code === 'ENOENT' ? 'No such file or directory' : code === 'EACCES' ? 'Permission denied' : text;
+        const why =
+          code === 'ENOENT'
+            ? 'No such file or directory'
+            : code === 'EACCES'
+              ? 'Permission denied'
+              : code === 'EISDIR'
+                ? 'Is a directory'
+                : text;
         throw new ImageError(`Could not create '${path}': ${why}`, code === 'ENOENT' ? 'ENOENT' : 'EACCES');
       }
     }
@@ -211,6 +218,14 @@ export class BlockGraph {
       if (options !== undefined) return options;
     }
     return { driver: 'file', filename };
+  }
+
+  /** Path of the backing image that `image` would have with this name in it. */
+  backingFilename(image: string, name: string): string {
+    const path = this.relativeTo(image, name);
+    if (image === '' && !name.startsWith('/') && path === name && !this.hasProtocol(name))
+      throw new ImageError(`Cannot use relative backing file names for '${image}'`);
+    return path;
   }
 
   // ---- opening ----
@@ -379,7 +394,8 @@ export class BlockGraph {
         const path = this.relativeTo(image, filename);
         const chain = [...settings.chain, image];
         if (role === 'backing') {
-          if (chain.includes(path)) throw new ImageError(`Backing file '${filename}' creates an infinite loop.`);
+          if (chain.some((name) => plainPath(name) === plainPath(path)))
+            throw new ImageError(`Backing file '${filename}' creates an infinite loop.`);
           if (chain.length > MAX_CHAIN_DEPTH)
             throw new ImageError(`Backing chain is longer than ${MAX_CHAIN_DEPTH} images at '${filename}'`);
         }
@@ -402,10 +418,15 @@ export class BlockGraph {
 
   /** A file name in an image: relative to the image's folder, unless it has a protocol or is absolute. */
   private relativeTo(image: string, filename: string): string {
-    const hasProtocol =
-      filename.startsWith('json:') || this.drivers.some((driver) => driver.parseFilename?.(filename) !== undefined);
-    if (hasProtocol || filename.startsWith('/') || image === '' || this.host.resolve === undefined) return filename;
+    if (this.hasProtocol(filename) || filename.startsWith('/') || image === '' || this.host.resolve === undefined)
+      return filename;
     return this.host.resolve(image, filename);
+  }
+
+  private hasProtocol(filename: string): boolean {
+    return (
+      filename.startsWith('json:') || this.drivers.some((driver) => driver.parseFilename?.(filename) !== undefined)
+    );
   }
 }
 
@@ -422,6 +443,11 @@ function childOption(options: NodeOptions, name: string): JsonValue | undefined 
     value = (value as Readonly<Record<string, JsonValue>>)[step];
   }
   return value;
+}
+
+/** A path without the steps that go nowhere. */
+function plainPath(path: string): string {
+  return path.replace(/(^|\/)(?:\.\/)+/g, '$1');
 }
 
 function settingsOf(flags: OpenFlags): Settings {
@@ -458,5 +484,5 @@ function settle(options: NodeOptions, inherited: Settings): Settings {
 function preallocationOf(text: string | undefined): TruncateOptions['preallocation'] {
   if (text === undefined) return undefined;
   if (text === 'off' || text === 'metadata' || text === 'falloc' || text === 'full') return text;
-  throw new BlockError('EINVAL', `Invalid parameter '${text}'`);
+  throw new BlockError('EINVAL', `Parameter 'preallocation' does not accept value '${text}'`);
 }

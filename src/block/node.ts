@@ -43,6 +43,8 @@ export interface BlockStatus {
   /** Where these very bytes are in `node`, when they are anywhere as they are. */
   readonly at?: { readonly node: BlockNode; readonly offset: number };
   readonly compressed?: boolean;
+  /** Storage was given before there was data: what is at `at` may be a hole, which reads as zeroes. */
+  readonly sparse?: boolean;
 }
 
 export interface RequestLimits {
@@ -141,6 +143,8 @@ export abstract class BlockNode {
   };
   /** `img amend`; `force` as its option. Reports progress as a share of 1. */
   amend?(options: Readonly<Record<string, string>>, force: boolean, progress: (done: number) => void): Promise<void>;
+  /** Bytes of storage that a protocol node takes, holes not counted; undefined when nobody knows. */
+  allocatedBytes?(): Promise<number | undefined>;
   /** Drops all data, so that everything comes from the backing node (after `img commit`). */
   makeEmpty?(): Promise<void>;
   /** Name and format of the backing file as stored in the image; writes them when called with values, null for none. */

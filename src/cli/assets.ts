@@ -28,8 +28,6 @@ function print({ kernel, initrd, manifest }: GuestAssets): void {
 }
 
 export const assetsCommand: Command = {
-  name: 'assets',
-  summary: 'fetch a small Linux to run',
   async run(args) {
     let arch: GuestArchitecture = 'amd64';
     let refresh = false;

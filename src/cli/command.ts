@@ -1,8 +1,5 @@
-/** What a command of `orrery` is. */
+/** What a command of `orrery` is. Its name, and one line about it, stand in main.ts, which loads it when it is wanted. */
 export interface Command {
-  readonly name: string;
-  /** One line for the list of commands. */
-  readonly summary: string;
   /** Returns the exit status; throws UserError for what the user did wrong. */
   run(args: readonly string[]): Promise<number>;
 }

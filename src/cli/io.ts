@@ -58,8 +58,6 @@ const SHAPES: readonly OptionShape[] = [
 const PROMPT = 'orrery io> ';
 
 export const ioCommand: Command = {
-  name: 'io',
-  summary: 'read and write a disk image by commands',
   async run(args) {
     const parsed = parseLongOptions(args, SHAPES, "'orrery io --help' tells the options");
     const given = (name: string): boolean => parsed.options.some((option) => option.name === name);

@@ -1,15 +1,49 @@
 /** `orrery COMMAND …`: finds the command, runs it and ends with its status. */
 import { describeError, UserError } from '../base/errors.ts';
 import { didYouMean } from '../base/nearest.ts';
-import { assetsCommand } from './assets.ts';
 import type { Command } from './command.ts';
-import { ioCommand } from './io.ts';
-import { nbdCommand } from './nbd.ts';
-import { runCommand } from './run.ts';
-import { systemCommand } from './system.ts';
 import { versionLine } from './version.ts';
 
-const COMMANDS: readonly Command[] = [runCommand, systemCommand, ioCommand, nbdCommand, assetsCommand];
+interface Entry {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** Each command is a bundle of its own: tools for images start without the processor. */
+  load(): Promise<Command>;
+}
+
+const COMMANDS: readonly Entry[] = [
+  {
+    name: 'run',
+    summary: 'boot a small Linux: a shell, or one command',
+    load: async () => (await import('./run.ts')).runCommand,
+  },
+  {
+    name: 'system',
+    summary: "run a machine described by QEMU's options",
+    load: async () => (await import('./system.ts')).systemCommand,
+  },
+  {
+    name: 'img',
+    summary: 'make, examine, check, copy and change disk images',
+    load: async () => (await import('./img.ts')).imgCommand,
+  },
+  {
+    name: 'io',
+    summary: 'read and write a disk image by commands',
+    load: async () => (await import('./io.ts')).ioCommand,
+  },
+  {
+    name: 'nbd',
+    summary: 'serve a disk image over NBD, or list what a server has',
+    load: async () => (await import('./nbd.ts')).nbdCommand,
+  },
+  {
+    name: 'assets',
+    summary: 'fetch a small Linux to run',
+    load: async () => (await import('./assets.ts')).assetsCommand,
+  },
+];
 
 function usage(): string {
   const rows = COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n');
@@ -38,7 +72,7 @@ async function main(args: readonly string[]): Promise<number> {
     const names = [...COMMANDS.map((candidate) => candidate.name), 'help', 'version'];
     throw new UserError(`no command '${name}'${didYouMean(name, names) || '; orrery help lists them'}`);
   }
-  return command.run(rest);
+  return (await command.load()).run(rest);
 }
 
 let status: number;

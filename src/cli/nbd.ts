@@ -59,8 +59,6 @@ async function listServer(request: NbdRequest): Promise<number> {
 }
 
 export const nbdCommand: Command = {
-  name: 'nbd',
-  summary: 'serve a disk image over NBD, or list what a server has',
   async run(args) {
     const request = parseNbdArguments(args);
     switch (request.action) {

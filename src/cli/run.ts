@@ -202,8 +202,6 @@ function commandLine(request: RunRequest, scripted: boolean): string {
 }
 
 export const runCommand: Command = {
-  name: 'run',
-  summary: 'boot a small Linux: a shell, or one command',
   async run(args) {
     const request = parseRunArguments(args);
     if (request.help) {

@@ -6,8 +6,6 @@ import { parseSystemOptions } from './system/options.ts';
 import { runSystem } from './system/session.ts';
 
 export const systemCommand: Command = {
-  name: 'system',
-  summary: "run a machine described by QEMU's options",
   async run(args) {
     const request = parseSystemOptions(args);
     if (request.listing === undefined) return runSystem(request, createMachine);

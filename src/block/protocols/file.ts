@@ -128,6 +128,10 @@ class FileNode extends BlockNode {
     return { bytes, data: true, zero: false, allocated: true, at };
   }
 
+  override allocatedBytes(): Promise<number> {
+    return this.file.allocatedBytes();
+  }
+
   async truncate(size: number, { preallocation = 'off', exact = false }: TruncateOptions = {}): Promise<void> {
     this.checkWritable();
     if (this.file.kind === 'device') {

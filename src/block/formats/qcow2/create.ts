@@ -164,17 +164,17 @@ async function makeDataFile(request: CreateRequest, name: string, context: Drive
 export function versionOf(compat: string | undefined): number {
   if (compat === undefined || compat === '1.1' || compat === 'v3') return 3;
   if (compat === '0.10' || compat === 'v2') return 2;
-  throw new ImageError(`Invalid parameter '${compat}' for compat: it is v2 (0.10) or v3 (1.1)`);
+  throw new ImageError(`Parameter 'version' does not accept value '${compat}'`);
 }
 
 function compressionOf(name: string | undefined): number {
   if (name === undefined || name === 'zlib') return COMPRESSION_ZLIB;
   if (name === 'zstd') return COMPRESSION_ZSTD;
-  throw new ImageError(`Invalid parameter '${name}' for compression_type: it is zlib or zstd`);
+  throw new ImageError(`Parameter 'compression-type' does not accept value '${name}'`);
 }
 
 function preallocationOf(name: string): Preallocation {
-  if (!PREALLOCATIONS.includes(name)) throw new ImageError(`Invalid parameter '${name}' for preallocation`);
+  if (!PREALLOCATIONS.includes(name)) throw new ImageError(`Parameter 'preallocation' does not accept value '${name}'`);
   // INVARIANT: the list holds exactly the members of the type.
   return name as Preallocation;
 }

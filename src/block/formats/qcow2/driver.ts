@@ -38,8 +38,11 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
   const { readOnly, options } = request;
   if (header.incompatible & INCOMPATIBLE_CORRUPT && !readOnly && !request.check)
     throw new ImageError('qcow2: Image is corrupt; cannot be opened read/write', 'EACCES');
+  // GUEST: who only wants to know what the image is does not open the files that it names.
   const dataFile =
-    header.incompatible & INCOMPATIBLE_DATA_FILE ? await openDataFile(header, request, context) : undefined;
+    header.incompatible & INCOMPATIBLE_DATA_FILE && !request.noIo
+      ? await openDataFile(header, request, context)
+      : undefined;
   const backing = await openBacking(header, request, context);
   const lazy = options['lazy-refcounts'] ?? (header.compatible & COMPATIBLE_LAZY_REFCOUNTS) !== 0;
   const image = new Qcow2Image({
@@ -79,7 +82,6 @@ async function openDataFile(
   const given = await context.openChild('data-file', { optional: true });
   if (given !== undefined) return given;
   if (header.dataFile === undefined) {
-    if (request.noIo) return undefined;
     throw new ImageError("'data-file' is required for this image");
   }
   return context.openNamed(header.dataFile, { format: 'raw', readOnly: request.readOnly, role: 'data-file' });

@@ -137,7 +137,7 @@ export const raw: BlockDriver = {
   async create({ file, size, options }) {
     const preallocation = options['preallocation'] ?? 'off';
     if (preallocation !== 'off' && preallocation !== 'falloc' && preallocation !== 'full')
-      throw new ImageError(`Invalid parameter '${preallocation}'`);
+      throw new ImageError(`Parameter 'preallocation' does not accept value '${preallocation}'`);
     await file.truncate(0);
     await file.truncate(size, { preallocation, exact: true });
   },

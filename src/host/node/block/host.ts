@@ -1,7 +1,6 @@
 /** The block layer's platform on Node. */
 import { randomFillSync } from 'node:crypto';
 import { access, readFile, unlink } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
 import type { BlockHost } from '../../../block/host.ts';
@@ -30,7 +29,7 @@ export const nodeBlockHost: BlockHost = {
       () => false,
     ),
   removeFile: (path) => unlink(path),
-  resolve: (base, name) => resolve(dirname(base), name),
+  resolve: (base, name) => (name.startsWith('/') ? name : base.slice(0, base.lastIndexOf('/') + 1) + name),
   readFile: (path) => readFile(path),
   fetchRange,
   // GUEST: compressed data of an image; what comes out is bounded by `limit`.
