@@ -2,6 +2,7 @@
 import type { BlockDriver } from './driver.ts';
 import { bochsDriver } from './formats/bochs/bochs.ts';
 import { cloopDriver } from './formats/cloop/cloop.ts';
+import { dmgDriver } from './formats/dmg/dmg.ts';
 import { luksDriver } from './formats/luks/luks.ts';
 import { parallelsDriver } from './formats/parallels/parallels.ts';
 import { qcow2 } from './formats/qcow2/driver.ts';
@@ -17,6 +18,6 @@ import { memory } from './protocols/memory.ts';
 import { nullAio, nullCo } from './protocols/null.ts';
 
 export const DRIVERS: readonly BlockDriver[] = [
-  raw, qcow2, luksDriver, vdiDriver, vmdkDriver, vhdxDriver, vpcDriver, parallelsDriver, bochsDriver, cloopDriver,
+  raw, qcow2, luksDriver, vdiDriver, vmdkDriver, vhdxDriver, vpcDriver, parallelsDriver, bochsDriver, cloopDriver, dmgDriver,
   file, hostDevice, http, https, memory, nbdDriver, nullAio, nullCo,
 ]; // prettier-ignore

@@ -109,7 +109,6 @@ export interface BlockHost {
   deflateRaw(data: Uint8Array): Promise<Uint8Array>;
   unzstd(data: Uint8Array, limit: number): Promise<Uint8Array>;
   zstd(data: Uint8Array): Promise<Uint8Array>;
-  bunzip2?(data: Uint8Array, limit: number): Promise<Uint8Array>;
   randomBytes(count: number): Uint8Array;
   nowMs(): number;
   /** `background`: nothing waits for it, and it keeps no process alive. */
