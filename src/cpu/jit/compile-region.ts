@@ -79,7 +79,7 @@ class RegionEmitter implements Edges {
     const { root, dispatched } = this.structure;
     this.context.function(() => {
       if (root === DISPATCH) this.f.set(this.entry, this.context.entryNumber());
-      else this.context.enter(root);
+      else this.context.enter(this.at(root));
       this.tree(root, this.form(root));
     });
     const entered = (root === DISPATCH ? dispatched : [root]).map((node) => this.at(node));
@@ -138,7 +138,7 @@ class RegionEmitter implements Edges {
       else this.context.comeInto(entry);
       return;
     }
-    if (fromState) this.context.enter(target);
+    if (fromState) this.context.enter(this.at(target));
     else this.context.edge(this.block.id, target);
     const label = back ? this.loops.get(target) : this.labels.get(target);
     if (label !== undefined) {
@@ -208,7 +208,7 @@ class RegionEmitter implements Edges {
       return;
     }
     this.f.block((stub) => this.stubs(labels, [...stubs, stub]));
-    this.context.enter(node);
+    this.context.enter(this.at(node));
     this.f.branch(label);
   }
 
@@ -219,8 +219,7 @@ class RegionEmitter implements Edges {
 
   private instructions(block: BasicBlock, flags: FlagForm | 'known'): void {
     const x = this.context;
-    const { root, dispatched } = this.structure;
-    x.beginBlock(flags, block.id === root || dispatched.includes(block.id));
+    x.beginBlock(flags);
     block.insns.forEach((at, index) => {
       x.begin(at, index);
       const definition = this.semantics[at.insn.row.name];

@@ -181,9 +181,10 @@ export class JitContext extends X86 {
     });
   }
 
-  /** Control comes to the block from outside: all registers are in the state. */
-  enter(block: number): void {
-    this.f.deferred(() => this.loadRegisters(this.use.needed(block)));
+  /** Control comes to the block from outside: all registers are in the state, and its pages are what they were. */
+  enter({ id, pages }: BasicBlock): void {
+    if (this.edges.pages.length > 1) this.f.set(this.verified, this.verified.get.or(i32(mask(pages))));
+    this.f.deferred(() => this.loadRegisters(this.use.needed(id)));
   }
 
   /** The registers are in locals on the way from one block to the other. */
@@ -206,7 +207,7 @@ export class JitContext extends X86 {
   }
 
   /** Begins a block: one that several ways lead to and that finds the flags in this form, or one with what is 'known'. */
-  beginBlock(flags: FlagForm | 'known', entered: boolean): void {
+  beginBlock(flags: FlagForm | 'known'): void {
     this.ended = false;
     this.index = 0;
     this.seenInBlock.clear();
@@ -223,8 +224,6 @@ export class JitContext extends X86 {
       this.flags.forget();
       this.f.releaseTemporaries();
     }
-    const { block, pages } = this.edges;
-    if (entered && pages.length > 1) this.f.set(this.verified, this.verified.get.or(i32(mask(block.pages))));
   }
 
   /** Begins the translation of `at` as instruction `index` of its block. */
