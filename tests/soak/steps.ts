@@ -19,7 +19,7 @@ const OTHERS: readonly string[] = [
   ...['atomic', 'branch', 'bsearch', 'context', 'crypt', 'fp', 'fp-error', 'funccall', 'funcret', 'goto', 'hash'],
   ...['heapsort', 'hsearch', 'jpeg', 'judy', 'list', 'longjmp', 'lsearch', 'matrix', 'matrix-3d', 'mergesort', 'nop'],
   ...['opcode', 'priv-instr', 'qsort', 'radixsort', 'regs', 'rotate', 'shellsort', 'skiplist', 'sparsematrix', 'str'],
-  ...['stream', 'tree', 'tsc', 'tsearch', 'vecfp', 'vecmath', 'vecshuf', 'vecwide', 'wcs', 'x86cpuid', 'zlib'],
+  ...['stream', 'tree', 'tsearch', 'vecfp', 'vecmath', 'vecshuf', 'vecwide', 'wcs', 'x86cpuid', 'zlib'],
   ...['brk', 'malloc', 'memcpy', 'mmap', 'mprotect', 'mremap', 'stack', 'vm-addr', 'vm-rw', 'fault', 'fork', 'pipe'],
   ...['sigchld', 'sigfpe', 'sigsegv', 'sigtrap', 'sigpipe', 'itimer', 'switch'],
 ];
