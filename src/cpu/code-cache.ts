@@ -105,6 +105,10 @@ export class CodeCache {
         codePageCount: layout.codePageCount,
         known: (ppn: number) => this.pages.get(ppn),
         page: (ppn: number) => this.page(ppn),
+        forgetReturns: () => {
+          for (const cpu of layout.cpus)
+            this.i32.fill(L.NO_RETURN, (cpu + L.CPU_EXPECTED_RETURN) >> 2, (cpu + L.CPU_EXPECTED_RETURN + 8) >> 2);
+        },
         nearPage: (cpu: number, delta: number) => events.nearPage(cpu, delta),
         pointer: (cpu: number, offset: number) => events.pointer(cpu, offset),
       };

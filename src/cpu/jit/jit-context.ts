@@ -148,14 +148,14 @@ export class JitContext extends X86 {
     this.left = f.local('i32');
   }
 
-  /** What the function's second parameter, the record of the entry, says of it (code-cache.ts). */
-  private entryField(offset: number): Expr<'i32'> {
-    return load('i32', 32, this.f.param(1, 'i32').get, offset);
+  /** The function's second parameter: the record of the entry, which says more of it (translations.ts). */
+  private get entryRecord(): Expr<'i32'> {
+    return this.f.param(1, 'i32').get;
   }
 
   /** Number of the entry that the function was called for. */
   entryNumber(): Expr<'i32'> {
-    return this.entryField(L.REC_IMM);
+    return load('i32', 32, this.entryRecord, L.REC_IMM);
   }
 
   /** Emits the whole function around `body`. */
@@ -167,7 +167,8 @@ export class JitContext extends X86 {
     this.f.prologue(() => {
       const page = this.state64(L.CPU_RIP_PAGE);
       const several = this.edges.again !== undefined;
-      this.f.set(this.ripPage, several ? page.sub(this.entryField(L.REC_IMM + 4).toI64Signed()) : page);
+      const distance = load('i64', 32, this.entryRecord, L.REC_IMM + 4, true);
+      this.f.set(this.ripPage, several ? page.sub(distance) : page);
       this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
       this.f.set(this.left, this.state32(L.CPU_BUDGET));
       this.floats.loadBounds();
@@ -844,14 +845,13 @@ export class JitContext extends X86 {
     const { block } = this.edges;
     this.f.deferred(() => this.storeRegisters(this.use.dirty(block.id)));
     this.setState(32, L.CPU_BUDGET, this.left.get);
-    const gone = load('i32', 32, i32(L.MACHINE_TRANSLATIONS_GONE));
-    const [generation, goneBefore] = [this.let(this.state32(L.CPU_JUMP_GEN)), this.let(gone)];
+    const generation = this.let(this.state32(L.CPU_JUMP_GEN));
     const outer = this.let(this.state64(L.CPU_EXPECTED_RETURN));
     this.setState(64, L.CPU_EXPECTED_RETURN, back);
     this.setState(32, L.CPU_FRAMES, frames.add(i32(1)));
     this.f.callIndirect(this.handlerType, [this.cpu, record], load('i32', 32, record, L.REC_HANDLER));
-    // The same code is where it was, and this function still is its translation.
-    const same = this.state32(L.CPU_JUMP_GEN).eq(generation).and(gone.eq(goneBefore));
+    // The same code is where it was; were this function not its translation any more, nobody would have returned here.
+    const same = this.state32(L.CPU_JUMP_GEN).eq(generation);
     const returned = this.state64(L.CPU_EXPECTED_RETURN).eqz().and(same);
     const out = (): void => {
       this.setState(64, L.CPU_EXPECTED_RETURN, i64(L.NO_RETURN));
