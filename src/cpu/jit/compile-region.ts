@@ -13,13 +13,14 @@ import type { FlagForm } from './region-flags.ts';
 import type { BasicBlock, Region, RegionPage } from './region.ts';
 import { analyse, DISPATCH, type Structure } from './structure.ts';
 
+/** Instead of an entry's number: the one whose address the context has. */
+const BY_ADDRESS = -1;
+
 /** What a function is made with. */
 export interface Target {
   readonly builder: FunctionBuilder;
   readonly link: Linker;
   readonly handlerType: number;
-  /** Table slot that the function will be in. */
-  readonly slot: number;
   readonly maps: DispatchMaps;
 }
 
@@ -67,7 +68,7 @@ class RegionEmitter implements Edges {
     this.needsFlags = blocksThatNeedFlags(region.blocks);
     const flags: FlagForm = dispatched.some((node) => this.needsFlags.has(node)) ? 'parts' : 'lazy';
     const map = root === DISPATCH ? target.maps.make(dispatched.map((node) => this.at(node).start)) : undefined;
-    this.again = root === DISPATCH ? { slot: target.slot, flags, map } : undefined;
+    this.again = root === DISPATCH ? { flags, map } : undefined;
     this.block = this.at(root === DISPATCH ? (dispatched[0] ?? root) : root);
     const first = this.block.insns[0];
     if (first === undefined) throw new Error('a region without instructions');
@@ -150,10 +151,10 @@ class RegionEmitter implements Edges {
     this.block = here;
   }
 
-  dispatch(entry: Expr<'i32'>): void {
+  dispatch(entry?: Expr<'i32'>): void {
     const again = this.loops.get(DISPATCH);
     if (again === undefined) throw new Error('a region with one entry has nothing to go back to');
-    this.f.set(this.entry, entry);
+    this.f.set(this.entry, entry ?? i32(BY_ADDRESS));
     this.f.branch(again);
   }
 
@@ -195,6 +196,8 @@ class RegionEmitter implements Edges {
       if (label === undefined) throw new Error(`block ${node} is an entry without a label`);
       return label;
     });
+    const sought = this.entry.get.lt_s(i32(0));
+    this.f.if(sought, () => this.f.set(this.entry, this.context.entryByAddress()), undefined, false);
     this.stubs(labels, []);
   }
 
@@ -214,7 +217,10 @@ class RegionEmitter implements Edges {
 
   private body(block: BasicBlock, flags: FlagForm | 'known'): void {
     this.block = block;
-    this.context.leavable(() => this.instructions(block, flags));
+    if (flags === 'known') {
+      this.context.shareExit();
+      this.instructions(block, flags);
+    } else this.context.leavable(() => this.instructions(block, flags));
   }
 
   private instructions(block: BasicBlock, flags: FlagForm | 'known'): void {

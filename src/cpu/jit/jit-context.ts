@@ -8,7 +8,7 @@
  * - Flags: region-flags.ts. Vector registers: vector-registers.ts.
  */
 import * as L from '../layout.ts';
-import { emitJumpCacheLookup, emitReturn, isReturn, nothingRaised } from '../interp/interp-context.ts';
+import { emitJumpCacheLookup, isReturn, nothingRaised } from '../interp/interp-context.ts';
 import { segmentIsFlat } from '../interp/address-form.ts';
 import { linearThroughSegment } from '../interp/segment-check.ts';
 import { type Expr, type FloatType, i32, i64, i64Halves, load, select, type ValType } from '../../wasm/expr.ts';
@@ -60,8 +60,6 @@ export interface Way {
 
 /** How indirect jumps come back into a region with several entries. */
 export interface Again {
-  /** Table slot of the region. */
-  readonly slot: number;
   /** How its entries want the flags. */
   readonly flags: FlagForm;
   readonly map: DispatchMap | undefined;
@@ -78,8 +76,8 @@ export interface Edges {
   steady(vector: number): boolean;
   /** Emits the transfer; may emit the target block, and all it dominates, in place. */
   go(way: Way): void;
-  /** Emits the transfer to the entry with this number. */
-  dispatch(entry: Expr<'i32'>): void;
+  /** Emits the transfer to the entry with this number, or to the one at the goal (`entryByAddress`). */
+  dispatch(entry?: Expr<'i32'>): void;
 }
 
 export class JitContext extends X86 {
@@ -109,11 +107,14 @@ export class JitContext extends X86 {
   private readonly tlb: Local<'i32'>;
   /** CPU_BUDGET while the region runs; the state has it outside and during calls that the host may see. */
   private readonly left: Local<'i32'>;
-  /** Record to go on with after the exit; 0 = return to the dispatcher. */
-  private readonly continuation: Local<'i32'>;
+  /** rip to go on at, wherever the region is left. */
+  private readonly goal: Local<'i64'>;
+  /** 1: not by way of the dispatcher, if the jump cache knows the goal. */
+  private readonly onward: Local<'i32'>;
   private exit: Label | undefined;
-  /** Where the block being emitted writes back what may have changed, on the way to the exit. */
+  /** Where the block being emitted writes back what may have changed, on the way to the exit, and the block that has this place. */
   private blockExit: Label | undefined;
+  private scope = -1;
   /** Control has left the block on all paths. */
   ended = false;
 
@@ -144,7 +145,8 @@ export class JitContext extends X86 {
     this.ripPage = f.local('i64');
     this.verified = f.local('i32');
     this.tlb = f.local('i32');
-    this.continuation = f.local('i32');
+    this.goal = f.local('i64');
+    this.onward = f.local('i32');
     this.left = f.local('i32');
   }
 
@@ -176,10 +178,12 @@ export class JitContext extends X86 {
     });
     this.setState(32, L.CPU_BUDGET, this.left.get);
     this.regionFlags.exit();
-    const next = this.continuation.get;
-    this.f.if(next.ne(i32(0)), () => {
-      this.f.tailCallIndirect(this.handlerType, [this.cpu, next], load('i32', 32, next, L.REC_HANDLER));
-    });
+    this.f.if(this.onward.get, () =>
+      emitJumpCacheLookup(this, this.goal.get, this.left.get, (record) =>
+        this.f.tailCallIndirect(this.handlerType, [this.cpu, record], load('i32', 32, record, L.REC_HANDLER)),
+      ),
+    );
+    this.setState(64, L.CPU_RIP, this.goal.get);
   }
 
   /** Control comes to the block from outside: all registers are in the state, and its pages are what they were. */
@@ -195,16 +199,32 @@ export class JitContext extends X86 {
 
   /** Runs `body`, which emits the block at hand and never comes to its end. */
   leavable(body: () => void): void {
-    const { exit, blockExit } = this;
-    if (exit === undefined) throw new Error('code outside JitContext.function');
+    const { blockExit, scope } = this;
     const { id } = this.edges.block;
     this.f.block((label) => {
       this.blockExit = label;
+      this.scope = id;
       body();
     });
-    this.blockExit = blockExit;
-    this.f.deferred(() => this.storeRegisters(this.use.dirty(id)));
-    this.f.branch(exit);
+    Object.assign(this, { blockExit, scope });
+    this.writeBack(id);
+    this.toExit();
+  }
+
+  /** The block at hand leaves by the exit of the one that it is emitted in. */
+  shareExit(): void {
+    this.use.share(this.edges.block.id, this.scope);
+  }
+
+  /** Writes back what `block` must where it leaves. */
+  private writeBack(block: number): void {
+    this.f.deferred(() => this.storeRegisters(this.use.dirty(block)));
+  }
+
+  /** Leaves when everything is in the state but budget and rip. */
+  private toExit(): void {
+    if (this.exit === undefined) throw new Error('code outside JitContext.function');
+    this.f.branch(this.exit);
   }
 
   /** Begins a block: one that several ways lead to and that finds the flags in this form, or one with what is 'known'. */
@@ -428,7 +448,7 @@ export class JitContext extends X86 {
       const done = this.let(how.shr_u(i32(1)));
       this.f.if(done, finish);
       this.regionFlags.leaveRarely();
-      this.setState(64, L.CPU_RIP, select(done, this.nextRip(), this.thisRip()));
+      this.f.set(this.goal, select(done, this.nextRip(), this.thisRip()));
       this.f.set(this.left, this.left.get.sub(this.index === 0 ? done : done.add(i32(this.index))));
       if (this.stepping) this.f.if(done, () => this.trapIfStepping());
       this.leave();
@@ -694,13 +714,13 @@ export class JitContext extends X86 {
 
   leaveHere(): void {
     this.regionFlags.leaveRarely();
-    this.setState(64, L.CPU_RIP, this.ripAt(this.offset));
+    this.f.set(this.goal, this.ripAt(this.offset));
     if (this.index > 0) this.spend(this.index);
     this.leave();
   }
 
   private leaveDone(): void {
-    this.setRipNext();
+    this.f.set(this.goal, this.nextRip());
     this.regionFlags.leave();
     this.spend(this.index + 1);
     this.trapIfStepping();
@@ -731,7 +751,9 @@ export class JitContext extends X86 {
   }
 
   private trapIfStepping(): void {
-    if (this.stepping) this.microVoid('singleStepTrap');
+    if (!this.stepping) return;
+    this.setState(64, L.CPU_RIP, this.goal.get);
+    this.microVoid('singleStepTrap');
   }
 
   jumpDirect(): void {
@@ -762,7 +784,7 @@ export class JitContext extends X86 {
     const way = this.edges.way(target);
     const out = (): void => {
       this.regionFlags.leaveRarely();
-      this.setState(64, L.CPU_RIP, this.ripAt(address));
+      this.f.set(this.goal, this.ripAt(address));
       this.leave();
     };
     if (way.newPages.length > 0) this.verify(way.newPages, out);
@@ -837,13 +859,12 @@ export class JitContext extends X86 {
       const frames = this.let(this.state32(L.CPU_FRAMES));
       this.f.if(frames.lt_u(i32(MAX_FRAMES)), () => this.callAndWait(record, frames, back, returns), undefined, true);
     });
-    this.setState(64, L.CPU_RIP, rip);
+    this.f.set(this.goal, rip);
     this.leave();
   }
 
   private callAndWait(record: Expr<'i32'>, frames: Expr<'i32'>, back: Expr<'i64'>, returns: number): void {
-    const { block } = this.edges;
-    this.f.deferred(() => this.storeRegisters(this.use.dirty(block.id)));
+    this.writeBack(this.edges.block.id);
     this.setState(32, L.CPU_BUDGET, this.left.get);
     const generation = this.let(this.state32(L.CPU_JUMP_GEN));
     const outer = this.let(this.state64(L.CPU_EXPECTED_RETURN));
@@ -872,63 +893,64 @@ export class JitContext extends X86 {
     this.goAlong(way);
   }
 
-  /** Leaves for `target`; when it is not `constant`, perhaps for another entry of this region. */
-  private emitJump(target: Expr<'i64'>, indirect = false, condition?: Expr<'i32'>): void {
+  /** Leaves for `target`; when that is not known before, perhaps for another entry of this region. */
+  private emitJump(target: Expr<'i64'>, indirect = false, onward: Expr<'i32'> = i32(1)): void {
     const rip = this.let(target);
-    const comesBack = indirect && this.edges.again !== undefined && !this.stepping;
-    if (comesBack) this.regionFlags.toState();
+    const again = indirect && !this.stepping && this.edges.again?.map !== undefined;
+    if (again) this.regionFlags.toState();
     else this.regionFlags.leave();
     const left = this.spend(this.index + 1);
-    if (indirect && isReturn(this.insn) && !this.stepping) emitReturn(this, rip, left, () => this.leave());
-    if (comesBack) {
-      this.floats.settle();
-      this.comeBackByMap(rip, left);
+    this.f.set(this.goal, rip);
+    if (this.stepping) {
+      this.trapIfStepping();
+      this.leave();
+      return;
     }
-    if (!this.stepping) {
-      emitJumpCacheLookup(
-        this,
-        rip,
-        left,
-        (record) => {
-          if (comesBack) this.comeBack(record);
-          this.f.set(this.continuation, record);
-          this.leave();
-        },
-        condition,
-      );
+    if (indirect && isReturn(this.insn)) this.returnToWaiting(rip, left);
+    if (again) {
+      this.writeBack(this.edges.block.id);
+      this.edges.dispatch();
+      return;
     }
-    this.setState(64, L.CPU_RIP, rip);
-    this.trapIfStepping();
+    this.f.set(this.onward, onward);
     this.leave();
   }
 
-  /** Stays in this function when `rip` is one of its entries and all its pages are what they were. The flags are in parts. */
-  private comeBackByMap(rip: Expr<'i64'>, left: Expr<'i32'>): void {
-    const map = this.edges.again?.map;
-    if (map === undefined) return;
-    this.f.block((elsewhere) => {
-      const place = this.let(rip.sub(this.ripAt(map.from)));
-      this.f.branchIf(elsewhere, place.ge_u(i64(map.bytes)).or(left.lt_s(i32(0))));
-      const entry = this.let(load('i32', 8, place.toI32(), map.at));
-      this.f.branchIf(elsewhere, entry.eqz());
-      if (this.edges.pages.length > 1) this.verify([...this.edges.pages.keys()], () => this.f.branch(elsewhere));
-      this.comeInto(entry.sub(i32(1)));
-    });
+  /** A RET to where the innermost waiting translation expects it. */
+  private returnToWaiting(rip: Expr<'i64'>, left: Expr<'i32'>): void {
+    const expected = rip.eq(this.state64(L.CPU_EXPECTED_RETURN)).and(left.ge_s(i32(0)));
+    const leave = (): void => {
+      this.setState(64, L.CPU_EXPECTED_RETURN, i64(0));
+      this.leave();
+    };
+    this.f.if(expected, leave, undefined, true);
   }
 
-  /** Stays in this function when `record` is an entry of this region at the same linear addresses. The flags are in parts. */
-  private comeBack(record: Expr<'i32'>): void {
-    const { again } = this.edges;
-    if (again === undefined) return;
-    const base = this.state64(L.CPU_RIP_PAGE).sub(load('i64', 32, record, L.REC_IMM + 4, true));
-    const here = load('i32', 32, record, L.REC_HANDLER).eq(i32(again.slot)).and(base.eq(this.ripPage.get));
-    this.f.if(here, () => this.comeInto(load('i32', 32, record, L.REC_IMM)));
+  /**
+   * Number of the entry that lies at the goal, when all pages of the region are what they were; otherwise leaves. All registers
+   * and flags are in the state.
+   */
+  entryByAddress(): Expr<'i32'> {
+    const out = (): void => {
+      this.f.set(this.onward, i32(1));
+      this.toExit();
+    };
+    const map = this.edges.again?.map;
+    if (map === undefined) {
+      out();
+      return i32(0);
+    }
+    const place = this.let(this.goal.get.sub(this.ripAt(map.from)));
+    this.f.if(place.ge_u(i64(map.bytes)).or(this.left.get.lt_s(i32(0))), out);
+    const entry = this.let(load('i32', 8, place.toI32(), map.at));
+    this.f.if(entry.eqz(), out);
+    if (this.edges.pages.length > 1) this.verify([...this.edges.pages.keys()], out);
+    return entry.sub(i32(1));
   }
 
   /** Goes on at an entry of the region, which takes the registers from the state. */
   comeInto(entry: Expr<'i32'>): void {
-    const { id } = this.edges.block;
-    this.f.deferred(() => this.storeRegisters(this.use.dirty(id)));
+    this.writeBack(this.edges.block.id);
     this.edges.dispatch(entry);
   }
 

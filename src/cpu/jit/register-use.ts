@@ -3,7 +3,8 @@
  * what must be written back where it is left.
  *
  * A block that can come after a change, without leaving the region in between, writes that register back when it leaves; so it
- * must hold it whichever way control came, and every entry that leads there loads it. Registers are general ones (key 0 to 15),
+ * must hold it whichever way control came, and every entry that leads there loads it. Blocks that only one way leads to, from another
+ * block, share their exit with that one (a scope), and write back what any of the scope may have changed. Registers are general ones (key 0 to 15),
  * halves of vector registers (VECTOR_KEYS + register * 2 + half) and the parts of the flags (FLAG_KEYS + number).
  */
 
@@ -38,6 +39,8 @@ interface Use {
   readonly touched: KeySet;
   readonly changed: KeySet;
   readonly next: number[];
+  /** The block whose exit it leaves by. */
+  scope: number | undefined;
   /** Changed here or before. */
   readonly dirty: KeySet;
   /** Touched, or written back, here or later. */
@@ -52,7 +55,7 @@ export class RegisterUse {
     let use = this.blocks.get(block);
     if (use === undefined) {
       const sets = { touched: new KeySet(), changed: new KeySet(), dirty: new KeySet(), needed: new KeySet() };
-      use = { ...sets, next: [] };
+      use = { ...sets, next: [], scope: undefined };
       this.blocks.set(block, use);
     }
     return use;
@@ -72,10 +75,16 @@ export class RegisterUse {
     this.at(to);
   }
 
+  /** `block` leaves by the exit of `scope`, which dominates it. */
+  share(block: number, scope: number): void {
+    this.at(block).scope = scope;
+  }
+
   /** What the block must write back when it leaves the region. Only when all blocks are emitted, as `needed`. */
   dirty(block: number): KeySet {
     this.solve();
-    return this.at(block).dirty;
+    const use = this.at(block);
+    return use.scope === undefined ? use.dirty : this.at(use.scope).dirty;
   }
 
   /** What must be in locals where the block begins. */
@@ -93,9 +102,10 @@ export class RegisterUse {
       grown = false;
       for (const { dirty, next } of all) for (const to of next) if (this.at(to).dirty.addAll(dirty)) grown = true;
     }
-    for (const { needed, touched, dirty } of all) {
+    for (const { dirty, scope } of all) if (scope !== undefined) this.at(scope).dirty.addAll(dirty);
+    for (const { needed, touched, dirty, scope } of all) {
       needed.addAll(touched);
-      needed.addAll(dirty);
+      needed.addAll(scope === undefined ? dirty : this.at(scope).dirty);
     }
     for (let grown = true; grown;) {
       grown = false;
