@@ -8,6 +8,7 @@ import type { Linker, SemanticsTable } from '../x86/semantics/context.ts';
 import { blocksThatNeedFlags } from './flag-needs.ts';
 import type { DispatchMap, DispatchMaps } from './dispatch-maps.ts';
 import { type Again, type Edges, JitContext, type Way } from './jit-context.ts';
+import { successorsOf, withSingleLoopEntries } from './loop-entries.ts';
 import { type Loop, smallestLoops } from './loops.ts';
 import type { FlagForm } from './region-flags.ts';
 import type { BasicBlock, Region, RegionPage } from './region.ts';
@@ -32,7 +33,7 @@ export interface CompiledRegion {
 
 /** Emits `region` into a function. */
 export function compileRegion(region: Region, mode: number, semantics: SemanticsTable, target: Target): CompiledRegion {
-  return new RegionEmitter(region, mode, semantics, target).emit();
+  return new RegionEmitter(withSingleLoopEntries(region), mode, semantics, target).emit();
 }
 
 class RegionEmitter implements Edges {
@@ -58,10 +59,7 @@ class RegionEmitter implements Edges {
     this.semantics = semantics;
     this.f = target.builder;
     this.pages = region.pages;
-    const successors = (node: number): readonly number[] => {
-      const { taken, next, expected, returns } = this.at(node);
-      return [taken, next, expected?.block, returns].filter((to) => to !== undefined);
-    };
+    const successors = (node: number): readonly number[] => successorsOf(this.at(node));
     this.structure = analyse({ entries: region.entries, successors });
     this.smallestLoops = smallestLoops(this.structure, successors);
     const { root, dispatched } = this.structure;
