@@ -30,9 +30,9 @@ function redirections({ entries, blocks }: Region): number {
     const block = blocks.get(node);
     return block === undefined ? [] : successorsOf(block);
   };
-  const { redirected, order } = analyse({ entries, successors });
-  return order.flatMap((from) => (from === DISPATCH ? [] : successors(from).filter((to) => redirected(from, to))))
-    .length;
+  const structure = analyse({ entries, successors });
+  const inside = structure.order.filter((node) => node !== DISPATCH);
+  return inside.flatMap((from) => successors(from).filter((to) => structure.redirected(from, to))).length;
 }
 
 /** Addresses along every way of `steps` steps from the entry at address `start`. */
