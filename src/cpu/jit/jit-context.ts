@@ -32,7 +32,7 @@ import type { DispatchMap } from './dispatch-maps.ts';
 import { AccessGroups } from './access-groups.ts';
 import { FloatState } from './float-state.ts';
 import { type FlagForm, RegionFlags } from './region-flags.ts';
-import { type KeySet, RegisterUse, VECTOR_KEYS } from './register-use.ts';
+import { KeySet, RegisterUse, VECTOR_KEYS } from './register-use.ts';
 import type { BasicBlock, RegionInsn, RegionPage } from './region.ts';
 import { X87State } from './x87-state.ts';
 import { VectorRegisters } from './vector-registers.ts';
@@ -115,6 +115,8 @@ export class JitContext extends X86 {
   /** Where the block being emitted writes back what may have changed, on the way to the exit, and the block that has this place. */
   private blockExit: Label | undefined;
   private scope = -1;
+  /** Parts of the flags that were set for the block that comes next. */
+  private handed = new KeySet();
   /** Control has left the block on all paths. */
   ended = false;
 
@@ -194,7 +196,7 @@ export class JitContext extends X86 {
 
   /** The registers are in locals on the way from one block to the other. */
   edge(from: number, to: number): void {
-    this.use.edge(from, to);
+    this.use.edge(from, to, this.handed);
   }
 
   /** Runs `body`, which emits the block at hand and never comes to its end. */
@@ -789,7 +791,7 @@ export class JitContext extends X86 {
     };
     if (way.newPages.length > 0) this.verify(way.newPages, out);
     if (way.back) this.f.if(left.lt_s(i32(0)), out, undefined, false);
-    if (way.flags !== 'known') this.regionFlags.handOver(way.flags);
+    this.handed = way.flags === 'known' ? new KeySet() : this.regionFlags.handOver(way.flags);
     this.goAlong(way);
     return true;
   }
@@ -951,6 +953,7 @@ export class JitContext extends X86 {
   /** Goes on at an entry of the region, which takes the registers from the state. */
   comeInto(entry: Expr<'i32'>): void {
     this.writeBack(this.edges.block.id);
+    this.regionFlags.store(this.handed);
     this.edges.dispatch(entry);
   }
 

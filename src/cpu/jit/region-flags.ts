@@ -15,7 +15,7 @@ import * as L from '../layout.ts';
 import { type Expr, i32, load, select } from '../../wasm/expr.ts';
 import type { Local } from '../../wasm/function-builder.ts';
 import type { FlagPart, X86 } from '../x86/semantics/context.ts';
-import { FLAG_KEYS, type KeySet } from './register-use.ts';
+import { FLAG_KEYS, KeySet } from './register-use.ts';
 
 export type FlagForm = 'parts' | 'lazy';
 
@@ -212,18 +212,26 @@ export class RegionFlags {
     return { part, value: load('i64', 64, this.x.cpu, FLAG_OFFSET[part]) };
   }
 
-  /** Towards a block that takes the flags from the locals in the form `form`. */
-  handOver(form: FlagForm): void {
-    if (form === 'parts') {
-      const before = this.form;
-      this.makeParts();
-      this.settle();
-      this.form = before;
-    } else if (this.lazy !== undefined) {
+  /**
+   * Towards a block that takes the flags from the locals in the form `form`. Gives the parts, by key, whose locals get their value
+   * here, or have none because the kind is not 0.
+   */
+  handOver(form: FlagForm): KeySet {
+    const handed = new KeySet();
+    if (form === 'lazy' && this.lazy !== undefined) {
       this.remember(this.lazy);
-    } else {
-      this.leave();
+      for (const part of FLAG_PARTS) handed.add(keyOf(part));
+      return handed;
     }
+    if (form === 'lazy' && this.pending.size === 0) return handed;
+    const before = this.form;
+    this.makeParts();
+    this.form = before;
+    for (const { part, value } of this.values()) {
+      this.x.f.set(this.local(part), value);
+      handed.add(keyOf(part));
+    }
+    return handed;
   }
 
   private remember({ kind, result, source }: Lazy): void {

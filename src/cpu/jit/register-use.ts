@@ -26,19 +26,27 @@ export class KeySet {
     else this.high |= 1 << (key & 31);
   }
 
-  /** Whether that made it larger. */
-  addAll(other: KeySet): boolean {
+  /** Adds what `other` has and `but` has not. Whether that made it larger. */
+  addAll(other: KeySet, but: KeySet = NOTHING): boolean {
     const { low, high } = this;
-    this.low |= other.low;
-    this.high |= other.high;
+    this.low |= other.low & ~but.low;
+    this.high |= other.high & ~but.high;
     return low !== this.low || high !== this.high;
   }
+}
+
+const NOTHING = new KeySet();
+
+interface Edge {
+  readonly to: number;
+  /** What gets a value on this way, behind everything that leaves the block. */
+  readonly handed: KeySet;
 }
 
 interface Use {
   readonly touched: KeySet;
   readonly changed: KeySet;
-  readonly next: number[];
+  readonly next: Edge[];
   /** The block whose exit it leaves by. */
   scope: number | undefined;
   /** Changed here or before. */
@@ -69,9 +77,9 @@ export class RegisterUse {
     this.at(block).changed.add(key);
   }
 
-  /** Control may go from one to the other with the registers in locals. */
-  edge(from: number, to: number): void {
-    this.at(from).next.push(to);
+  /** Control may go from one to the other with the registers in locals; `handed` get their value on this way. */
+  edge(from: number, to: number, handed: KeySet): void {
+    this.at(from).next.push({ to, handed });
     this.at(to);
   }
 
@@ -100,7 +108,13 @@ export class RegisterUse {
     for (const { dirty, changed } of all) dirty.addAll(changed);
     for (let grown = true; grown;) {
       grown = false;
-      for (const { dirty, next } of all) for (const to of next) if (this.at(to).dirty.addAll(dirty)) grown = true;
+      for (const { dirty, next } of all) {
+        for (const { to, handed } of next) {
+          const target = this.at(to).dirty;
+          if (target.addAll(dirty)) grown = true;
+          if (target.addAll(handed)) grown = true;
+        }
+      }
     }
     for (const { dirty, scope } of all) if (scope !== undefined) this.at(scope).dirty.addAll(dirty);
     for (const { needed, touched, dirty, scope } of all) {
@@ -110,7 +124,7 @@ export class RegisterUse {
     for (let grown = true; grown;) {
       grown = false;
       for (const { needed, next } of all.toReversed()) {
-        for (const to of next) if (needed.addAll(this.at(to).needed)) grown = true;
+        for (const { to, handed } of next) if (needed.addAll(this.at(to).needed, handed)) grown = true;
       }
     }
   }
