@@ -188,10 +188,11 @@ export class RegionFlags {
     const dirty = this.events.dirty();
     const late = (values: () => readonly { part: FlagPart; value: Expr<'i64'> }[]): void =>
       this.x.f.deferred(() => {
-        // What the locals are not written back for is not put into them.
+        // What is not written back from a local is not put into one. No local is made here: it would not have been loaded.
         for (const { part, value } of values()) {
-          if (dirty().has(keyOf(part))) this.x.f.set(this.local(part), value);
-          else this.x.setState(64, FLAG_OFFSET[part], value);
+          const local = dirty().has(keyOf(part)) ? this.locals.get(part) : undefined;
+          if (local === undefined) this.x.setState(64, FLAG_OFFSET[part], value);
+          else this.x.f.set(local, value);
         }
       });
     if (this.form === 'lazy') {
@@ -199,7 +200,9 @@ export class RegionFlags {
       if (!FLAG_PARTS.every((part) => this.pending.has(part))) {
         this.x.f.if(kind.get.ne(i32(0)), () => {
           this.fromLazy();
-          late(() => FLAG_PARTS.filter((part) => dirty().has(keyOf(part))).map((part) => this.inState(part)));
+          late(() =>
+            [...this.locals.keys()].filter((part) => dirty().has(keyOf(part))).map((part) => this.inState(part)),
+          );
         });
       }
       this.x.f.set(kind, i32(0));
