@@ -27,7 +27,7 @@ export abstract class JitOperands extends X86 {
   protected offset = 0;
   /** Instructions of the current block before this one. */
   protected index = 0;
-  protected readonly use = new RegisterUse();
+  protected readonly use: RegisterUse = new RegisterUse();
   protected readonly edges: Edges;
   private readonly registers = new Map<number, Local<'i64'>>();
   protected readonly vectors: VectorRegisters;
@@ -36,7 +36,7 @@ export abstract class JitOperands extends X86 {
   /** The x87 instruction that was begun last. */
   private x87Insn: Insn | undefined;
   /** What `changesInBlock` was told last, by subject. */
-  protected readonly facts = new Map<string, number>();
+  protected readonly facts: Map<string, number> = new Map<string, number>();
   protected readonly groups: AccessGroups;
   private readonly seenInBlock = new Set<string>();
   protected readonly regionFlags: RegionFlags;
