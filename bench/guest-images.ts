@@ -46,7 +46,7 @@ export function withArchive(initrd: Uint8Array, archive: Uint8Array): Uint8Array
 const HEADER_BYTES = 110;
 
 /** Content of a member of a newc archive: 13 hexadecimal fields of 8 digits behind the magic, name and content aligned to 4. */
-function cpioMember(archive: Buffer, path: string): Buffer {
+export function cpioMember(archive: Buffer, path: string): Buffer {
   for (let at = 0; ;) {
     const field = (n: number): number =>
       Number.parseInt(archive.toString('latin1', at + 6 + n * 8, at + 14 + n * 8), 16);

@@ -17,6 +17,7 @@ const COMMANDS = {
   start: { build: true, run: ['bin/orrery.js'], defaultArguments: ['run'] },
   test: { build: true, run: ['scripts/test.ts'] },
   bench: { build: true, run: ['bench/bench.ts'] },
+  soak: { build: true, run: ['tests/soak/soak.ts'] },
 };
 
 function fail(message) {

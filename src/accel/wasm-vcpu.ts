@@ -32,8 +32,8 @@ const HYPERCALL_ARGUMENTS = [3, 1, 2, 6] as const;
 /** How long a hot block goes on in tier 0 while others join its module. */
 const PATIENCE_INSNS = 200_000;
 const MAX_GRANT = 0x3fffffff;
-/** Nothing generated runs further than this before it looks at the budget. */
-const MAX_OVERRUN = 2 * MAX_INSNS;
+/** Nothing generated runs further than this before it looks at the budget: a region's instructions, and those of one that it jumps to. */
+export const MAX_OVERRUN: number = 2 * MAX_INSNS;
 
 const EXIT_NAMES: Readonly<Record<number, string>> = {
   [L.EXIT_BUDGET]: 'budget',

@@ -6,7 +6,7 @@
  * records never leave their page, so dropping a page's blocks leaves no pointer behind but those of jump caches, whose entries
  * go stale because the entry record's handler is overwritten.
  *
- * Memory is bounded: when the arena is full, everything is dropped.
+ * Memory is bounded: when the arena is full, all records are dropped. Translations have bounds of their own and stay.
  */
 import type { CodeEvent, CodeStatistics } from './code-events.ts';
 import { type BlockEntry, CodePage } from './code-page.ts';
@@ -105,6 +105,10 @@ export class CodeCache {
         codePageCount: layout.codePageCount,
         known: (ppn: number) => this.pages.get(ppn),
         page: (ppn: number) => this.page(ppn),
+        forgetReturns: () => {
+          for (const cpu of layout.cpus)
+            this.i32.fill(L.NO_RETURN, (cpu + L.CPU_EXPECTED_RETURN) >> 2, (cpu + L.CPU_EXPECTED_RETURN + 8) >> 2);
+        },
         nearPage: (cpu: number, delta: number) => events.nearPage(cpu, delta),
         pointer: (cpu: number, offset: number) => events.pointer(cpu, offset),
       };
@@ -142,7 +146,7 @@ export class CodeCache {
         return known.record;
       }
     }
-    if (!single && this.top + MAX_BLOCK_BYTES > this.layout.arena + this.layout.arenaBytes) this.dropAll();
+    if (!single && this.top + MAX_BLOCK_BYTES > this.layout.arena + this.layout.arenaBytes) this.dropRecords();
     const record = single ? this.layout.arena : this.top;
     const codeSize: Bits =
       (mode & L.MODE_SIZE_MASK) === L.MODE_64 ? 64 : (mode & L.MODE_SIZE_MASK) === L.MODE_32 ? 32 : 16;
@@ -348,10 +352,27 @@ export class CodeCache {
     this.entries.delete(entry.record);
   }
 
+  /** Nothing is known any more: what physical addresses lead to changes. */
   dropAll(): void {
     const blocks = this.entries.size;
     for (const ppn of [...this.pages.keys()]) this.dropPage(ppn);
+    this.clearArena(blocks);
+  }
+
+  /** The arena is full. Blocks that translations begin with lead to them again as soon as they are decoded anew. */
+  private dropRecords(): void {
+    const blocks = this.entries.size;
+    for (const page of this.pages.values()) {
+      for (const entry of page.entries) this.forget(entry);
+      page.entries.length = 0;
+    }
+    this.clearArena(blocks);
+  }
+
+  /** Nothing in the arena is in use; no jump cache may lead there either. */
+  private clearArena(blocks: number): void {
     for (const cpu of this.layout.cpus) {
+      this.i32[(cpu + L.CPU_LINK_FROM) >> 2] = 0;
       for (let bank = 0; bank <= L.USER_BANKS; bank++) {
         const at = cpu + L.CPU_BANKS + bank * L.BANK_SIZE;
         if (this.i32[(at + L.BANK_READY) >> 2] === 0) continue;

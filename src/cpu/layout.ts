@@ -21,7 +21,6 @@ export const MACHINE_BLOCK_HASH = 0xe00c; // u32: address of the block hash, BLO
 export const MACHINE_A20_MASK = 0xe010; // u64: ANDed to every guest physical address
 export const MACHINE_VCPU_COUNT = 0xe018; // u32
 export const MACHINE_WIDE_LOCK = 0xe01c; // u32: 1 while a vCPU is inside LOCK CMPXCHG16B, which WebAssembly has no atomic for
-export const MACHINE_TRANSLATIONS_GONE = 0xe020; // u32: counts translations that are no more; a suspended one may be among them
 export const MACHINE_SLOTS = 0xe100; // memory slots, SLOT_SIZE bytes each, sorted by nothing, at most MAX_SLOTS
 export const MAX_SLOTS = 64;
 export const SLOT_SIZE = 32;

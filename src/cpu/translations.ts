@@ -38,6 +38,8 @@ export interface CodePages {
   /** Physical pages that may hold code. */
   readonly codePageCount: number;
   known(ppn: number): CodePage | undefined;
+  /** No translation that waits for a return (CPU_EXPECTED_RETURN) goes on when that comes. */
+  forgetReturns(): void;
   /** The page, made known. */
   page(ppn: number): CodePage;
   /** The page `delta` pages from CPU_RIP's, if it can be executed without further ado. */
@@ -171,7 +173,7 @@ export class Translations {
     for (const ppn of live.pages) this.pages.known(ppn)?.translations.delete(live);
     if (!live.installed) return;
     // It may be waiting for a return.
-    this.pages.i32[L.MACHINE_TRANSLATIONS_GONE >> 2]!++;
+    this.pages.forgetReturns();
     for (const point of live.entries) {
       const page = this.pages.known(point.phys >>> 12);
       const key = entryKey(point.phys, point.mode);

@@ -36,7 +36,7 @@ function codeLines({ code }: MachineStatistics): string[] {
     `discover ${time(code.discoverMs * 1e6)}, generate ${time(code.generateMs * 1e6)}, compile ${time(code.compileMs * 1e6)} for ${whole(code.translations)} translations (${whole(code.retranslations)} again) in ${whole(code.modulesCompiled)} modules`,
     `${whole(code.insnsTranslated)} instructions of ${size(code.guestBytesTranslated)} became ${size(code.wasmBytesGenerated)} of wasm`,
     `live: ${whole(code.liveTranslations)} translations, ${size(code.liveWasmBytes)} of wasm; ${whole(code.liveBlocks)} blocks, ${size(code.recordBytes)} of records`,
-    `dropped: ${whole(code.evictions)} translations, ${whole(code.invalidations)} pages, everything ${whole(code.flushes)} times`,
+    `dropped: ${whole(code.evictions)} translations, ${whole(code.invalidations)} pages, all records ${whole(code.flushes)} times`,
   ];
 }
 

@@ -7,19 +7,22 @@ import { OperandKind } from '../x86/decode/insn.ts';
 import type { Linker, SemanticsTable } from '../x86/semantics/context.ts';
 import { blocksThatNeedFlags } from './flag-needs.ts';
 import type { DispatchMap, DispatchMaps } from './dispatch-maps.ts';
-import { type Again, type Edges, JitContext, type Way } from './jit-context.ts';
+import type { Again, Edges, Way } from './edges.ts';
+import { JitContext } from './jit-context.ts';
+import { successorsOf, withSingleLoopEntries } from './loop-entries.ts';
 import { type Loop, smallestLoops } from './loops.ts';
 import type { FlagForm } from './region-flags.ts';
 import type { BasicBlock, Region, RegionPage } from './region.ts';
 import { analyse, DISPATCH, type Structure } from './structure.ts';
+
+/** Instead of an entry's number: the one whose address the context has. */
+const BY_ADDRESS = -1;
 
 /** What a function is made with. */
 export interface Target {
   readonly builder: FunctionBuilder;
   readonly link: Linker;
   readonly handlerType: number;
-  /** Table slot that the function will be in. */
-  readonly slot: number;
   readonly maps: DispatchMaps;
 }
 
@@ -31,7 +34,7 @@ export interface CompiledRegion {
 
 /** Emits `region` into a function. */
 export function compileRegion(region: Region, mode: number, semantics: SemanticsTable, target: Target): CompiledRegion {
-  return new RegionEmitter(region, mode, semantics, target).emit();
+  return new RegionEmitter(withSingleLoopEntries(region), mode, semantics, target).emit();
 }
 
 class RegionEmitter implements Edges {
@@ -57,17 +60,14 @@ class RegionEmitter implements Edges {
     this.semantics = semantics;
     this.f = target.builder;
     this.pages = region.pages;
-    const successors = (node: number): readonly number[] => {
-      const { taken, next, expected, returns } = this.at(node);
-      return [taken, next, expected?.block, returns].filter((to) => to !== undefined);
-    };
+    const successors = (node: number): readonly number[] => successorsOf(this.at(node));
     this.structure = analyse({ entries: region.entries, successors });
     this.smallestLoops = smallestLoops(this.structure, successors);
     const { root, dispatched } = this.structure;
     this.needsFlags = blocksThatNeedFlags(region.blocks);
     const flags: FlagForm = dispatched.some((node) => this.needsFlags.has(node)) ? 'parts' : 'lazy';
     const map = root === DISPATCH ? target.maps.make(dispatched.map((node) => this.at(node).start)) : undefined;
-    this.again = root === DISPATCH ? { slot: target.slot, flags, map } : undefined;
+    this.again = root === DISPATCH ? { flags, map } : undefined;
     this.block = this.at(root === DISPATCH ? (dispatched[0] ?? root) : root);
     const first = this.block.insns[0];
     if (first === undefined) throw new Error('a region without instructions');
@@ -79,7 +79,7 @@ class RegionEmitter implements Edges {
     const { root, dispatched } = this.structure;
     this.context.function(() => {
       if (root === DISPATCH) this.f.set(this.entry, this.context.entryNumber());
-      else this.context.enter(root);
+      else this.context.enter(this.at(root));
       this.tree(root, this.form(root));
     });
     const entered = (root === DISPATCH ? dispatched : [root]).map((node) => this.at(node));
@@ -138,7 +138,7 @@ class RegionEmitter implements Edges {
       else this.context.comeInto(entry);
       return;
     }
-    if (fromState) this.context.enter(target);
+    if (fromState) this.context.enter(this.at(target));
     else this.context.edge(this.block.id, target);
     const label = back ? this.loops.get(target) : this.labels.get(target);
     if (label !== undefined) {
@@ -150,10 +150,10 @@ class RegionEmitter implements Edges {
     this.block = here;
   }
 
-  dispatch(entry: Expr<'i32'>): void {
+  dispatch(entry?: Expr<'i32'>): void {
     const again = this.loops.get(DISPATCH);
     if (again === undefined) throw new Error('a region with one entry has nothing to go back to');
-    this.f.set(this.entry, entry);
+    this.f.set(this.entry, entry ?? i32(BY_ADDRESS));
     this.f.branch(again);
   }
 
@@ -195,6 +195,8 @@ class RegionEmitter implements Edges {
       if (label === undefined) throw new Error(`block ${node} is an entry without a label`);
       return label;
     });
+    const sought = this.entry.get.lt_s(i32(0));
+    this.f.if(sought, () => this.f.set(this.entry, this.context.entryByAddress()), undefined, false);
     this.stubs(labels, []);
   }
 
@@ -208,19 +210,21 @@ class RegionEmitter implements Edges {
       return;
     }
     this.f.block((stub) => this.stubs(labels, [...stubs, stub]));
-    this.context.enter(node);
+    this.context.enter(this.at(node));
     this.f.branch(label);
   }
 
   private body(block: BasicBlock, flags: FlagForm | 'known'): void {
     this.block = block;
-    this.context.leavable(() => this.instructions(block, flags));
+    if (flags === 'known') {
+      this.context.shareExit();
+      this.instructions(block, flags);
+    } else this.context.leavable(() => this.instructions(block, flags));
   }
 
   private instructions(block: BasicBlock, flags: FlagForm | 'known'): void {
     const x = this.context;
-    const { root, dispatched } = this.structure;
-    x.beginBlock(flags, block.id === root || dispatched.includes(block.id));
+    x.beginBlock(flags);
     block.insns.forEach((at, index) => {
       x.begin(at, index);
       const definition = this.semantics[at.insn.row.name];

@@ -1,41 +1,24 @@
 /**
- * Tier 1's translation context: the instructions of a region become one function, with general registers and flags in locals.
+ * Tier 1's translation context: the instructions of a region become one function. Here is how it is entered and left; what operands are
+ * is jit-operands.ts.
  *
  * - Registers are loaded where the region is entered, those that are used from there on; where a block leaves the region, what
  *   may have changed by then is written back, so a fault anywhere leaves exactly the state before the faulting instruction.
  *   The sets are known when everything is emitted (register-use.ts), so these places are filled in last.
  * - The instruction budget is a local too; around calls that the host may see it is in the state.
- * - Flags: region-flags.ts. Vector registers: vector-registers.ts.
  */
 import * as L from '../layout.ts';
-import { emitJumpCacheLookup, emitReturn, isReturn, nothingRaised } from '../interp/interp-context.ts';
-import { segmentIsFlat } from '../interp/address-form.ts';
-import { linearThroughSegment } from '../interp/segment-check.ts';
-import { type Expr, type FloatType, i32, i64, i64Halves, load, select, type ValType } from '../../wasm/expr.ts';
+import { emitJumpCacheLookup, isReturn, nothingRaised } from '../interp/interp-context.ts';
+import { type Expr, i32, i64, load, select, type ValType } from '../../wasm/expr.ts';
 import type { FunctionBuilder, Label, Local } from '../../wasm/function-builder.ts';
 import { PAGE } from '../page.ts';
-import { stateOffset } from '../state-offset.ts';
-import { type Insn, NO_REGISTER, OperandKind, RIP_BASE } from '../x86/decode/insn.ts';
-import {
-  type Access,
-  type FlagPart,
-  type GroupedAccess,
-  RSP,
-  type Int,
-  intType,
-  type Linker,
-  type Precision,
-  type VectorPair,
-  X86,
-} from '../x86/semantics/context.ts';
-import type { DispatchMap } from './dispatch-maps.ts';
-import { AccessGroups } from './access-groups.ts';
-import { FloatState } from './float-state.ts';
-import { type FlagForm, RegionFlags } from './region-flags.ts';
-import { type KeySet, RegisterUse, VECTOR_KEYS } from './register-use.ts';
-import type { BasicBlock, RegionInsn, RegionPage } from './region.ts';
-import { X87State } from './x87-state.ts';
-import { VectorRegisters } from './vector-registers.ts';
+import type { Insn } from '../x86/decode/insn.ts';
+import type { Linker } from '../x86/semantics/context.ts';
+import type { Edges, Way } from './edges.ts';
+import { JitOperands } from './jit-operands.ts';
+import type { FlagForm } from './region-flags.ts';
+import { KeySet } from './register-use.ts';
+import type { BasicBlock } from './region.ts';
 
 /**
  * Translations that may wait for a return: each has a frame on the host's stack. One call more, and all of them are left, so that
@@ -45,117 +28,42 @@ const MAX_FRAMES = 200;
 /** Bits of TLB_PPN above the page number. */
 const TLB_PPN_FLAG_BITS = 4;
 
-/** A way from the block being emitted to another of the region. */
-export interface Way {
-  readonly target: number;
-  /** Leads back, so that the budget must be looked at. */
-  readonly back: boolean;
-  /** Control comes back from elsewhere: all registers are in the state. */
-  readonly fromState: boolean;
-  /** The target is emitted right there, for this alone: it goes on with what is known here. Otherwise: how it wants the flags. */
-  readonly flags: FlagForm | 'known';
-  /** Pages of the target that the block being emitted does not lie in. */
-  readonly newPages: readonly number[];
-}
-
-/** How indirect jumps come back into a region with several entries. */
-export interface Again {
-  /** Table slot of the region. */
-  readonly slot: number;
-  /** How its entries want the flags. */
-  readonly flags: FlagForm;
-  readonly map: DispatchMap | undefined;
-}
-
-/** What the region compiler knows of the block being emitted. */
-export interface Edges {
-  readonly block: BasicBlock;
-  readonly pages: readonly RegionPage[];
-  /** When indirect jumps may come back into the region. */
-  readonly again: Again | undefined;
-  way(target: number, fromState?: boolean): Way;
-  /** The block being emitted is in a loop that does nothing to this vector register but float arithmetic. */
-  steady(vector: number): boolean;
-  /** Emits the transfer; may emit the target block, and all it dominates, in place. */
-  go(way: Way): void;
-  /** Emits the transfer to the entry with this number. */
-  dispatch(entry: Expr<'i32'>): void;
-}
-
-export class JitContext extends X86 {
-  insn: Insn;
-  readonly mode: number;
-  private offset = 0;
-  /** Instructions of the current block before this one. */
-  private index = 0;
-  private readonly use = new RegisterUse();
+export class JitContext extends JitOperands {
   private readonly handlerType: number;
-  private readonly edges: Edges;
-  private readonly registers = new Map<number, Local<'i64'>>();
-  private readonly vectors: VectorRegisters;
-  private readonly floats: FloatState;
-  private readonly x87: X87State;
-  /** The x87 instruction that was begun last. */
-  private x87Insn: Insn | undefined;
-  /** What `changesInBlock` was told last, by subject. */
-  private readonly facts = new Map<string, number>();
-  private readonly groups: AccessGroups;
-  private readonly seenInBlock = new Set<string>();
-  private readonly regionFlags: RegionFlags;
-  /** Linear address of the page that region addresses count from, as a rip. */
-  private readonly ripPage: Local<'i64'>;
   /** Bit i: page i of the region is still what it was translated from. */
   private readonly verified: Local<'i32'>;
-  private readonly tlb: Local<'i32'>;
   /** CPU_BUDGET while the region runs; the state has it outside and during calls that the host may see. */
   private readonly left: Local<'i32'>;
-  /** Record to go on with after the exit; 0 = return to the dispatcher. */
-  private readonly continuation: Local<'i32'>;
+  /** rip to go on at, wherever the region is left. */
+  private readonly goal: Local<'i64'>;
+  /** 1: not by way of the dispatcher, if the jump cache knows the goal. */
+  private readonly onward: Local<'i32'>;
   private exit: Label | undefined;
-  /** Where the block being emitted writes back what may have changed, on the way to the exit. */
+  /** Where the block being emitted writes back what may have changed, on the way to the exit, and the block that has this place. */
   private blockExit: Label | undefined;
+  private scope = -1;
+  /** Parts of the flags that were set for the block that comes next. */
+  private handed = new KeySet();
   /** Control has left the block on all paths. */
   ended = false;
 
   constructor(f: FunctionBuilder, link: Linker, first: Insn, mode: number, handlerType: number, edges: Edges) {
-    super(f, link);
-    this.insn = first;
-    this.mode = mode;
+    super(f, link, first, mode, edges);
     this.handlerType = handlerType;
-    this.edges = edges;
-    this.floats = new FloatState(this);
-    this.x87 = new X87State(f, this.cpu, () => [super.x87Trouble(), super.x87Unusual()]);
-    this.vectors = new VectorRegisters(this, {
-      used: (key) => this.use.touch(this.edges.block.id, VECTOR_KEYS + key),
-      changed: (key) => {
-        this.use.change(this.edges.block.id, VECTOR_KEYS + key);
-        this.floats.change(key);
-      },
-    });
-    this.regionFlags = new RegionFlags(this, {
-      used: (key) => this.use.touch(this.edges.block.id, key),
-      changed: (key) => this.use.change(this.edges.block.id, key),
-      dirty: () => {
-        const { id } = this.edges.block;
-        return () => this.use.dirty(id);
-      },
-    });
-    this.groups = new AccessGroups(this, mode);
-    this.ripPage = f.local('i64');
     this.verified = f.local('i32');
-    this.tlb = f.local('i32');
-    this.continuation = f.local('i32');
+    this.goal = f.local('i64');
+    this.onward = f.local('i32');
     this.left = f.local('i32');
   }
 
-  /** What the function's second parameter, the record of the entry, says of it (code-cache.ts). */
-  private entryField(offset: number): Expr<'i32'> {
-    return load('i32', 32, this.f.param(1, 'i32').get, offset);
+  /** The function's second parameter: the record of the entry, which says more of it (translations.ts). */
+  private get entryRecord(): Expr<'i32'> {
+    return this.f.param(1, 'i32').get;
   }
 
   /** Number of the entry that the function was called for. */
   entryNumber(): Expr<'i32'> {
-    return this.entryField(L.REC_IMM);
+    return load('i32', 32, this.entryRecord, L.REC_IMM);
   }
 
   /** Emits the whole function around `body`. */
@@ -167,7 +75,8 @@ export class JitContext extends X86 {
     this.f.prologue(() => {
       const page = this.state64(L.CPU_RIP_PAGE);
       const several = this.edges.again !== undefined;
-      this.f.set(this.ripPage, several ? page.sub(this.entryField(L.REC_IMM + 4).toI64Signed()) : page);
+      const distance = load('i64', 32, this.entryRecord, L.REC_IMM + 4, true);
+      this.f.set(this.ripPage, several ? page.sub(distance) : page);
       this.f.set(this.tlb, this.state32(L.CPU_TLB_SET));
       this.f.set(this.left, this.state32(L.CPU_BUDGET));
       this.floats.loadBounds();
@@ -175,251 +84,58 @@ export class JitContext extends X86 {
     });
     this.setState(32, L.CPU_BUDGET, this.left.get);
     this.regionFlags.exit();
-    const next = this.continuation.get;
-    this.f.if(next.ne(i32(0)), () => {
-      this.f.tailCallIndirect(this.handlerType, [this.cpu, next], load('i32', 32, next, L.REC_HANDLER));
-    });
+    this.f.if(this.onward.get, () =>
+      emitJumpCacheLookup(this, this.goal.get, this.left.get, (record) =>
+        this.f.tailCallIndirect(this.handlerType, [this.cpu, record], load('i32', 32, record, L.REC_HANDLER)),
+      ),
+    );
+    this.setState(64, L.CPU_RIP, this.goal.get);
   }
 
-  /** Control comes to the block from outside: all registers are in the state. */
-  enter(block: number): void {
-    this.f.deferred(() => this.loadRegisters(this.use.needed(block)));
+  /** Control comes to the block from outside: all registers are in the state, and its pages are what they were. */
+  enter({ id, pages }: BasicBlock): void {
+    if (this.edges.pages.length > 1) this.f.set(this.verified, this.verified.get.or(i32(mask(pages))));
+    this.f.deferred(() => this.loadRegisters(this.use.needed(id)));
   }
 
   /** The registers are in locals on the way from one block to the other. */
   edge(from: number, to: number): void {
-    this.use.edge(from, to);
+    this.use.edge(from, to, this.handed);
   }
 
   /** Runs `body`, which emits the block at hand and never comes to its end. */
   leavable(body: () => void): void {
-    const { exit, blockExit } = this;
-    if (exit === undefined) throw new Error('code outside JitContext.function');
+    const { blockExit, scope } = this;
     const { id } = this.edges.block;
     this.f.block((label) => {
       this.blockExit = label;
+      this.scope = id;
       body();
     });
-    this.blockExit = blockExit;
-    this.f.deferred(() => this.storeRegisters(this.use.dirty(id)));
-    this.f.branch(exit);
+    Object.assign(this, { blockExit, scope });
+    this.writeBack(id);
+    this.toExit();
   }
 
-  /** Begins a block: one that several ways lead to and that finds the flags in this form, or one with what is 'known'. */
-  beginBlock(flags: FlagForm | 'known', entered: boolean): void {
+  /** The block at hand leaves by the exit of the one that it is emitted in. */
+  shareExit(): void {
+    this.use.share(this.edges.block.id, this.scope);
+  }
+
+  /** Writes back what `block` must where it leaves. */
+  private writeBack(block: number): void {
+    this.f.deferred(() => this.storeRegisters(this.use.dirty(block)));
+  }
+
+  /** Leaves when everything is in the state but budget and rip. */
+  private toExit(): void {
+    if (this.exit === undefined) throw new Error('code outside JitContext.function');
+    this.f.branch(this.exit);
+  }
+
+  override beginBlock(flags: FlagForm | 'known'): void {
     this.ended = false;
-    this.index = 0;
-    this.seenInBlock.clear();
-    this.vectors.forgetSpilled();
-    this.floats.begin();
-    this.x87.forget();
-    this.facts.clear();
-    if (flags === 'known') {
-      const kept = [...this.regionFlags.expressions, ...this.flags.memory, ...this.groups.expressions];
-      this.f.releaseTemporariesExcept(kept);
-    } else {
-      this.regionFlags.begin(flags);
-      this.groups.forget();
-      this.flags.forget();
-      this.f.releaseTemporaries();
-    }
-    const { block, pages } = this.edges;
-    if (entered && pages.length > 1) this.f.set(this.verified, this.verified.get.or(i32(mask(block.pages))));
-  }
-
-  /** Begins the translation of `at` as instruction `index` of its block. */
-  begin(at: RegionInsn, index: number): void {
-    if (index > 0) this.vectors.takeSpilled();
-    this.insn = at.insn;
-    this.offset = at.offset;
-    this.index = index;
-  }
-
-  override get inlines(): boolean {
-    return true;
-  }
-
-  override firstInBlock(what: string): boolean {
-    if (this.seenInBlock.has(what)) return false;
-    this.seenInBlock.add(what);
-    return true;
-  }
-
-  override changesInBlock(what: string, value: number): boolean {
-    if (this.facts.get(what) === value) return false;
-    this.facts.set(what, value);
-    return true;
-  }
-
-  override forgetInBlock(): void {
-    this.facts.clear();
-  }
-
-  // ---- the x87's state in locals ----
-
-  override prepareX87(): void {
-    this.x87.prepare();
-    // A definition may come here on several ways through it.
-    if (this.x87Insn !== this.insn) this.x87.begin();
-    this.x87Insn = this.insn;
-  }
-
-  override x87Holds(i: number): boolean | undefined {
-    return this.x87.holds(i);
-  }
-
-  override x87Done(step: -1 | 0 | 1, filled: readonly number[]): void {
-    this.x87.done(step, filled);
-  }
-
-  override x87Trouble(): Expr<'i32'> {
-    return this.x87.trouble();
-  }
-
-  override x87Unusual(): Expr<'i32'> {
-    return this.x87.unusual();
-  }
-
-  override state<T extends ValType>(type: T, bits: number, offset: number): Expr<T> {
-    const local = this.x87.at(offset);
-    // INVARIANT: these fields are read as i32.
-    return local === undefined ? super.state(type, bits, offset) : (local.get as Expr as Expr<T>);
-  }
-
-  override setState(bits: number, offset: number, value: Expr): void {
-    if (offset === L.CPU_FTAG) this.x87.forgetTags();
-    const local = this.x87.at(offset);
-    if (local === undefined) {
-      super.setState(bits, offset, value);
-      return;
-    }
-    // INVARIANT: these fields are i32.
-    this.f.set(local, (value as Expr<'i32'>).and(i32(2 ** this.x87.width(offset) - 1)));
-    super.setState(bits, offset, local.get);
-  }
-
-  // ---- registers and flags in locals ----
-
-  private register(n: number): Local<'i64'> {
-    let local = this.registers.get(n);
-    if (local === undefined) {
-      local = this.f.local('i64');
-      this.registers.set(n, local);
-    }
-    this.use.touch(this.edges.block.id, n);
-    return local;
-  }
-
-  private loadRegisters(keys: KeySet): void {
-    this.regionFlags.load(keys);
-    this.vectors.load(keys);
-    for (const [n, local] of this.registers) if (keys.has(n)) this.f.set(local, this.state64(L.CPU_GPR + n * 8));
-  }
-
-  private storeRegisters(keys: KeySet): void {
-    this.regionFlags.store(keys);
-    this.vectors.store(keys);
-    for (const [n, local] of this.registers) if (keys.has(n)) this.setState(64, L.CPU_GPR + n * 8, local.get);
-  }
-
-  // ---- vector registers in locals ----
-
-  override setXmm(n: number, value: Expr<'v128'>): void {
-    this.vectors.set(n, value);
-  }
-
-  /** Number of the vector register that operand `i` is, or undefined. */
-  private vectorOperand(i: number): number | undefined {
-    const operand = this.operand(i);
-    return operand.kind === OperandKind.xmm ? operand.reg : undefined;
-  }
-
-  override readVector(i: number, aligned?: boolean): Expr<'v128'> {
-    const n = this.vectorOperand(i);
-    return n === undefined ? super.readVector(i, aligned) : this.let(this.vectors.get(n));
-  }
-
-  override writeVector(i: number, value: Expr<'v128'>, aligned?: boolean): void {
-    const n = this.vectorOperand(i);
-    if (n === undefined) super.writeVector(i, value, aligned);
-    else this.vectors.set(n, value);
-  }
-
-  override readVectorPair(i: number, aligned?: boolean): VectorPair {
-    const n = this.vectorOperand(i);
-    if (n === undefined) return super.readVectorPair(i, aligned);
-    return [this.let(this.vectors.get(n)), this.let(this.vectors.get(n, 1))];
-  }
-
-  override writeVectorPair(i: number, value: VectorPair, aligned?: boolean): void {
-    const n = this.vectorOperand(i);
-    if (n === undefined) {
-      super.writeVectorPair(i, value, aligned);
-      return;
-    }
-    const high = this.let(value[1]);
-    this.vectors.set(n, value[0]);
-    this.vectors.set(n, high, 1);
-  }
-
-  override setHigh(n: number, value: Expr<'v128'>): void {
-    this.vectors.set(n, value, 1);
-  }
-
-  override zeroHigh(count: number): void {
-    this.vectors.zeroHigh(count);
-  }
-
-  override readFloat(i: number, type: FloatType): Expr<FloatType> {
-    const n = this.vectorOperand(i);
-    return n === undefined ? super.readFloat(i, type) : this.let(this.vectors.readFloat(n, type));
-  }
-
-  override writeFloat(i: number, value: Expr<FloatType>): void {
-    const n = this.vectorOperand(i);
-    if (n === undefined) super.writeFloat(i, value);
-    else this.vectors.writeFloat(n, value);
-  }
-
-  // ---- floats ----
-
-  override floatBound(bits: Precision): Int {
-    return this.floats.scalar(bits);
-  }
-
-  override vectorBound(bits: Precision): Expr<'v128'> {
-    return this.floats.vector(bits);
-  }
-
-  override refreshFloatBounds(): void {
-    this.f.deferred(() => this.floats.loadBounds());
-  }
-
-  override vectorConstant(name: string, value: Expr<'v128'>): Expr<'v128'> {
-    return this.floats.constant(name, value);
-  }
-
-  override holdsNoDenormal(i: number, bits: Precision, all: boolean, half: 0 | 1 = 0): boolean {
-    const n = this.vectorOperand(i);
-    return n !== undefined && this.floats.holdsNoDenormal(n * 2 + half, bits, all);
-  }
-
-  override noteNoDenormal(i: number, bits: Precision, all: boolean, half: 0 | 1 = 0): void {
-    const n = this.vectorOperand(i);
-    if (n !== undefined) this.floats.note(n * 2 + half, bits, all);
-  }
-
-  override denormalFlag(i: number, bits: Precision, all: boolean, half: 0 | 1 = 0): Local<'i32'> | undefined {
-    const n = this.vectorOperand(i);
-    if (n === undefined || !this.edges.steady(n)) return undefined;
-    return this.floats.flag(n * 2 + half, bits, all);
-  }
-
-  override noteCopy(from: number, to: number): void {
-    const [source, target] = [this.vectorOperand(from), this.vectorOperand(to)];
-    if (source === undefined || target === undefined) return;
-    this.floats.copy(source * 2, target * 2);
-    if (this.width(from) === 256) this.floats.copy(source * 2 + 1, target * 2 + 1);
+    super.beginBlock(flags);
   }
 
   override settleOdd(odd: Expr<'i32'>, finish: () => void): void {
@@ -428,24 +144,12 @@ export class JitContext extends X86 {
       const done = this.let(how.shr_u(i32(1)));
       this.f.if(done, finish);
       this.regionFlags.leaveRarely();
-      this.setState(64, L.CPU_RIP, select(done, this.nextRip(), this.thisRip()));
+      this.f.set(this.goal, select(done, this.nextRip(), this.thisRip()));
       this.f.set(this.left, this.left.get.sub(this.index === 0 ? done : done.add(i32(this.index))));
       if (this.stepping) this.f.if(done, () => this.trapIfStepping());
       this.leave();
     };
     this.f.if(how, leave, undefined, false);
-  }
-
-  flagPart(part: FlagPart): Expr<'i64'> {
-    return this.regionFlags.part(part);
-  }
-
-  setFlagPart(part: FlagPart, value: Expr<'i64'>): void {
-    this.regionFlags.setPart(part, value);
-  }
-
-  override setLazyFlags(kind: number, result: Expr<'i64'>, source: Expr<'i64'> | undefined): void {
-    this.regionFlags.setLazy(kind, result, source);
   }
 
   override if(condition: Expr<'i32'>, then: () => void, otherwise?: () => void): void {
@@ -464,185 +168,6 @@ export class JitContext extends X86 {
             this.regionFlags.commit();
           },
     );
-  }
-
-  override forFlags<T extends ValType>(value: Expr<T>): Expr<T> {
-    return value.volatile ? this.let(value) : value;
-  }
-
-  override flagsIf(condition: Expr<'i32'>, set: () => void): void {
-    this.regionFlags.conditionally(this.let(condition), set);
-  }
-
-  reg(n: number, bits: number): Int {
-    return this.let(narrow(this.register(n).get, bits));
-  }
-
-  setReg(n: number, bits: number, value: Int): void {
-    const local = this.register(n);
-    this.use.change(this.edges.block.id, n);
-    this.groups.written(n, bits, this.insn);
-    if (bits >= 32) {
-      this.f.set(local, value.toI64());
-      return;
-    }
-    const kept = local.get.and(i64(bits === 8 ? ~0xff : ~0xffff));
-    this.f.set(local, kept.or(value.toI64().zeroExtend(bits)));
-  }
-
-  protected readRegister(i: number, bits: number): Int {
-    const operand = this.operand(i);
-    if (operand.kind === OperandKind.gpr) return narrow(this.register(operand.reg).get, bits);
-    if (operand.kind === OperandKind.gpr8high)
-      return this.register(operand.reg).get.shr_u(i64(8)).toI32().and(i32(0xff));
-    if (operand.kind === OperandKind.xmm) return this.vectors.readInt(operand.reg, bits);
-    return load(intType(bits), bits, this.cpu, stateOffset(operand));
-  }
-
-  protected writeRegister(i: number, bits: number, value: Int): void {
-    const operand = this.operand(i);
-    if (operand.kind === OperandKind.gpr) {
-      this.setReg(operand.reg, bits, value);
-      return;
-    }
-    if (operand.kind === OperandKind.gpr8high) {
-      const local = this.register(operand.reg);
-      this.use.change(this.edges.block.id, operand.reg);
-      this.groups.written(operand.reg, 8, this.insn);
-      this.f.set(local, local.get.and(i64(~0xff00)).or(value.toI64().zeroExtend(8).shl(i64(8))));
-      return;
-    }
-    if (operand.kind === OperandKind.xmm) {
-      this.vectors.writeInt(operand.reg, bits, value);
-      return;
-    }
-    this.setState(bits, stateOffset(operand), value);
-    if (operand.kind === OperandKind.mmx) this.setState(16, stateOffset(operand) + 8, i32(0xffff));
-  }
-
-  registerAddress(i: number): Expr<'i32'> {
-    const n = this.vectorOperand(i);
-    if (n !== undefined) this.vectors.spill(n, this.operand(i).bytes === 32 ? 2 : 1);
-    return this.cpu.add(i32(stateOffset(this.operand(i))));
-  }
-
-  stateAddress(i: number): Expr<'i32'> {
-    return this.cpu.add(i32(stateOffset(this.operand(i))));
-  }
-
-  override readVectorIndex(): VectorPair {
-    const n = this.insn.mem.vectorIndex;
-    return [this.let(this.vectors.get(n)), this.let(this.vectors.get(n, 1))];
-  }
-
-  vectorIndexAddress(): Expr<'i32'> {
-    return this.cpu.add(i32(L.CPU_XMM + this.insn.mem.vectorIndex * L.XMM_STRIDE));
-  }
-
-  indexScale(): Expr<'i32'> {
-    return i32(this.insn.mem.scale);
-  }
-
-  farSelector(): Expr<'i32'> {
-    return i32(this.insn.imm2);
-  }
-
-  immediate(i: number, bits: number): Int {
-    const { insn } = this;
-    if (this.operand(i).kind === OperandKind.imm2) return bits === 64 ? i64(insn.imm2) : i32(insn.imm2);
-    return bits === 64 ? i64Halves(insn.immLow, insn.immHigh) : i32(insn.immLow);
-  }
-
-  // ---- addresses ----
-
-  private address(): Expr<'i64'> {
-    const { mem, length } = this.insn;
-    if (mem.base === RIP_BASE) return this.ripPage.get.add(i64(this.offset + length + mem.disp));
-    let sum: Expr<'i64'> | undefined;
-    if (mem.base !== NO_REGISTER) sum = this.register(mem.base).get;
-    if (mem.index !== NO_REGISTER) {
-      const index = this.register(mem.index).get.shl(i64(mem.scale));
-      sum = sum === undefined ? index : sum.add(index);
-    }
-    const displacement = i64Halves(mem.disp, mem.dispHigh);
-    return sum === undefined ? displacement : sum.add(displacement);
-  }
-
-  effectiveAddress(): Expr<'i64'> {
-    return this.let(this.address().zeroExtend(this.insn.addressSize));
-  }
-
-  linear(bytes: number, access: Access): Expr<'i64'> {
-    const address = this.linearAt(this.effectiveAddress(), bytes, access);
-    this.groups.note(address, { insn: this.insn, offset: this.offset });
-    return address;
-  }
-
-  protected override stackAddress(sp: Expr<'i64'>, distance: number, bytes: number, access: Access): Expr<'i64'> {
-    const address = super.stackAddress(sp, distance, bytes, access);
-    const { origin, delta } = this.groups.at(RSP);
-    if (this.is64) this.groups.notePlace(address, { origin, delta: delta + distance });
-    return address;
-  }
-
-  override push(value: Int, bits: number): void {
-    const place = this.groups.at(RSP);
-    super.push(value, bits);
-    if (this.is64) this.groups.moved(RSP, place, -bits / 8);
-  }
-
-  override popped(bytes: number | Expr<'i64'>): void {
-    const place = this.groups.at(RSP);
-    super.popped(bytes);
-    const known = typeof bytes === 'number' ? bytes : bytes.constant;
-    if (this.is64 && known !== undefined) this.groups.moved(RSP, place, known);
-  }
-
-  override grouped(address: Expr<'i64'>, bytes: number, write: boolean, aligned: boolean): GroupedAccess | undefined {
-    return this.groups.find(address, bytes, write, aligned, () => this.edges.block.insns.slice(this.index));
-  }
-
-  linearAt(offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
-    return this.linearIn(this.insn.mem.segment, offset, bytes, access);
-  }
-
-  linearIn(segment: number, offset: Expr<'i64'>, bytes: number, access: Access): Expr<'i64'> {
-    this.stackAccess = X86.stackFlag(segment);
-    if (segmentIsFlat(segment, this.mode)) return this.let(offset);
-    if (this.is64) return this.let(offset.add(this.state64(L.CPU_SEG + segment * L.SEG_SIZE + L.SEG_BASE)));
-    return linearThroughSegment(this, i32(segment), offset, bytes, access);
-  }
-
-  segmentNumber(): Expr<'i32'> {
-    const { insn } = this;
-    for (let i = 0; i < insn.operandCount; i++) if (this.isMemory(i)) return i32(insn.mem.segment);
-    const override = insn.segmentOverride;
-    return i32(override < 0 || (this.is64 && override < L.FS) ? L.DS : override);
-  }
-
-  override tlbSet(): Expr<'i32'> {
-    return this.tlb.get;
-  }
-
-  // ---- rip ----
-
-  private ripAt(pageOffset: number): Expr<'i64'> {
-    const rip = this.ripPage.get.add(i64(pageOffset));
-    return this.let(this.is64 ? rip : rip.zeroExtend(32));
-  }
-
-  thisRip(): Expr<'i64'> {
-    return this.ripAt(this.offset);
-  }
-
-  nextRip(): Expr<'i64'> {
-    const rip = this.ripAt(this.offset + this.insn.length);
-    return (this.mode & L.MODE_SIZE_MASK) === L.MODE_16 ? this.let(rip.zeroExtend(16)) : rip;
-  }
-
-  directTarget(): Expr<'i64'> {
-    const rip = this.ripAt(this.offset + this.insn.length + this.insn.immLow);
-    return this.is64 ? rip : this.let(rip.zeroExtend(this.insn.operandSize));
   }
 
   // ---- leaving ----
@@ -694,13 +219,13 @@ export class JitContext extends X86 {
 
   leaveHere(): void {
     this.regionFlags.leaveRarely();
-    this.setState(64, L.CPU_RIP, this.ripAt(this.offset));
+    this.f.set(this.goal, this.ripAt(this.offset));
     if (this.index > 0) this.spend(this.index);
     this.leave();
   }
 
   private leaveDone(): void {
-    this.setRipNext();
+    this.f.set(this.goal, this.nextRip());
     this.regionFlags.leave();
     this.spend(this.index + 1);
     this.trapIfStepping();
@@ -731,7 +256,9 @@ export class JitContext extends X86 {
   }
 
   private trapIfStepping(): void {
-    if (this.stepping) this.microVoid('singleStepTrap');
+    if (!this.stepping) return;
+    this.setState(64, L.CPU_RIP, this.goal.get);
+    this.microVoid('singleStepTrap');
   }
 
   jumpDirect(): void {
@@ -762,12 +289,12 @@ export class JitContext extends X86 {
     const way = this.edges.way(target);
     const out = (): void => {
       this.regionFlags.leaveRarely();
-      this.setState(64, L.CPU_RIP, this.ripAt(address));
+      this.f.set(this.goal, this.ripAt(address));
       this.leave();
     };
     if (way.newPages.length > 0) this.verify(way.newPages, out);
     if (way.back) this.f.if(left.lt_s(i32(0)), out, undefined, false);
-    if (way.flags !== 'known') this.regionFlags.handOver(way.flags);
+    this.handed = way.flags === 'known' ? new KeySet() : this.regionFlags.handOver(way.flags);
     this.goAlong(way);
     return true;
   }
@@ -837,22 +364,20 @@ export class JitContext extends X86 {
       const frames = this.let(this.state32(L.CPU_FRAMES));
       this.f.if(frames.lt_u(i32(MAX_FRAMES)), () => this.callAndWait(record, frames, back, returns), undefined, true);
     });
-    this.setState(64, L.CPU_RIP, rip);
+    this.f.set(this.goal, rip);
     this.leave();
   }
 
   private callAndWait(record: Expr<'i32'>, frames: Expr<'i32'>, back: Expr<'i64'>, returns: number): void {
-    const { block } = this.edges;
-    this.f.deferred(() => this.storeRegisters(this.use.dirty(block.id)));
+    this.writeBack(this.edges.block.id);
     this.setState(32, L.CPU_BUDGET, this.left.get);
-    const gone = load('i32', 32, i32(L.MACHINE_TRANSLATIONS_GONE));
-    const [generation, goneBefore] = [this.let(this.state32(L.CPU_JUMP_GEN)), this.let(gone)];
+    const generation = this.let(this.state32(L.CPU_JUMP_GEN));
     const outer = this.let(this.state64(L.CPU_EXPECTED_RETURN));
     this.setState(64, L.CPU_EXPECTED_RETURN, back);
     this.setState(32, L.CPU_FRAMES, frames.add(i32(1)));
     this.f.callIndirect(this.handlerType, [this.cpu, record], load('i32', 32, record, L.REC_HANDLER));
-    // The same code is where it was, and this function still is its translation.
-    const same = this.state32(L.CPU_JUMP_GEN).eq(generation).and(gone.eq(goneBefore));
+    // The same code is where it was; were this function not its translation any more, nobody would have returned here.
+    const same = this.state32(L.CPU_JUMP_GEN).eq(generation);
     const returned = this.state64(L.CPU_EXPECTED_RETURN).eqz().and(same);
     const out = (): void => {
       this.setState(64, L.CPU_EXPECTED_RETURN, i64(L.NO_RETURN));
@@ -873,63 +398,65 @@ export class JitContext extends X86 {
     this.goAlong(way);
   }
 
-  /** Leaves for `target`; when it is not `constant`, perhaps for another entry of this region. */
-  private emitJump(target: Expr<'i64'>, indirect = false, condition?: Expr<'i32'>): void {
+  /** Leaves for `target`; when that is not known before, perhaps for another entry of this region. */
+  private emitJump(target: Expr<'i64'>, indirect = false, onward: Expr<'i32'> = i32(1)): void {
     const rip = this.let(target);
-    const comesBack = indirect && this.edges.again !== undefined && !this.stepping;
-    if (comesBack) this.regionFlags.toState();
+    const again = indirect && !this.stepping && this.edges.again?.map !== undefined;
+    if (again) this.regionFlags.toState();
     else this.regionFlags.leave();
     const left = this.spend(this.index + 1);
-    if (indirect && isReturn(this.insn) && !this.stepping) emitReturn(this, rip, left, () => this.leave());
-    if (comesBack) {
-      this.floats.settle();
-      this.comeBackByMap(rip, left);
+    this.f.set(this.goal, rip);
+    if (this.stepping) {
+      this.trapIfStepping();
+      this.leave();
+      return;
     }
-    if (!this.stepping) {
-      emitJumpCacheLookup(
-        this,
-        rip,
-        left,
-        (record) => {
-          if (comesBack) this.comeBack(record);
-          this.f.set(this.continuation, record);
-          this.leave();
-        },
-        condition,
-      );
+    if (indirect && isReturn(this.insn)) this.returnToWaiting(rip, left);
+    if (again) {
+      this.writeBack(this.edges.block.id);
+      this.edges.dispatch();
+      return;
     }
-    this.setState(64, L.CPU_RIP, rip);
-    this.trapIfStepping();
+    this.f.set(this.onward, onward);
     this.leave();
   }
 
-  /** Stays in this function when `rip` is one of its entries and all its pages are what they were. The flags are in parts. */
-  private comeBackByMap(rip: Expr<'i64'>, left: Expr<'i32'>): void {
-    const map = this.edges.again?.map;
-    if (map === undefined) return;
-    this.f.block((elsewhere) => {
-      const place = this.let(rip.sub(this.ripAt(map.from)));
-      this.f.branchIf(elsewhere, place.ge_u(i64(map.bytes)).or(left.lt_s(i32(0))));
-      const entry = this.let(load('i32', 8, place.toI32(), map.at));
-      this.f.branchIf(elsewhere, entry.eqz());
-      if (this.edges.pages.length > 1) this.verify([...this.edges.pages.keys()], () => this.f.branch(elsewhere));
-      this.comeInto(entry.sub(i32(1)));
-    });
+  /** A RET to where the innermost waiting translation expects it. */
+  private returnToWaiting(rip: Expr<'i64'>, left: Expr<'i32'>): void {
+    const expected = rip.eq(this.state64(L.CPU_EXPECTED_RETURN)).and(left.ge_s(i32(0)));
+    const leave = (): void => {
+      this.setState(64, L.CPU_EXPECTED_RETURN, i64(0));
+      this.leave();
+    };
+    this.f.if(expected, leave, undefined, true);
   }
 
-  /** Stays in this function when `record` is an entry of this region at the same linear addresses. The flags are in parts. */
-  private comeBack(record: Expr<'i32'>): void {
-    const { again } = this.edges;
-    if (again === undefined) return;
-    const base = this.state64(L.CPU_RIP_PAGE).sub(load('i64', 32, record, L.REC_IMM + 4, true));
-    const here = load('i32', 32, record, L.REC_HANDLER).eq(i32(again.slot)).and(base.eq(this.ripPage.get));
-    this.f.if(here, () => this.comeInto(load('i32', 32, record, L.REC_IMM)));
+  /**
+   * Number of the entry that lies at the goal, when all pages of the region are what they were; otherwise leaves. All registers
+   * and flags are in the state.
+   */
+  entryByAddress(): Expr<'i32'> {
+    const out = (): void => {
+      this.f.set(this.onward, i32(1));
+      this.toExit();
+    };
+    const map = this.edges.again?.map;
+    if (map === undefined) {
+      out();
+      return i32(0);
+    }
+    const place = this.let(this.goal.get.sub(this.ripAt(map.from)));
+    this.f.if(place.ge_u(i64(map.bytes)).or(this.left.get.lt_s(i32(0))), out);
+    const entry = this.let(load('i32', 8, place.toI32(), map.at));
+    this.f.if(entry.eqz(), out);
+    if (this.edges.pages.length > 1) this.verify([...this.edges.pages.keys()], out);
+    return entry.sub(i32(1));
   }
 
   /** Goes on at an entry of the region, which takes the registers from the state. */
   comeInto(entry: Expr<'i32'>): void {
-    const { id } = this.edges.block;
-    this.f.deferred(() => this.storeRegisters(this.use.dirty(id)));
+    this.writeBack(this.edges.block.id);
+    this.regionFlags.store(this.handed);
     this.edges.dispatch(entry);
   }
 
@@ -995,10 +522,4 @@ function mask(numbers: readonly number[]): number {
 /** Microcode of the x87, or that uses its registers. */
 function changesX87(name: string): boolean {
   return !name.startsWith('sse');
-}
-
-/** Low `bits` of a 64-bit register, zero-extended in their container. */
-function narrow(value: Expr<'i64'>, bits: number): Int {
-  if (bits === 64) return value;
-  return value.toI32().zeroExtend(bits);
 }

@@ -15,7 +15,7 @@ import * as L from '../layout.ts';
 import { type Expr, i32, load, select } from '../../wasm/expr.ts';
 import type { Local } from '../../wasm/function-builder.ts';
 import type { FlagPart, X86 } from '../x86/semantics/context.ts';
-import { FLAG_KEYS, type KeySet } from './register-use.ts';
+import { FLAG_KEYS, KeySet } from './register-use.ts';
 
 export type FlagForm = 'parts' | 'lazy';
 
@@ -188,10 +188,11 @@ export class RegionFlags {
     const dirty = this.events.dirty();
     const late = (values: () => readonly { part: FlagPart; value: Expr<'i64'> }[]): void =>
       this.x.f.deferred(() => {
-        // What the locals are not written back for is not put into them.
+        // What is not written back from a local is not put into one. No local is made here: it would not have been loaded.
         for (const { part, value } of values()) {
-          if (dirty().has(keyOf(part))) this.x.f.set(this.local(part), value);
-          else this.x.setState(64, FLAG_OFFSET[part], value);
+          const local = dirty().has(keyOf(part)) ? this.locals.get(part) : undefined;
+          if (local === undefined) this.x.setState(64, FLAG_OFFSET[part], value);
+          else this.x.f.set(local, value);
         }
       });
     if (this.form === 'lazy') {
@@ -199,7 +200,9 @@ export class RegionFlags {
       if (!FLAG_PARTS.every((part) => this.pending.has(part))) {
         this.x.f.if(kind.get.ne(i32(0)), () => {
           this.fromLazy();
-          late(() => FLAG_PARTS.filter((part) => dirty().has(keyOf(part))).map((part) => this.inState(part)));
+          late(() =>
+            [...this.locals.keys()].filter((part) => dirty().has(keyOf(part))).map((part) => this.inState(part)),
+          );
         });
       }
       this.x.f.set(kind, i32(0));
@@ -212,18 +215,26 @@ export class RegionFlags {
     return { part, value: load('i64', 64, this.x.cpu, FLAG_OFFSET[part]) };
   }
 
-  /** Towards a block that takes the flags from the locals in the form `form`. */
-  handOver(form: FlagForm): void {
-    if (form === 'parts') {
-      const before = this.form;
-      this.makeParts();
-      this.settle();
-      this.form = before;
-    } else if (this.lazy !== undefined) {
+  /**
+   * Towards a block that takes the flags from the locals in the form `form`. Gives the parts, by key, whose locals get their value
+   * here, or have none because the kind is not 0.
+   */
+  handOver(form: FlagForm): KeySet {
+    const handed = new KeySet();
+    if (form === 'lazy' && this.lazy !== undefined) {
       this.remember(this.lazy);
-    } else {
-      this.leave();
+      for (const part of FLAG_PARTS) handed.add(keyOf(part));
+      return handed;
     }
+    if (form === 'lazy' && this.pending.size === 0) return handed;
+    const before = this.form;
+    this.makeParts();
+    this.form = before;
+    for (const { part, value } of this.values()) {
+      this.x.f.set(this.local(part), value);
+      handed.add(keyOf(part));
+    }
+    return handed;
   }
 
   private remember({ kind, result, source }: Lazy): void {

@@ -98,7 +98,7 @@ export class Translator {
     const slot = this.freeSlots.pop() ?? this.code.allocateSlot();
     this.batch ??= new FunctionBatch(this.code);
     const target = this.batch.add(slot);
-    const { entered, map } = compileRegion(region, view.mode, this.semantics, { ...target, slot, maps: this.maps });
+    const { entered, map } = compileRegion(region, view.mode, this.semantics, { ...target, maps: this.maps });
     if (map !== undefined) this.mapOf.set(slot, map);
     const ranges = [...region.blocks.values()].flatMap((block) => split(block.start, block.end));
     const made: Translation = {

@@ -385,4 +385,17 @@ describe('tables', () => {
     decode(bytesOf('90'), 0, 1, 64, insn);
     expect(copy).toMatchObject({ length: 5, operandCount: 2, mem: { base: 3, index: 1, scale: 2, disp: 16 } });
   });
+
+  test('keeps nothing of the operands that the object had before', () => {
+    const insn = createInsn();
+    const kinds = (code: readonly number[]): number[] => {
+      expect(decode(Uint8Array.from(code), 0, code.length, 64, insn)).toBe(DecodeStatus.ok);
+      return insn.operands.map(({ kind }) => kind);
+    };
+    const { gpr, imm, none, rel } = OperandKind;
+    expect(kinds([0x75, 0x10])).toEqual([rel, none, none, none]);
+    expect(kinds([0x9d])).toEqual([none, none, none, none]);
+    expect(kinds([0x6b, 0xc1, 7])).toEqual([gpr, gpr, imm, none]);
+    expect(kinds([0xc3])).toEqual([none, none, none, none]);
+  });
 });

@@ -396,6 +396,8 @@ export function decode(bytes: Uint8Array, offset: number, limit: number, codeSiz
   out.addressSize = addressSize;
   out.codeSize = codeSize;
   out.operandCount = operandCount;
+  // What looks at an operand's kind finds nothing of the instruction before.
+  for (let i = operandCount; i < 4; i++) out.operands[i as 0 | 1 | 2 | 3].kind = OperandKind.none; // INVARIANT: 0 <= i < 4
   out.condition = b & 15;
   out.lock = lock;
   out.rep = rep;

@@ -105,7 +105,7 @@ export interface Insn {
   addressSize: Bits;
   /** Width of the code: 16, 32 or 64. */
   codeSize: Bits;
-  /** `operandCount` of these are meaningful. */
+  /** `operandCount` of these are meaningful; the kind of the others is `none`. */
   readonly operands: readonly [Operand, Operand, Operand, Operand];
   operandCount: number;
   readonly mem: MemoryOperand;

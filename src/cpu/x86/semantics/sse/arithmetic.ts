@@ -6,6 +6,7 @@ import type { Semantics, SemanticsTable, X86 } from '../context.ts';
 import { putWork, takeWork, together, work } from './exact.ts';
 import { both, eachHalf, type Half, type Halves, halves, place, putHalves, putScalar } from './operands.ts';
 import {
+  aboveBound,
   allLanes,
   cleanness,
   type Cleanness,
@@ -17,6 +18,9 @@ import {
   isDenormal,
   isOrdinaryResult,
   isPlain,
+  least,
+  movedOperand,
+  movedResult,
   notDenormal,
   notDenormalIn,
   numberLanes,
@@ -155,9 +159,9 @@ function packedInto(
 ): void {
   const flagged: Cleanness[] = [];
   const values: Local<'v128'>[] = [];
-  /** Lanes in which plain arithmetic will do, and those in which it will do when one looks closer. */
+  /** What must be above the bound; lanes in which plain arithmetic will do when one looks closer. */
+  let moved: Vector | undefined;
   let sure: Vector | undefined;
-  let alsoSure: Vector | undefined;
   as.forEach((a, i) => {
     const half: Half = i === 0 ? 0 : 1;
     // INVARIANT: the operands are equally wide.
@@ -165,20 +169,21 @@ function packedInto(
     const value = variable(x, compute(bits, operation, a, b));
     values.push(value);
     const known = clean(half, a, b);
-    let operands: Vector | undefined;
-    if (known.b === undefined) operands = notDenormalIn(x, bits, b);
-    else flagged.push(known.b);
-    if (operation !== 'sqrt' && a !== b) {
-      if (known.a === undefined) operands = common(operands, notDenormalIn(x, bits, a));
-      else flagged.push(known.a);
-    }
-    if (operands !== undefined) [sure, alsoSure] = [common(sure, operands), common(alsoSure, operands)];
+    const look = (operand: Vector, is: Cleanness): void => {
+      if (is !== undefined) flagged.push(is);
+      else {
+        moved = least(moved, movedOperand(x, bits, operand));
+        sure = common(sure, notDenormalIn(x, bits, operand));
+      }
+    };
+    look(b, known.b);
+    if (operation !== 'sqrt' && a !== b) look(a, known.a);
     if (chooses(operation)) {
       sure = common(common(sure, numberLanes(bits, a)), numberLanes(bits, b));
     } else {
-      const ordinary = ordinaryResults(x, bits, value.get);
-      sure = common(sure, ordinary);
-      alsoSure = common(alsoSure, or(ordinary, exactZeroLanes(bits, operation, a, b, value.get)));
+      const result = value.get;
+      moved = least(moved, movedResult(x, bits, result));
+      sure = common(sure, or(ordinaryResults(x, bits, result), exactZeroLanes(bits, operation, a, b, result)));
     }
   });
   const exact = (): void => {
@@ -190,8 +195,9 @@ function packedInto(
     x.settleOdd(odd, () => putHalves(x, together(values)));
   };
   // INVARIANT: there was a half.
-  const closer = chooses(operation) ? [] : [allLanes(alsoSure as Vector).and(isPlain(x, bits))];
-  unless(x, flagged, [], allLanes(sure as Vector), closer, exact);
+  const closer = allLanes(sure as Vector);
+  if (chooses(operation)) unless(x, flagged, [], closer, [], exact);
+  else unless(x, flagged, [], aboveBound(x, bits, moved as Vector), [closer.and(isPlain(x, bits))], exact);
   as.forEach((_, half) => {
     for (const i of sources) x.noteNoDenormal(i, bits, true, half === 0 ? 0 : 1);
   });

@@ -11,6 +11,7 @@ import type { Semantics, SemanticsTable, X86 } from '../context.ts';
 import { putWork, takeWork, together, work } from './exact.ts';
 import { type Half, halves, put, putHalves } from './operands.ts';
 import {
+  aboveBound,
   allLanes,
   cleanness,
   type Cleanness,
@@ -22,6 +23,9 @@ import {
   isDenormal,
   isOrdinaryResult,
   isPlain,
+  least,
+  movedOperand,
+  movedResult,
   notDenormal,
   notDenormalIn,
   ordinaryResults,
@@ -173,8 +177,10 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
     const [as, bs, cs] = [operands[i]!, operands[j]!, operands[k]!];
     const values: Local<'v128'>[] = [];
     const flagged: Cleanness[] = [];
+    /** Lanes that were rounded right; what must be above the bound; lanes that will do when one looks closer. */
+    let rounded: Vector | undefined;
+    let moved: Vector | undefined;
     let sure: Vector | undefined;
-    let alsoSure: Vector | undefined;
     as.forEach((a, n) => {
       const half: Half = n === 0 ? 0 : 1;
       // INVARIANT: the operands are equally wide.
@@ -183,19 +189,21 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
       const value = variable(x, quick === undefined ? a : quick.value);
       values.push(value);
       if (quick === undefined) return;
-      let operands = quick.sure;
+      if (quick.sure !== undefined) rounded = common(rounded, quick.sure);
       [a, b, c].forEach((operand, m) => {
+        const clean = notDenormalIn(x, bits, operand);
         // INVARIANT: m is 0..2.
-        const known = cleanness(x, [i, j, k][m]!, bits, true, half, () => allLanes(notDenormalIn(x, bits, operand)));
-        if (known === undefined) operands = common(operands, notDenormalIn(x, bits, operand));
-        else flagged.push(known);
+        const known = cleanness(x, [i, j, k][m]!, bits, true, half, () => allLanes(clean));
+        if (known !== undefined) flagged.push(known);
+        else {
+          moved = least(moved, movedOperand(x, bits, operand));
+          sure = common(sure, clean);
+        }
       });
-      const ordinary = ordinaryResults(x, bits, value.get);
+      moved = least(moved, movedResult(x, bits, value.get));
       const zeroProduct = vector('v128.or', zeroLanes(bits, a), zeroLanes(bits, b));
       const exactZero = vector('v128.and', zeroLanes(bits, value.get), zeroProduct);
-      if (operands !== undefined) [sure, alsoSure] = [common(sure, operands), common(alsoSure, operands)];
-      sure = common(sure, ordinary);
-      alsoSure = common(alsoSure, vector('v128.or', ordinary, exactZero));
+      sure = common(sure, vector('v128.or', ordinaryResults(x, bits, value.get), exactZero));
     });
     const exact = (): void => {
       putWork(x, [as, bs, cs]);
@@ -206,8 +214,11 @@ function packed(bits: Precision, order: Order, signs: Signs): Semantics {
       x.refreshFloatBounds();
       x.settleOdd(odd, () => putHalves(x, together(values)));
     };
-    if (sure === undefined || alsoSure === undefined) exact();
-    else unless(x, flagged, [], allLanes(sure), [allLanes(alsoSure).and(isPlain(x, bits))], exact);
+    if (sure === undefined || moved === undefined) exact();
+    else {
+      const doubts = rounded === undefined ? [] : [allLanes(rounded).eqz()];
+      unless(x, flagged, doubts, aboveBound(x, bits, moved), [allLanes(sure).and(isPlain(x, bits))], exact);
+    }
     as.forEach((_, half) => {
       for (const n of [0, 1, 2]) x.noteNoDenormal(n, bits, true, half === 0 ? 0 : 1);
     });

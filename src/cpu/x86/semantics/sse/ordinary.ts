@@ -143,7 +143,7 @@ export function floatType(bits: Precision): FloatType {
 export function infinity(bits: Precision): Float {
   return bits === 64 ? f64(Infinity) : f32Bits(0x7f800000);
 }
-function least(bits: Precision): Float {
+function leastNormal(bits: Precision): Float {
   return bits === 64 ? f64(2 ** -1022) : f32Bits(0x00800000);
 }
 export function one(bits: Precision): Float {
@@ -160,7 +160,7 @@ export function compareFloats(op: 'eq' | 'ne' | 'lt' | 'gt' | 'le' | 'ge', a: Fl
 /** Finite, and so large that it was not tiny before rounding. */
 export function isNormal(bits: Precision, number: Float): Expr<'i32'> {
   const magnitude = number.float('abs');
-  return compareFloats('gt', magnitude, least(bits)).and(compareFloats('lt', magnitude, infinity(bits)));
+  return compareFloats('gt', magnitude, leastNormal(bits)).and(compareFloats('lt', magnitude, infinity(bits)));
 }
 
 export function isNumber(number: Float): Expr<'i32'> {
@@ -216,6 +216,35 @@ export function ordinaryResults(x: X86, bits: Precision, value: Vector): Vector 
     often(x, bits, 'result+', BIAS[bits] - 2n * FORMAT[bits].infinity),
   );
   return greater(bits, moved, x.vectorBound(bits));
+}
+
+// All that plain arithmetic must be held against, in one comparison: every number is moved so that what will not do comes lowest, the
+// least of them in each lane is kept, and `aboveBound` asks whether that will do. Of lanes of 64 bits only the upper halves are
+// looked at. It may say no where a closer look says yes.
+
+/** An operand, moved: below the bound when it is denormal. */
+export function movedOperand(x: X86, bits: Precision, value: Vector): Vector {
+  return sum(bits, sum(bits, value, value), often(x, bits, 'denormal+', BIAS[bits] - 1n));
+}
+
+/** A result, moved: below the bound unless it is a normal number above the smallest one. */
+export function movedResult(x: X86, bits: Precision, value: Vector): Vector {
+  return sum(bits, sum(bits, value, value), often(x, bits, 'result+', BIAS[bits] - 2n * FORMAT[bits].infinity));
+}
+
+function sum(bits: Precision, a: Vector, b: Vector): Vector {
+  return vector(bits === 64 ? 'i64x2.add' : 'i32x4.add', a, b);
+}
+
+/** The lesser of moved numbers. */
+export function least(one: Vector | undefined, other: Vector): Vector {
+  return one === undefined ? other : vector('i32x4.min_s', one, other);
+}
+
+/** Whether all lanes of moved numbers will do; they do not while MXCSR is not in its default mode. */
+export function aboveBound(x: X86, bits: Precision, moved: Vector): Expr<'i32'> {
+  const mask = vector('i32x4.gt_s', moved, x.vectorBound(bits));
+  return signBits(bits, mask).eq(i32(bits === 64 ? 3 : 15));
 }
 
 /** Is a mask of lanes of 32 or 64 bits full? */
