@@ -2,6 +2,7 @@
  * What a block driver is: a protocol (bytes from somewhere), a format (structure over a child called `file`) or a filter. A driver is
  * one folder or file, and one line in drivers.ts.
  */
+import type { ThrottleGroup } from './filters/throttle/group.ts';
 import type { BlockHost, TlsOptions } from './host.ts';
 import type { BlockNode, JsonValue, Preallocation } from './node.ts';
 
@@ -23,10 +24,18 @@ export interface OptionDeclaration {
 /** What a driver may use while it opens or creates. */
 export interface DriverContext {
   readonly host: BlockHost;
-  /** Opens what `options[name]` says: a node's name, or options. Throws ImageError when it is missing. `defaultDriver` when it names none. */
+  /**
+   * Opens what `options[name]` says: a node's name, or options. Throws ImageError when it is missing. `defaultDriver` when it names none;
+   * `probe`: then it is told by content.
+   */
   openChild(
     name: string,
-    how?: { readonly defaultDriver?: string; readonly readOnly?: boolean; readonly optional?: boolean },
+    how?: {
+      readonly defaultDriver?: string;
+      readonly readOnly?: boolean;
+      readonly optional?: boolean;
+      readonly probe?: boolean;
+    },
   ): Promise<BlockNode | undefined>;
   /** Opens a file that the image names (backing, data file, extent), relative to the image; probed unless `format` is given. */
   openNamed(
@@ -37,6 +46,8 @@ export interface DriverContext {
   secret(id: string): Promise<Uint8Array>;
   /** Keys of a TLS object (--object tls-creds-x509|tls-creds-psk,id=…) for one side of a connection. */
   tlsCredentials?(id: string, endpoint: 'client' | 'server'): Promise<TlsOptions>;
+  /** The nodes that are throttled together under this name (--object throttle-group,id=…). */
+  throttleGroup?(id: string): ThrottleGroup | undefined;
   /** What an image that begins like this would be taken for; undefined when for raw. */
   readonly formatOf: (head: Uint8Array) => string | undefined;
   /** One sentence that the user should see; the image is used all the same. */

@@ -1,5 +1,10 @@
 /** All block drivers, and the order in which formats are asked whether an image is theirs. */
 import type { BlockDriver } from './driver.ts';
+import { blkdebug } from './filters/blkdebug/blkdebug.ts';
+import { compress } from './filters/compress.ts';
+import { copyOnRead } from './filters/copy-on-read.ts';
+import { preallocate } from './filters/preallocate.ts';
+import { throttle } from './filters/throttle/throttle.ts';
 import { bochsDriver } from './formats/bochs/bochs.ts';
 import { cloopDriver } from './formats/cloop/cloop.ts';
 import { dmgDriver } from './formats/dmg/dmg.ts';
@@ -20,4 +25,5 @@ import { nullAio, nullCo } from './protocols/null.ts';
 export const DRIVERS: readonly BlockDriver[] = [
   raw, qcow2, luksDriver, vdiDriver, vmdkDriver, vhdxDriver, vpcDriver, parallelsDriver, bochsDriver, cloopDriver, dmgDriver,
   file, hostDevice, http, https, memory, nbdDriver, nullAio, nullCo,
+  blkdebug, compress, copyOnRead, preallocate, throttle,
 ]; // prettier-ignore

@@ -9,6 +9,8 @@ import {
   type BlockDriver, type CreateRequest, type DriverContext, type NodeOptions, type OpenRequest, PROBE_BYTES,
 } from './driver.ts'; // prettier-ignore
 import { DRIVERS } from './drivers.ts';
+import { detectZeroes } from './filters/detect-zeroes.ts';
+import { ThrottleGroup } from './filters/throttle/group.ts';
 import type { BlockHost, TlsOptions } from './host.ts';
 import type { BlockNode, JsonValue, TruncateOptions } from './node.ts';
 import { boolOption, jsonFilename, nestOptions, textOption } from './options.ts';
@@ -40,6 +42,8 @@ export interface GraphOptions {
   readonly warn?: (sentence: string) => void;
   readonly secret?: (id: string) => Promise<Uint8Array>;
   readonly tlsCredentials?: (id: string, endpoint: 'client' | 'server') => Promise<TlsOptions>;
+  /** Limits of a throttle group; undefined: there is no such group. */
+  readonly throttleGroup?: (id: string) => Readonly<Record<string, number>> | undefined;
 }
 
 export interface CreateImageOptions {
@@ -83,6 +87,7 @@ export class BlockGraph {
   private readonly byName = new Map<string, BlockNode>();
   private readonly owned = new Map<BlockNode, BlockNode[]>();
   private readonly users = new Map<BlockNode, number>();
+  private readonly throttleGroups = new Map<string, ThrottleGroup>();
   private count = 0;
 
   constructor(host: BlockHost, options: GraphOptions = {}) {
@@ -147,6 +152,17 @@ export class BlockGraph {
     this.byName.set(node.name, node);
     this.owned.set(node, [...children]);
     this.users.set(node, 1);
+  }
+
+  /** The group of that name, made from its limits when it is first asked for. */
+  throttleGroup(id: string): ThrottleGroup | undefined {
+    const known = this.throttleGroups.get(id);
+    if (known !== undefined) return known;
+    const limits = this.options.throttleGroup?.(id);
+    if (limits === undefined) return undefined;
+    const group = new ThrottleGroup(this.host, limits);
+    this.throttleGroups.set(id, group);
+    return group;
   }
 
   /** A name for a node that nobody named. */
@@ -303,6 +319,8 @@ export class BlockGraph {
     const nodeName = textOption(completed, 'node-name') ?? this.freshName();
     if (this.byName.has(nodeName)) throw new ImageError(`Duplicate nodes with node-name='${nodeName}'`);
     const settings = settle(completed, inherited);
+    const zeroes = textOption(completed, 'detect-zeroes') ?? 'off';
+    if (!['off', 'on', 'unmap'].includes(zeroes)) throw new ImageError(`Invalid parameter '${zeroes}'`);
     const opened: BlockNode[] = [];
     const request: OpenRequest = {
       name: nodeName,
@@ -319,6 +337,7 @@ export class BlockGraph {
     try {
       const image = filename ?? this.imageName(completed);
       const node = await driver.open(request, this.context(completed, settings, opened, image));
+      if (zeroes !== 'off') detectZeroes(node, zeroes === 'unmap');
       this.add(node, opened);
       return node;
     } catch (error) {
@@ -345,11 +364,11 @@ export class BlockGraph {
 
   /** What names in an image are relative to. */
   private imageName(options: NodeOptions): string {
-    const { file } = options;
+    const file = options['file'] ?? options['image'];
     if (typeof file === 'string') return this.byName.get(file)?.filename ?? '';
     if (typeof file !== 'object' || file === null || Array.isArray(file)) return textOption(options, 'filename') ?? '';
     // INVARIANT: an object that is no list.
-    return textOption(file as NodeOptions, 'filename') ?? '';
+    return this.imageName(file as NodeOptions);
   }
 
   private use(name: string): BlockNode {
@@ -384,7 +403,7 @@ export class BlockGraph {
         // INVARIANT: an object that is no list.
         const nested = value as NodeOptions;
         const isBacking = name === 'backing';
-        const child = !isBacking && !('driver' in nested) ? this.withDriver({ ...(how.defaultDriver !== undefined && { driver: how.defaultDriver }), ...nested }) : nested; // prettier-ignore
+        const child = !isBacking && how.probe !== true && !('driver' in nested) ? this.withDriver({ ...(how.defaultDriver !== undefined && { driver: how.defaultDriver }), ...nested }) : nested; // prettier-ignore
         const readOnly = how.readOnly ?? (isBacking || settings.readOnly);
         // Who reads raw bytes does not mind a writer.
         const forceShare = settings.forceShare || (readOnly && options['driver'] === 'raw');
@@ -411,6 +430,7 @@ export class BlockGraph {
         return secret(id);
       },
       ...(tlsCredentials !== undefined && { tlsCredentials }),
+      throttleGroup: (id) => this.throttleGroup(id),
       formatOf: (head) => this.formatOf(head, image),
       warn: (sentence) => warn?.(sentence),
     };
@@ -420,7 +440,18 @@ export class BlockGraph {
   private relativeTo(image: string, filename: string): string {
     if (this.hasProtocol(filename) || filename.startsWith('/') || image === '' || this.host.resolve === undefined)
       return filename;
-    return this.host.resolve(image, filename);
+    return this.host.resolve(this.underFilters(image), filename);
+  }
+
+  /** The file of a name like "blkdebug:rules:file". */
+  private underFilters(name: string): string {
+    for (const driver of this.drivers) {
+      const { image } = driver.parseFilename?.(name) ?? {};
+      if (typeof image !== 'object' || image === null || Array.isArray(image)) continue;
+      // INVARIANT: an object that is no list.
+      return this.underFilters(textOption(image as NodeOptions, 'filename') ?? '');
+    }
+    return name;
   }
 
   private hasProtocol(filename: string): boolean {

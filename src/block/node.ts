@@ -155,8 +155,32 @@ export abstract class BlockNode {
   /** The state of a machine, which lies beside the disk. */
   readVmState?(offset: number, into: IoVector): Promise<void>;
   writeVmState?(offset: number, from: IoVector): Promise<void>;
+  /**
+   * Tells a node below that something comes to pass, by the names that rules of `blkdebug` have for events ("l2_update"). A promise: the
+   * request is to wait for it.
+   */
+  debugEvent?(event: string): Promise<void> | undefined;
+  /** Requests can be stopped here. */
+  get breakpoints(): Breakpoints | undefined {
+    return undefined;
+  }
   /** Puts another backing node under this one while it runs. */
   replaceBacking?(node: BlockNode | undefined): void;
+}
+
+/** Places at which requests are stopped, each with a tag by which it is told of afterwards. */
+export interface Breakpoints {
+  /** Stops the next request that comes to `event`; false: there is no such event. */
+  add(event: string, tag: string): boolean;
+  /** Takes breakpoints away and lets their requests go on; false: there is none with that tag. */
+  remove(tag: string): boolean;
+  /** Lets one request go on; false: none is stopped. */
+  resume(tag: string): boolean;
+  isSuspended(tag: string): boolean;
+  /** Resolves when a request is stopped with that tag. */
+  suspended(tag: string): Promise<void>;
+  /** Called with each sentence that somebody who debugs wants to see. */
+  report: (sentence: string) => void;
 }
 
 export type JsonValue =

@@ -77,6 +77,7 @@ async function exercise(parsed: ParsedArguments): Promise<number> {
     warn: (sentence) => process.stderr.write(`orrery io: warning: ${sentence}\n`),
     secret: objects.secret,
     tlsCredentials: objects.tlsCredentials,
+    throttleGroup: objects.throttleGroup,
   });
   const session = new IoSession(graph, values('image-opts').length > 0);
   let succeeded: boolean;

@@ -1,5 +1,6 @@
 /** Lines of commands: finds each, counts its arguments, runs it. */
 import { ASYNCHRONOUS } from './aio.ts';
+import { BREAKPOINTS } from './breakpoints.ts';
 import { IMAGE_COMMANDS } from './image-commands.ts';
 import { IoArguments, type IoCommand } from './io-command.ts';
 import { LIFECYCLE } from './lifecycle.ts';
@@ -26,9 +27,14 @@ const HELP: IoCommand = {
   },
 };
 
-const COMMANDS: readonly IoCommand[] = [HELP, ...TRANSFERS, ...ASYNCHRONOUS, ...IMAGE_COMMANDS, ...LIFECYCLE].toSorted(
-  (one, other) => (one.name < other.name ? -1 : 1),
-);
+const COMMANDS: readonly IoCommand[] = [
+  HELP,
+  ...TRANSFERS,
+  ...ASYNCHRONOUS,
+  ...IMAGE_COMMANDS,
+  ...BREAKPOINTS,
+  ...LIFECYCLE,
+].toSorted((one, other) => (one.name < other.name ? -1 : 1));
 
 function findCommand(name: string): IoCommand | undefined {
   return COMMANDS.find((command) => command.name === name || command.shortName === name);

@@ -1,7 +1,7 @@
 /** Opens images for `orrery io`: by name or by options, in a cache mode. */
 import { boolOption, nestOptions } from '../../block/options.ts';
 import type { NodeOptions } from '../../block/driver.ts';
-import type { JsonValue } from '../../block/node.ts';
+import type { BlockNode, JsonValue } from '../../block/node.ts';
 import { overlayOn } from '../temporary-overlay.ts';
 import { parseOptionList } from '../system/option-text.ts';
 import type { IoSession } from './session.ts';
@@ -62,12 +62,37 @@ export async function openImage(session: IoSession, request: OpenImageOptions): 
       session.refuse('-U conflicts with image options');
     if (forceShare && !readOnly) throw new Error('force-share=on can only be used with read-only images');
     const what = nodeOptions(filename, options);
-    let node = await session.graph.open(what, { readOnly, direct, noFlush, unmap, forceShare });
-    if (request.temporary) node = await overlayOn(session.graph, node, 'orrery-io');
+    const { 'copy-on-read': copies, ...others } = nestOptions(typeof what === 'string' ? { filename: what } : what);
+    let node = await session.graph.open(typeof what === 'string' ? what : others, {
+      readOnly,
+      direct,
+      noFlush,
+      unmap,
+      forceShare,
+    });
+    if (copies !== undefined && boolOption({ copies }, 'copies', false))
+      node = await over(session, node, (below) =>
+        session.graph.open({ driver: 'copy-on-read', file: below.name }, { readOnly }),
+      );
+    if (request.temporary) node = await over(session, node, (below) => overlayOn(session.graph, below, 'orrery-io'));
     session.image = { node, writethrough, cache: request.cache };
   } catch (error) {
     session.refuse(`can't open${device}: ${error instanceof Error ? error.message : String(error)}`);
   }
+}
+
+/** A node over an open one, which is then closed with it. */
+async function over(
+  session: IoSession,
+  below: BlockNode,
+  open: (below: BlockNode) => Promise<BlockNode>,
+): Promise<BlockNode> {
+  const top = await open(below).catch(async (error: unknown) => {
+    await session.graph.close(below);
+    throw error;
+  });
+  await session.graph.close(below);
+  return top;
 }
 
 /** A name, options, or both: the name is then that of what is below. */

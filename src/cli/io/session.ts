@@ -89,6 +89,11 @@ export class IoSession {
     while (this.pending.size > 0) await Promise.all(this.pending);
   }
 
+  /** Lets requests that have nothing to wait for come to their end. */
+  async settle(): Promise<void> {
+    await new Promise((done) => setImmediate(done));
+  }
+
   async close(): Promise<void> {
     const { image } = this;
     this.image = undefined;

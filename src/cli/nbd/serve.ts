@@ -24,6 +24,7 @@ export async function serveImage(request: NbdRequest): Promise<number> {
     warn: (sentence) => process.stderr.write(`orrery: warning: ${sentence}\n`),
     secret: objects.secret,
     tlsCredentials: objects.tlsCredentials,
+    throttleGroup: objects.throttleGroup,
   });
   const node = await openImage(graph, request);
   const say = (sentence: string): void => {

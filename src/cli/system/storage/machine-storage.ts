@@ -28,8 +28,8 @@ export class MachineStorage {
   static async open(request: StorageRequest, warn: (sentence: string) => void): Promise<MachineStorage> {
     const places = placeDrives(request.drives);
     const objects = new BlockObjects(nodeBlockHost, [...blockObjects(request.objects), ...limitGroups(places)]);
-    const { secret, tlsCredentials } = objects;
-    const storage = new MachineStorage(new BlockGraph(nodeBlockHost, { warn, secret, tlsCredentials }));
+    const { secret, tlsCredentials, throttleGroup } = objects;
+    const storage = new MachineStorage(new BlockGraph(nodeBlockHost, { warn, secret, tlsCredentials, throttleGroup }));
     try {
       for (const blockdev of request.blockdevs) await storage.addBlockdev(blockdev);
       const [onDefault] = places.filter(({ drive }) => drive.interface === 'default');
