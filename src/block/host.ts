@@ -43,7 +43,7 @@ export interface OpenFileOptions {
 
 /** A connection: bytes both ways. */
 export interface HostStream {
-  /** The next bytes; undefined at the end. */
+  /** The next bytes; undefined at the end. They are the reader's until it reads again. */
   read(): Promise<Uint8Array | undefined>;
   write(pieces: readonly Uint8Array[]): Promise<void>;
   /** The same connection inside TLS from here on. */

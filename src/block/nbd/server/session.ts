@@ -116,12 +116,16 @@ export class Session {
     const carriesPayload = extended ? (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 : command === NBD_CMD_WRITE;
     // GUEST: the length of the data behind a request. More than we told we take cannot be passed over in good time.
     if (carriesPayload && length > MAX_PAYLOAD_BYTES) return false;
+    const cookie = head.slice(8, 16);
     const held = carriesPayload || command === NBD_CMD_READ ? Math.min(length, MAX_PAYLOAD_BYTES) : 0;
-    await this.makeRoom(held);
-    const payload = carriesPayload && length > 0 ? await this.reader.vector(length) : [];
-    const request = { command, flags, cookie: head.subarray(8, 16), offset, length, payload, contexts: this.contexts };
+    if (this.isFull(held)) await this.makeRoom(held);
+    const buffer = carriesPayload && length > 0 ? this.pool.get(length) : undefined;
+    const payload = buffer === undefined ? [] : [buffer.subarray(0, length)];
+    if (buffer !== undefined) await this.reader.into(payload);
+    const request = { command, flags, cookie, offset, length, payload, contexts: this.contexts };
     this.bytesUnderWay += held;
     const work = this.serve(request, carriesPayload).finally(() => {
+      if (buffer !== undefined) this.pool.put(buffer);
       this.bytesUnderWay -= held;
       this.underWay.delete(work);
       this.roomMade?.();
@@ -130,13 +134,13 @@ export class Session {
     return true;
   }
 
+  private isFull(bytes: number): boolean {
+    const { size } = this.underWay;
+    return size >= MAX_REQUESTS || (size > 0 && this.bytesUnderWay + bytes > MAX_BYTES_UNDER_WAY);
+  }
+
   private async makeRoom(bytes: number): Promise<void> {
-    while (
-      this.underWay.size >= MAX_REQUESTS ||
-      (this.underWay.size > 0 && this.bytesUnderWay + bytes > MAX_BYTES_UNDER_WAY)
-    ) {
-      await new Promise<void>((resolve) => (this.roomMade = resolve));
-    }
+    while (this.isFull(bytes)) await new Promise<void>((resolve) => (this.roomMade = resolve));
   }
 
   /** Never fails: what goes wrong is the client's reply, and when that cannot be sent the reading side finds out. */

@@ -170,7 +170,7 @@ class NodeFile implements HostFile {
   async extent(offset: number): Promise<{ data: boolean; bytes: number } | undefined> {
     if (this.native === undefined || this.kind === 'device') return undefined;
     const data = this.native.lseek(this.fd, offset, SEEK_DATA);
-    const { size } = await this.handle.stat();
+    const size = this.native.lseek(this.fd, 0, SEEK_END);
     if (data < 0) return { data: false, bytes: Math.max(size - offset, 1) };
     if (data > offset) return { data: false, bytes: data - offset };
     const hole = this.native.lseek(this.fd, offset, SEEK_HOLE);

@@ -1,33 +1,54 @@
 /** Connections of the block layer on Node: TCP and Unix-domain sockets, and TLS inside them with certificates or pre-shared keys. */
 import { unlinkSync } from 'node:fs';
-import { createServer, connect as connectSocket, Socket, type ListenOptions, type Server } from 'node:net';
+import {
+  createServer,
+  connect as connectSocket,
+  Socket,
+  type ListenOptions,
+  type OnReadOpts,
+  type Server,
+} from 'node:net';
 import { createSecureContext, connect as connectTls, TLSSocket, type SecureContextOptions } from 'node:tls';
 import type { HostAddress, HostListener, HostStream, TlsOptions } from '../../../block/host.ts';
 
-/** Bytes that may wait to be read before the other side is made to wait. */
-const READ_AHEAD_BYTES: number = 1024 ** 2;
+/** Pieces that may wait to be read before the other side is made to wait, and what one has at most. */
+const PIECES_AHEAD = 4;
+const PIECE_BYTES: number = 256 * 1024;
 /** TLS with pre-shared keys: OpenSSL wants its ciphers named. */
 const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:PSK';
 
 class SocketStream implements HostStream {
   private socket: Socket;
   private readonly pieces: Uint8Array[] = [];
-  private waitingBytes: number = 0;
+  /** Pieces are parts of our own memory, which is used again and again: buffers that Node makes for each cost more than copying. */
+  private reuses: boolean = true;
+  private readonly free: Uint8Array[] = [];
+  private lent: Uint8Array | undefined;
+  private stopped: boolean = false;
   private ended: boolean = false;
   private failure: Error | undefined;
   private wake: (() => void) | undefined;
 
-  constructor(socket: Socket) {
-    this.socket = socket;
+  /** `make` gives a socket that reads into the memory it is told of, or that has no such thing. */
+  constructor(make: (memory: OnReadOpts) => Socket) {
+    this.socket = make({
+      buffer: () => this.free.pop() ?? new Uint8Array(PIECE_BYTES),
+      callback: (bytes, buffer) => this.arrived(buffer.subarray(0, bytes)),
+    });
     this.attach();
   }
 
   async read(): Promise<Uint8Array | undefined> {
+    if (this.lent !== undefined) this.free.push(new Uint8Array(this.lent.buffer));
+    this.lent = undefined;
     for (;;) {
       const piece = this.pieces.shift();
       if (piece !== undefined) {
-        this.waitingBytes -= piece.length;
-        if (this.socket.isPaused() && this.waitingBytes < READ_AHEAD_BYTES / 2) this.socket.resume();
+        if (this.reuses) this.lent = piece;
+        if (this.stopped && this.pieces.length < PIECES_AHEAD / 2) {
+          this.stopped = false;
+          this.socket.resume();
+        }
         return piece;
       }
       if (this.failure !== undefined) throw this.failure;
@@ -62,9 +83,11 @@ class SocketStream implements HostStream {
     const { socket } = this;
     socket.removeAllListeners('data').removeAllListeners('end').removeAllListeners('close').pause();
     // The other side may have begun already.
-    for (const piece of this.pieces.toReversed()) socket.unshift(piece);
+    for (const piece of this.pieces.toReversed()) socket.unshift(piece.slice());
     this.pieces.length = 0;
-    this.waitingBytes = 0;
+    this.reuses = false;
+    this.lent = undefined;
+    this.stopped = false;
     const secure = options.server ? serverTls(socket, options) : clientTls(socket, options);
     await new Promise<void>((resolve, reject) => {
       const failed = (error: Error): void => reject(error);
@@ -96,11 +119,10 @@ class SocketStream implements HostStream {
   private attach(): void {
     const { socket } = this;
     socket.setNoDelay(true);
+    // Sockets with memory of ours have no such event.
     socket.on('data', (piece: Uint8Array) => {
-      this.pieces.push(piece);
-      this.waitingBytes += piece.length;
-      if (this.waitingBytes >= READ_AHEAD_BYTES) socket.pause();
-      this.wakeReader();
+      this.reuses = false;
+      if (!this.arrived(piece)) socket.pause();
     });
     socket.on('error', (error) => {
       this.failure ??= error;
@@ -112,6 +134,14 @@ class SocketStream implements HostStream {
     };
     socket.on('end', ended).on('close', ended);
     socket.resume();
+  }
+
+  /** False: enough for now. */
+  private arrived(piece: Uint8Array): boolean {
+    this.pieces.push(piece);
+    this.wakeReader();
+    this.stopped = this.pieces.length >= PIECES_AHEAD;
+    return !this.stopped;
   }
 
   private wakeReader(): void {
@@ -165,22 +195,33 @@ function clientTls(socket: Socket, options: TlsOptions): TLSSocket & { ssl: { ve
 
 /** Connects; fails with the platform's error. */
 export function connectStream(address: HostAddress): Promise<HostStream> {
-  if (address.type === 'fd') return Promise.resolve(new SocketStream(new Socket({ fd: address.fd })));
+  if (address.type === 'fd')
+    return Promise.resolve(new SocketStream((onread) => new Socket({ fd: address.fd, onread })));
+  const place = address.type === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
   return new Promise((resolve, reject) => {
-    const socket = connectSocket(
-      address.type === 'unix' ? { path: address.path } : { host: address.host, port: address.port },
-    );
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.removeListener('error', reject);
-      resolve(new SocketStream(socket));
+    const stream = new SocketStream((onread) => {
+      const socket = connectSocket({ ...place, onread });
+      socket.once('error', reject);
+      socket.once('connect', () => resolve(stream));
+      return socket;
     });
   });
 }
 
+/** A socket of a server, which Node lets nobody give memory, in another one that has it; as it is, if Node's sockets are made otherwise. */
+function withMemory(accepted: Socket, onread: OnReadOpts): Socket {
+  const holder = accepted as unknown as { _handle?: { useUserBuffer?: unknown } | null };
+  const handle = holder._handle;
+  if (typeof handle?.useUserBuffer !== 'function') return accepted;
+  holder._handle = null;
+  return new Socket({ handle, onread } as ConstructorParameters<typeof Socket>[0]);
+}
+
 /** Listens; a socket file that is in the way and that nobody listens at is replaced. */
 export async function listenStream(address: HostAddress, accept: (stream: HostStream) => void): Promise<HostListener> {
-  const server = createServer((socket) => accept(new SocketStream(socket)));
+  const server = createServer({ pauseOnConnect: true }, (socket) =>
+    accept(new SocketStream((onread) => withMemory(socket, onread))),
+  );
   if (address.type === 'unix') await removeStaleSocket(address.path);
   await startListening(server, listenOptions(address));
   const bound = server.address();
