@@ -9,6 +9,8 @@ export interface HostFile {
   readonly alignment: number;
   /** Reads as much as there is: less than asked only at the end of the file. */
   readv(offset: number, into: readonly Uint8Array[]): Promise<number>;
+  /** Fills `into` from memory (the host's page cache) if all of it is there; false: it is not, and `into` may hold anything. */
+  readNow?(offset: number, into: readonly Uint8Array[]): boolean;
   /** Writes all. */
   writev(offset: number, from: readonly Uint8Array[]): Promise<void>;
   /** fdatasync. */

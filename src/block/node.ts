@@ -100,6 +100,10 @@ export abstract class BlockNode {
 
   /** Fills `into` with the bytes from `offset` on. */
   abstract read(offset: number, into: IoVector): Promise<void>;
+  /** `read` at once, if nothing must be waited for; false: use `read`, and `into` may hold anything. */
+  readNow(_offset: number, _into: IoVector): boolean {
+    return false;
+  }
   abstract write(offset: number, from: IoVector, flags?: WriteFlags): Promise<void>;
   abstract writeZeroes(offset: number, bytes: number, flags?: ZeroFlags): Promise<void>;
   /** These bytes are not needed any more: what they read as afterwards is anything, unless the node says more. */

@@ -7,7 +7,7 @@ import { RunLoop } from './run-loop.ts';
 /** A halted vCPU and a timer due after `dueNs`, on a host whose time passes only while somebody waits. */
 function waitFor(
   dueNs: number,
-  options: { readonly inputInTurn?: boolean; readonly canBlock: boolean },
+  options: { readonly inputInTurn?: boolean; readonly canBlock: boolean; readonly pending?: number },
 ): Promise<string[]> {
   let nowNs = 0;
   const waits: string[] = [];
@@ -40,7 +40,7 @@ function waitFor(
   } as unknown as Vcpu;
   const clock = new VirtualClock(() => nowNs);
   clock.start();
-  const loop = new RunLoop(vcpu, clock, host, undefined);
+  const loop = new RunLoop(vcpu, clock, host, undefined, { pending: options.pending ?? 0 });
   clock.createTimer(() => loop.requestStop()).arm(dueNs);
   return loop.run().then(() => waits);
 }
@@ -53,6 +53,11 @@ describe('a halted guest', () => {
   it('does not block when something came in the turn', async () => {
     const waits = await waitFor(500_000, { canBlock: true, inputInTurn: true });
     expect(waits).toEqual(['turn 0.1', 'turn 0.1', 'block 0.3']);
+  });
+
+  it('gives requests that are under way some turns before it sleeps', async () => {
+    const waits = await waitFor(4_000_000, { canBlock: true, pending: 1 });
+    expect(waits.slice(0, 3)).toEqual(['turn 0.1', 'turn 0.1', 'sleep 2.8']);
   });
 
   it('waits by turns where a thread must not block', async () => {

@@ -18,6 +18,8 @@ const MIN_BUDGET = 2_000;
 const MAX_BUDGET = 4_000_000;
 /** The same while devices wait for the host's files. */
 const IO_TURN_NS = 400_000;
+/** How long a halted guest's requests are waited for in turns of the event loop: waking up from sleep takes longer than most of them. */
+const IO_SPIN_NS = 150_000;
 /** Deadlines nearer than this are waited for by blocking, or by turns of the event loop: its timers count milliseconds. */
 const SPIN_NS = 1_200_000;
 
@@ -182,6 +184,19 @@ export class RunLoop {
     if (leftNs > 0 && leftNs < SPIN_NS) this.host.block(leftNs / 1e6);
   }
 
+  /** True when a request of a device came to its end, or something else woke the guest. */
+  private async waitForIo(): Promise<boolean> {
+    if (this.io.pending === 0) return false;
+    let woken = false;
+    this.wakeUp = (): void => {
+      woken = true;
+    };
+    const endNs = this.host.monotonicNs() + IO_SPIN_NS;
+    while (!woken && this.io.pending > 0 && this.host.monotonicNs() < endNs) await this.host.yield();
+    this.wakeUp = undefined;
+    return woken;
+  }
+
   /** The guest waits for an interrupt. */
   private async idle(): Promise<void> {
     // Time that is counted in instructions stands still while the host works for the guest.
@@ -189,6 +204,7 @@ export class RunLoop {
       await this.host.yield();
       return;
     }
+    if (this.time === undefined && (await this.waitForIo())) return;
     const leftNs = this.clock.nextDeadline() - this.clock.now();
     if (leftNs <= 0) return;
     if (leftNs < SPIN_NS) {

@@ -73,6 +73,11 @@ class FileNode extends BlockNode {
     if (done < bytes) for (const part of sliceVector(into, done, bytes - done)) part.fill(0);
   }
 
+  override readNow(offset: number, into: IoVector): boolean {
+    if (offset + vectorBytes(into) > this.bytes) return false;
+    return this.file.readNow?.(offset, into) ?? false;
+  }
+
   async write(offset: number, from: IoVector, flags: WriteFlags = {}): Promise<void> {
     this.checkWritable();
     const bytes = vectorBytes(from);

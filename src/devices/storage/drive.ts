@@ -36,6 +36,8 @@ export interface DriveHost {
 
 /** Longest single transfer asked of a node: what a node may copy for one request is bounded by it. */
 const MAX_TRANSFER_BYTES = 16 << 20;
+/** Most that is copied from the host's page cache right away. */
+const READ_NOW_BYTES = 128 << 10;
 export const SECTOR_BYTES = 512;
 
 export class Drive {
@@ -71,6 +73,11 @@ export class Drive {
   /** Fills `into`; fails with BlockError as far as the error policy lets it. */
   read(offset: number, into: IoVector): Promise<void> {
     return this.request('read', (node) => inParts(offset, into, partBytes(node), (at, part) => node.read(at, part)));
+  }
+
+  /** `read` without waiting; false: use `read`. Large ones are not for the guest's processor to wait for. */
+  readNow(offset: number, into: IoVector, bytes: number): boolean {
+    return bytes <= READ_NOW_BYTES && (this.node?.readNow(offset, into) ?? false);
   }
 
   write(offset: number, from: IoVector, fua: boolean): Promise<void> {

@@ -130,31 +130,35 @@ export class VirtioBlk implements PluggableModel {
   start(queue: number, element: QueueElement): void {
     const intoBytes = vectorBytes(element.into);
     const outBytes = vectorBytes(element.out);
+    const status = element.into.at(-1);
     // GUEST: how a buffer is cut into pieces is the driver's affair, but a header and a status byte must be there.
-    if (outBytes < HEADER_BYTES || intoBytes < 1) {
+    if (outBytes < HEADER_BYTES || status === undefined) {
       this.core?.reject(queue, element, 'a request without header or status');
       return;
     }
-    const header = new Uint8Array(HEADER_BYTES);
-    gatherInto(header, sliceVector(element.out, 0, HEADER_BYTES));
-    const into = sliceVector(element.into, 0, intoBytes - 1);
-    const out = sliceVector(element.out, HEADER_BYTES, outBytes - HEADER_BYTES);
-    const finish = (status: number): void => {
-      scatter(Uint8Array.of(status), element.into, intoBytes - 1);
+    const header = headerOf(element.out);
+    const type = word(header, 0);
+    // GUEST: a sector number of 64 bits; beyond 2^53 it is imprecise, and far beyond every disk.
+    const sector = word(header, 12) * 0x1_0000_0000 + word(header, 8);
+    const into = status.length === 1 ? element.into.slice(0, -1) : sliceVector(element.into, 0, intoBytes - 1);
+    const finish = (result: number): void => {
+      status[status.length - 1] = result;
       this.core?.push(queue, element, intoBytes);
     };
-    void this.perform(viewOf(header), out, into).then(finish, () => finish(S_IOERR));
+    if (type === T_IN && this.inRange(sector, intoBytes - 1)) {
+      if (this.drive.readNow(sector * SECTOR_BYTES, into, intoBytes - 1)) finish(S_OK);
+      else this.drive.read(sector * SECTOR_BYTES, into).then(() => finish(S_OK), () => finish(S_IOERR)); // prettier-ignore
+      return;
+    }
+    const out = sliceVector(element.out, HEADER_BYTES, outBytes - HEADER_BYTES);
+    void this.perform(type, sector, out, into).then(finish, () => finish(S_IOERR));
   }
 
-  private async perform(header: DataView, out: IoVector, into: IoVector): Promise<number> {
+  private async perform(type: number, sector: number, out: IoVector, into: IoVector): Promise<number> {
     const { drive } = this;
-    // GUEST: a sector number of 64 bits; beyond 2^53 it is imprecise, and far beyond every disk.
-    const sector = header.getUint32(12, true) * 0x1_0000_0000 + header.getUint32(8, true);
-    switch (header.getUint32(0, true)) {
+    switch (type) {
       case T_IN:
-        if (!this.inRange(sector, vectorBytes(into))) return S_IOERR;
-        await drive.read(sector * SECTOR_BYTES, into);
-        return S_OK;
+        return S_IOERR; // beyond the end
       case T_OUT:
         if (drive.readOnly || !this.inRange(sector, vectorBytes(out))) return S_IOERR;
         await drive.write(sector * SECTOR_BYTES, out, !this.cached);
@@ -242,6 +246,20 @@ export class VirtioBlk implements PluggableModel {
       .zeros(3)
       .build();
   }
+}
+
+/** The header's bytes, where they are unless they come in pieces. Each is read once: the guest may change them meanwhile. */
+function headerOf(out: IoVector): Uint8Array {
+  const [first] = out;
+  if (first !== undefined && first.length >= HEADER_BYTES) return first;
+  const header = new Uint8Array(HEADER_BYTES);
+  gatherInto(header, sliceVector(out, 0, HEADER_BYTES));
+  return header;
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  // INVARIANT: headers are long enough.
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }
 
 function gatherInto(into: Uint8Array, vector: IoVector): void {

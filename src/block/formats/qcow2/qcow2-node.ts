@@ -17,7 +17,7 @@ import type { Qcow2Image } from './image.ts';
 import {
   AUTOCLEAR_DATA_FILE_RAW, COMPRESSION_ZSTD, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY,
 } from './layout.ts'; // prettier-ignore
-import { readRange } from './read.ts';
+import { readRange, readRangeNow } from './read.ts';
 import { resize } from './resize.ts';
 import type { Run } from './tables.ts';
 import { Snapshots } from './snapshots.ts';
@@ -84,6 +84,17 @@ export class Qcow2Node extends BlockNode {
     }
     if (!ranges.enter()) return ranges.opened().then(() => this.read(offset, into));
     return readRange(this.image, offset, into, bytes).finally(() => ranges.leave());
+  }
+
+  override readNow(offset: number, into: IoVector): boolean {
+    const bytes = vectorBytes(into);
+    const { ranges } = this.image;
+    if (offset + bytes > this.size || !ranges.enter()) return false;
+    try {
+      return readRangeNow(this.image, offset, into, bytes);
+    } finally {
+      ranges.leave();
+    }
   }
 
   override async write(offset: number, from: IoVector, flags: WriteFlags = {}): Promise<void> {

@@ -16,6 +16,22 @@ export function readRange(image: Qcow2Image, offset: number, into: IoVector, byt
   return readRuns(image, offset, into, bytes);
 }
 
+/** The same where the mapping is known and the data in memory; false: use `readRange`. */
+export function readRangeNow(image: Qcow2Image, offset: number, into: IoVector, bytes: number): boolean {
+  if (image.encryption !== undefined) return false;
+  for (let done = 0; done < bytes;) {
+    const run = image.tables.find(offset + done, bytes - done);
+    if (run === undefined) return false;
+    const part = run.bytes === bytes ? into : sliceVector(into, done, run.bytes);
+    if (run.kind === DATA) {
+      if ((run.host - offset - done) % image.clusterSize !== 0 || !image.dataFile.readNow(run.host, part)) return false;
+    } else if (run.kind === COMPRESSED || (run.kind === UNALLOCATED && image.backing !== undefined)) return false;
+    else fillVector(part, 0);
+    done += run.bytes;
+  }
+  return true;
+}
+
 async function readRuns(image: Qcow2Image, offset: number, into: IoVector, bytes: number): Promise<void> {
   let pending: Promise<void>[] = [];
   try {

@@ -59,6 +59,10 @@ export class RawNode extends BlockNode {
     await this.file.read(this.start + offset, into);
   }
 
+  override readNow(offset: number, into: IoVector): boolean {
+    return offset + vectorBytes(into) <= this.size && this.file.readNow(this.start + offset, into);
+  }
+
   async write(offset: number, from: IoVector, flags?: WriteFlags): Promise<void> {
     this.checkWritable();
     if (flags?.compressed === true) throw new BlockError('ENOTSUP');

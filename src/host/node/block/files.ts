@@ -12,6 +12,8 @@ const FALLOC_PUNCH_HOLE = 2;
 const FALLOC_ZERO_RANGE = 16;
 /** readv(2) and writev(2) take no more pieces. */
 const MAX_PIECES = 1024;
+/** Reads after one that the page cache did not have: those are likely not there either, and looking costs. */
+const PATIENCE = 8;
 /** Alignment that O_DIRECT wants of offsets, lengths and memory. */
 const DIRECT_ALIGNMENT = 4096;
 
@@ -60,6 +62,8 @@ class NodeFile implements HostFile {
   private readonly handle: fs.promises.FileHandle;
   private readonly fd: number;
   private readonly native: Libc | undefined;
+  /** Reads that are not looked for in the page cache, because one before was not there. */
+  private missed: number;
 
   constructor(
     handle: fs.promises.FileHandle,
@@ -74,6 +78,7 @@ class NodeFile implements HostFile {
     this.size = size;
     this.alignment = direct ? DIRECT_ALIGNMENT : 1;
     this.native = native;
+    this.missed = direct ? Infinity : 0;
   }
 
   async readv(offset: number, into: Pieces): Promise<number> {
@@ -86,6 +91,18 @@ class NodeFile implements HostFile {
       pieces = behind(pieces, count);
     }
     return done;
+  }
+
+  readNow(offset: number, into: Pieces): boolean {
+    if (this.missed > 0) {
+      this.missed--;
+      return false;
+    }
+    const bytes = into.reduce((sum, piece) => sum + piece.length, 0);
+    const done = this.native?.readNow(this.fd, into, offset) ?? 'unsupported';
+    if (done === bytes) return true;
+    this.missed = done === 'unsupported' ? Infinity : PATIENCE;
+    return false;
   }
 
   async writev(offset: number, from: Pieces): Promise<void> {

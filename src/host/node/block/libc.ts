@@ -6,6 +6,8 @@
 export interface Libc {
   /** 0, or -1. */
   fallocate(fd: number, mode: number, offset: number, bytes: number): number;
+  /** Reads what the page cache has, without waiting: bytes, or -1. `unsupported` when this file never can. */
+  readNow(fd: number, into: readonly Uint8Array[], offset: number): number | 'unsupported';
   lseek(fd: number, offset: number, whence: number): number;
   /** OFD lock of [start, start + bytes): true when it was had. */
   lock(fd: number, how: 'shared' | 'exclusive' | 'none', start: number, bytes: number): boolean;
@@ -13,6 +15,10 @@ export interface Libc {
   locked(fd: number, start: number): boolean;
 }
 
+/** preadv2(2) takes no more pieces. */
+const MAX_PIECES = 1024;
+const RWF_NOWAIT = 8;
+const EAGAIN = 11;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const LOCK_TYPE = { shared: 0, exclusive: 1, none: 2 } as const;
@@ -29,8 +35,20 @@ async function load(): Promise<Libc | undefined> {
   const { default: koffi } = await import('koffi');
   const library = koffi.load('libc.so.6');
   const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t bytes)');
+  const preadv2 = library.func('int64_t preadv2(int fd, void *iov, int count, int64_t offset, int flags)');
   const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)');
   const fcntl = library.func('int fcntl(int fd, int command, ...)');
+  const pieces = new Uint32Array(MAX_PIECES * 4);
+  const iov = new Uint8Array(pieces.buffer);
+  /** Where the memory of buffers is; it stays there as long as they live. */
+  const places = new WeakMap<ArrayBufferLike, number>();
+  const placeOf = (buffer: ArrayBufferLike): number => {
+    const known = places.get(buffer);
+    if (known !== undefined) return known;
+    const place = Number(koffi.address(new Uint8Array(buffer)));
+    places.set(buffer, place);
+    return place;
+  };
   // struct flock of 64-bit Linux: short type, short whence, 4 bytes of nothing, i64 start, i64 length, i32 pid.
   const record = new DataView(new ArrayBuffer(32));
   const fill = (type: number, start: number, bytes: number): Uint8Array => {
@@ -43,6 +61,20 @@ async function load(): Promise<Libc | undefined> {
   };
   return {
     fallocate: (fd, mode, offset, bytes) => Number(fallocate(fd, mode, offset, bytes)),
+    readNow(fd, into, offset) {
+      if (into.length > MAX_PIECES) return -1;
+      let at = 0;
+      for (const { buffer, byteOffset, length } of into) {
+        const address = placeOf(buffer) + byteOffset;
+        pieces[at] = address >>> 0;
+        pieces[at + 1] = address / 0x1_0000_0000;
+        pieces[at + 2] = length;
+        pieces[at + 3] = 0;
+        at += 4;
+      }
+      const bytes = Number(preadv2(fd, iov, into.length, offset, RWF_NOWAIT));
+      return bytes < 0 && koffi.errno() !== EAGAIN ? 'unsupported' : bytes;
+    },
     lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)),
     lock: (fd, how, start, bytes) => fcntl(fd, F_OFD_SETLK, 'void *', fill(LOCK_TYPE[how], start, bytes)) === 0,
     locked: (fd, start) => {
