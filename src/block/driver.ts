@@ -97,6 +97,8 @@ export interface BlockDriver {
   open(request: OpenRequest, context: DriverContext): Promise<BlockNode>;
   /** In the order that `create -o help` prints. */
   readonly createOptions?: readonly OptionDeclaration[];
+  /** Its images take compressed writes. */
+  readonly compresses?: boolean;
   /** What `BlockNode.amend` takes, in the order of `amend -o help`. */
   readonly amendOptions?: readonly OptionDeclaration[];
   /** Writes an empty image. Some formats make further files beside the first, through the context. */

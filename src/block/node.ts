@@ -138,7 +138,7 @@ export abstract class BlockNode {
   check?(repair: 'none' | 'leaks' | 'all'): Promise<CheckResult>;
   /** Facts that `img info` prints under "Format specific information"; keys and order as in QEMU's ImageInfoSpecific. */
   specificInfo?(): { readonly type: string; readonly data: Readonly<Record<string, JsonValue>> };
-  /** What `img info` prints of it: cluster size, dirty flag, encryption, compression. */
+  /** What `img info` prints of it, and whether only compressed writes of whole clusters are taken. */
   imageInfo?(): {
     readonly clusterSize?: number;
     readonly dirty?: boolean;

@@ -4,18 +4,26 @@ import { BlockError } from '../block/block-error.ts';
 import type { Command } from './command.ts';
 import { HelpWanted, ImgFailure, usageError } from './img/arguments.ts';
 import { check } from './img/check.ts';
+import { compare } from './img/compare.ts';
+import { convert } from './img/convert.ts';
 import { create } from './img/create.ts';
 import { helpText } from './img/help.ts';
 import { info } from './img/info.ts';
 import { map } from './img/map.ts';
+import { resize } from './img/resize.ts';
+import { snapshot } from './img/snapshot.ts';
 import { versionLine } from './version.ts';
 
 /** Each returns the exit status. */
 const SUBCOMMANDS: Readonly<Record<string, (words: readonly string[]) => Promise<number>>> = {
   check,
+  compare,
+  convert,
   create,
   info,
   map,
+  resize,
+  snapshot,
 };
 
 async function run(args: readonly string[]): Promise<number> {

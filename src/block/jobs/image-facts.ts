@@ -10,7 +10,6 @@ export interface ImageFacts {
   readonly actualSize?: number;
   readonly clusterSize?: number;
   readonly encrypted?: boolean;
-  readonly compressed?: boolean;
   readonly dirty: boolean;
   readonly backing?: { readonly file: string; readonly format?: string; readonly path?: string };
   readonly snapshots: readonly SnapshotInfo[];
@@ -18,7 +17,7 @@ export interface ImageFacts {
 }
 
 export async function imageFacts(graph: BlockGraph, node: BlockNode): Promise<ImageFacts> {
-  const { clusterSize, encrypted, compressed, dirty = false } = node.imageInfo?.() ?? {};
+  const { clusterSize, encrypted, dirty = false } = node.imageInfo?.() ?? {};
   const actualSize = await allocatedBytes(node);
   const { backingReference } = node;
   const specific = node.specificInfo?.();
@@ -29,7 +28,6 @@ export async function imageFacts(graph: BlockGraph, node: BlockNode): Promise<Im
     ...(actualSize !== undefined && { actualSize }),
     ...(clusterSize !== undefined && { clusterSize }),
     ...(encrypted !== undefined && { encrypted }),
-    ...(compressed !== undefined && { compressed }),
     dirty,
     ...(backingReference !== undefined && {
       backing: { ...backingReference, ...pathOf(graph, node.filename, backingReference.file) },

@@ -38,14 +38,16 @@ export function describeOptions(declarations: readonly OptionDeclaration[]): str
     .join('');
 }
 
-/** A driver's options, and those of the file that raw images are no more than. */
+/** In the order in which they are told when the image is no more than its file. */
+const RAW_ORDER: readonly string[] = ['size', 'nocow', 'preallocation', 'extent_size_hint'];
+
+/** A driver's options, and those of the file below. */
 export function createOptionsOf(graph: BlockGraph, driver: BlockDriver): readonly OptionDeclaration[] {
   const own = driver.createOptions ?? [];
-  if (driver.name !== 'raw') return own;
   const protocol = graph.driver('file')?.createOptions ?? [];
-  const ordered = ['size', 'nocow', 'preallocation', 'extent_size_hint'];
   const all = [...own, ...protocol.filter(({ name }) => own.every((option) => option.name !== name))];
-  return ordered.flatMap((name) => all.filter((option) => option.name === name));
+  if (driver.name !== 'raw') return all;
+  return RAW_ORDER.flatMap((name) => all.filter((option) => option.name === name));
 }
 
 /** Help on `-o` as `create`, `convert` and `measure` give it. */
@@ -111,7 +113,8 @@ function valueOf({ name, type }: OptionDeclaration, text: string): string {
 /** "size=1048576 lazy_refcounts=off": what is given, and what stands for itself. */
 export function tellOptions(format: string, options: TextOptions, declarations: readonly OptionDeclaration[]): string {
   const order = TOLD_ORDER[format];
-  const sorted = order === undefined ? declarations : order.flatMap((name) => declarations.filter((option) => option.name === name)); // prettier-ignore
+  const first = (order ?? []).flatMap((name) => declarations.filter((option) => option.name === name));
+  const sorted = [...first, ...declarations.filter((option) => !first.includes(option))];
   return sorted
     .map((declaration): [OptionDeclaration, string | undefined] => [
       declaration,

@@ -26,7 +26,6 @@ export function factsAsJson(facts: ImageFacts): Record<string, JsonValue> {
     'virtual-size': facts.virtualSize,
     'cluster-size': facts.clusterSize,
     encrypted: facts.encrypted,
-    compressed: facts.compressed,
     'backing-filename': backing?.file,
     'full-backing-filename': backing?.path,
     'backing-filename-format': backing?.format,

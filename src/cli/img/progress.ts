@@ -1,23 +1,26 @@
 /** `-p`: the share that is done, on one line that is written over. */
 
-/** Output is not repeated for less than this, percent. */
-const STEP = 0.5;
-
 export class Progress {
   private readonly enabled: boolean;
+  /** Less than this is not told, percent. */
+  private readonly step: number;
   private last = -1;
 
-  constructor(enabled: boolean) {
+  constructor(enabled: boolean, step = 1) {
     this.enabled = enabled;
+    this.step = step;
     this.show(0);
   }
 
   /** `share` of 1. */
   show(share: number): void {
     if (!this.enabled) return;
-    const percent = Math.min(1, share) * 100;
-    const worthIt = this.last < 0 || percent - this.last >= STEP || (percent === 100 && this.last < 100);
-    if (!worthIt) return;
+    const percent = Number.isFinite(share) ? Math.min(1, share) * 100 : 100;
+    const worthIt = this.last < 0 || percent - this.last > this.step || (percent === 100 && this.last < 100);
+    if (worthIt) this.write(percent);
+  }
+
+  private write(percent: number): void {
     this.last = percent;
     process.stdout.write(`    (${percent.toFixed(2)}/100%)\r`);
   }
@@ -25,7 +28,7 @@ export class Progress {
   /** `done`: it ended well. */
   end(done: boolean): void {
     if (!this.enabled) return;
-    if (done) process.stdout.write('    (100.00/100%)\r');
+    if (done) this.write(100);
     process.stdout.write('\n');
   }
 }

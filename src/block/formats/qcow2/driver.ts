@@ -27,6 +27,7 @@ export const qcow2: BlockDriver = {
   open: openQcow2,
   createOptions: CREATE_OPTIONS,
   create: createQcow2,
+  compresses: true,
   amendOptions: AMEND_OPTIONS,
   measure: measureQcow2,
 };

@@ -101,9 +101,10 @@ export class VmdkNode extends BlockNode {
     for (const { sparse } of this.extents) sparse?.replaceBacking(node);
   }
 
-  override imageInfo(): { clusterSize?: number } {
+  override imageInfo(): { clusterSize?: number; compressed?: boolean } {
     const grain = this.grainBytes();
-    return grain === undefined ? {} : { clusterSize: grain };
+    const compressed = this.extents.some(({ sparse }) => sparse?.header.compressed === true);
+    return { ...(grain !== undefined && { clusterSize: grain }), ...(compressed && { compressed }) };
   }
 
   override specificInfo(): { type: string; data: Record<string, JsonValue> } {
@@ -313,4 +314,5 @@ export const vmdkDriver: BlockDriver = {
   probe: (head) => (isSparse(head) || isDescriptor(head) ? 100 : 0),
   open,
   create: createVmdk,
+  compresses: true,
 };

@@ -1,0 +1,77 @@
+/** What is to be copied: runs of the sources, one behind the other, by what is known of them. */
+import { statusOfChain } from '../chain-status.ts';
+import type { BlockNode } from '../node.ts';
+
+/** 'below': the target's backing image has it already. */
+export type RunKind = 'data' | 'zero' | 'below';
+
+export interface Run {
+  readonly kind: RunKind;
+  /** In the target. */
+  readonly at: number;
+  readonly bytes: number;
+}
+
+export interface PlanOptions {
+  /** Only what the source itself has, not its backing images. */
+  readonly topOnly: boolean;
+  /** Where the target's backing image ends, with `topOnly`; what is behind it reads as zeroes without being written. */
+  readonly backingEnd: number;
+  /** Runs whose status cannot be told are taken for data. */
+  readonly salvage: boolean;
+}
+
+/** Questions of status are about so many bytes at most. */
+const STEP_BYTES: number = 1024 ** 3;
+const SECTOR = 512;
+
+export async function* planCopy(sources: readonly BlockNode[], options: PlanOptions): AsyncGenerator<Run, void, void> {
+  let base = 0;
+  for (const source of sources) {
+    for (let from = 0; from < source.size;) {
+      const { kind, bytes } = await runAt(source, from, base, options);
+      yield { kind, at: base + from, bytes };
+      from += bytes;
+    }
+    base += source.size;
+  }
+}
+
+/** Fills `into` with what the sources, one behind the other, have at `at`. */
+export async function readSources(sources: readonly BlockNode[], at: number, into: Uint8Array): Promise<void> {
+  let [base, done] = [0, 0];
+  for (const source of sources) {
+    const from = at + done - base;
+    if (done === into.length) return;
+    if (from < source.size) {
+      const part = into.subarray(done, done + Math.min(into.length - done, source.size - from));
+      await source.read(from, [part]);
+      done += part.length;
+    }
+    base += source.size;
+  }
+}
+
+async function runAt(
+  source: BlockNode,
+  from: number,
+  base: number,
+  { topOnly, backingEnd, salvage }: PlanOptions,
+): Promise<{ readonly kind: RunKind; readonly bytes: number }> {
+  const most = Math.min(source.size - from, STEP_BYTES);
+  try {
+    if (!topOnly) {
+      const { zero, bytes } = await statusOfChain(source, from, most);
+      return { kind: zero ? 'zero' : 'data', bytes };
+    }
+    const { allocated, zero, data, bytes } = await source.status(from, most);
+    if (zero) {
+      const behind = base + from >= backingEnd;
+      return { kind: behind ? 'below' : 'zero', bytes: behind ? bytes : Math.min(bytes, backingEnd - base - from) };
+    }
+    return { kind: allocated && data ? 'data' : 'below', bytes };
+  } catch (error) {
+    if (!salvage) throw error;
+    return { kind: 'data', bytes: Math.min(SECTOR, most) };
+  }
+}
