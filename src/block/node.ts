@@ -155,7 +155,9 @@ export abstract class BlockNode {
   readonly backingReference?: { readonly file: string; readonly format?: string } | undefined;
   setBackingReference?(reference: { readonly file: string; readonly format?: string } | null): Promise<void>;
   /** Where in the file the state of a machine would begin, as `info` of `orrery io` tells it. */
-  readonly vmStateOffset?: number;
+  get vmStateOffset(): number | undefined {
+    return undefined;
+  }
   /** The state of a machine, which lies beside the disk. */
   readVmState?(offset: number, into: IoVector): Promise<void>;
   writeVmState?(offset: number, from: IoVector): Promise<void>;

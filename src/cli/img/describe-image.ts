@@ -56,10 +56,16 @@ export function describeFacts(facts: ImageFacts): string {
   }
   if (snapshots.length > 0) lines.push(describeSnapshots(snapshots));
   if (specific !== undefined && Object.keys(specific.data).length > 0) {
-    lines.push('Format specific information:');
-    describeMembers(specific.data, 1, lines);
+    lines.push(...describeSpecific(specific.data));
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** What only images of its format have. */
+export function describeSpecific(data: Readonly<Record<string, JsonValue>>): string[] {
+  const lines = ['Format specific information:'];
+  describeMembers(data, 1, lines);
+  return lines;
 }
 
 function describeMembers(object: Readonly<Record<string, JsonValue>>, depth: number, lines: string[]): void {

@@ -1,5 +1,6 @@
 /** `flush`, `truncate`, `length`, `info`, `discard`, `alloc`, `map`: the image as a whole, and what is where in it. */
 import type { BlockNode, Preallocation } from '../../block/node.ts';
+import { describeSpecific } from '../img/describe-image.ts';
 import { type IoArguments, type IoCommand, openedNode } from './io-command.ts';
 import { reportText, sizeText } from './numbers.ts';
 import { CommandFailed, errnoText, type IoSession } from './session.ts';
@@ -39,6 +40,8 @@ async function info(session: IoSession): Promise<void> {
   session.print(`format name: ${node.driver}\n`);
   session.print(`cluster size: ${sizeText(node.imageInfo?.().clusterSize ?? 0)}\n`);
   session.print(`vm state offset: ${sizeText(node.vmStateOffset ?? 0)}\n`);
+  const specific = node.specificInfo?.();
+  if (specific !== undefined) session.print(`${describeSpecific(specific.data).join('\n')}\n`);
 }
 
 async function discard(session: IoSession, args: IoArguments): Promise<void> {

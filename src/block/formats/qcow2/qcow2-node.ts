@@ -22,6 +22,7 @@ import { resize } from './resize.ts';
 import type { Run } from './tables.ts';
 import { Snapshots } from './snapshots.ts';
 import { COMPRESSED, DATA, UNALLOCATED, ZERO } from './tables.ts';
+import { readVmState, vmStateOffset, writeVmState } from './vm-state.ts';
 import { writeRange } from './write.ts';
 import { discardRange, dropClaimed, zeroRange } from './zero.ts';
 
@@ -163,6 +164,22 @@ export class Qcow2Node extends BlockNode {
       if (run !== undefined) return run;
       await tables.load(Math.floor(offset / tables.l2Reach));
     }
+  }
+
+  override get vmStateOffset(): number {
+    return vmStateOffset(this.image);
+  }
+
+  override async readVmState(offset: number, into: IoVector): Promise<void> {
+    await this.image.file.debugEvent?.('vmstate_load');
+    await readVmState(this.image, offset, into);
+  }
+
+  override async writeVmState(offset: number, from: IoVector): Promise<void> {
+    this.checkWritable();
+    this.image.checkUsable();
+    await this.image.file.debugEvent?.('vmstate_save');
+    await writeVmState(this.image, offset, from);
   }
 
   override async truncate(size: number, options: TruncateOptions = {}): Promise<void> {

@@ -40,7 +40,7 @@ function dataPreallocation(options: TruncateOptions): TruncateOptions {
 }
 
 /** A table with more entries, written before the header names it. */
-async function growL1(image: Qcow2Image, entries: number): Promise<void> {
+export async function growL1(image: Qcow2Image, entries: number): Promise<void> {
   const { header, tables } = image;
   await image.flush();
   const bytes = new Uint8Array(entries * 8);

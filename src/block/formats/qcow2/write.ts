@@ -258,7 +258,9 @@ async function gatherAround(
   segment: Segment,
   vector: Uint8Array[],
 ): Promise<boolean> {
-  const there = Math.max(0, Math.min(bytes, image.header.size - offset));
+  // Behind the disk there is nothing, or the state of a machine.
+  const behind = offset >= Math.ceil(image.header.size / image.tables.l2Reach) * image.tables.l2Reach;
+  const there = behind ? bytes : Math.max(0, Math.min(bytes, image.header.size - offset));
   if (image.encryption === undefined && isZero(image, offset, there)) {
     if (segment.untouched) return false;
     for (let left = bytes; left > 0; left -= ZEROES.length)
