@@ -160,6 +160,8 @@ export class Machine {
     this.drives = new Drives(config.drives ?? []);
     this.drives.onStop = (message): void => {
       log.write('guest_errors', message);
+      // Of several requests that fail together the first is told.
+      if (this.stoppedBy !== undefined) return;
       this.stoppedBy = message;
       void this.pause().then(() => {
         if (this.stoppedBy !== undefined) this.ioError?.(message);

@@ -22,8 +22,6 @@ export interface DriveOptions {
   readonly writeCache?: boolean;
   /** Discards of the guest reach the node. Default true. */
   readonly discard?: boolean;
-  /** Whether zeroes that the guest writes become holes (`unmap`) or are at least told apart (`on`). Default off. */
-  readonly detectZeroes?: 'off' | 'on' | 'unmap';
 }
 
 /** What a drive asks of whoever runs the machine. */
@@ -81,9 +79,6 @@ export class Drive {
   }
 
   write(offset: number, from: IoVector, fua: boolean): Promise<void> {
-    const { detectZeroes = 'off' } = this.options;
-    if (detectZeroes !== 'off' && from.every(isZero))
-      return this.writeZeroes(offset, vectorBytes(from), detectZeroes === 'unmap', fua);
     return this.request('write', (node) =>
       inParts(offset, from, partBytes(node), (at, part) => node.write(at, part, { fua })),
     );
@@ -120,7 +115,7 @@ export class Drive {
           await action(node);
           return;
         } catch (caught) {
-          const error = new BlockError(errnoOf(caught), caught instanceof Error ? caught.message : String(caught));
+          const error = caught instanceof BlockError ? caught : new BlockError(errnoOf(caught));
           const policy = this.policy(kind, error);
           if (policy === 'ignore') return;
           if (policy === 'report' || !(await this.waitForResume(error))) throw error;
@@ -149,18 +144,6 @@ export class Drive {
       this.host.pending++;
     }
   }
-}
-
-/** Most buffers with data have some at an end or in the middle: those cost no walk through all of it. */
-function isZero(bytes: Uint8Array): boolean {
-  if (bytes[0] !== 0 || bytes[bytes.length >> 1] !== 0 || bytes[bytes.length - 1] !== 0) return bytes.length === 0;
-  const lead = Math.min(-bytes.byteOffset & 3, bytes.length);
-  const words = (bytes.length - lead) >> 2;
-  const wide = new Int32Array(bytes.buffer, bytes.byteOffset + lead, words);
-  for (let i = 0; i < words; i++) if (wide[i] !== 0) return false;
-  for (let i = 0; i < lead; i++) if (bytes[i] !== 0) return false;
-  for (let i = lead + words * 4; i < bytes.length; i++) if (bytes[i] !== 0) return false;
-  return true;
 }
 
 function partBytes(node: BlockNode): number {

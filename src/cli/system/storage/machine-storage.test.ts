@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -75,6 +76,30 @@ describe('the disks of a command line', () => {
     await lasting.drives[0]?.node?.write(4096, [Uint8Array.of(9)]);
     await lasting.close();
     expect(readFileSync(path)[4096]).toBe(9);
+  });
+
+  it('puts limits and filters over a drive', async () => {
+    const drive = `file=${image('f.raw')},format=raw,if=virtio`;
+    const limited = await open('-drive', `${drive},throttling.iops-total=1000,copy-on-read=on`);
+    const [top] = limited.drives;
+    expect([top?.node?.driver, top?.node?.children[0]?.node.driver]).toEqual(['throttle', 'copy-on-read']);
+    await limited.close();
+    const sparse = await open('-drive', `${drive},discard=unmap,detect-zeroes=unmap`);
+    await sparse.drives[0]?.node?.write(0, [new Uint8Array(65536)]);
+    expect(await sparse.drives[0]?.node?.status(0, 65536)).toMatchObject({ data: false });
+    await sparse.close();
+  });
+
+  it('opens an encrypted image with a secret', async () => {
+    const path = join(folder, 'g.luks');
+    const made = spawnSync('qemu-img', [
+      ...['create', '-f', 'luks', '--object', 'secret,id=k,data=word', '-o', 'key-secret=k,iter-time=10', path, '1M'],
+    ]);
+    if (made.error !== undefined) return;
+    const words = ['-object', 'secret,id=k,data=word', '-drive', `file=${path},format=luks,key-secret=k,if=none`];
+    const storage = await open(...words);
+    expect(storage.drives[0]?.node?.size).toBe(MEBIBYTE);
+    await storage.close();
   });
 
   it('makes images whole or not at all', async () => {

@@ -3,6 +3,7 @@ import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../../../base/errors.ts';
+import { BlockError, ERRNO_TEXT, errnoOf } from '../../../block/block-error.ts';
 import type { NodeOptions } from '../../../block/driver.ts';
 import { BlockGraph, type OpenFlags } from '../../../block/graph.ts';
 import type { BlockNode } from '../../../block/node.ts';
@@ -55,18 +56,21 @@ export class MachineStorage {
 
   /** Everything that was written is on stable storage, and all files are closed. @throws {UserError} when that fails. */
   async close(): Promise<void> {
-    const failures: string[] = [];
+    const failures = new Set<string>();
+    const failed = (node: BlockNode, error: unknown): void => {
+      const why =
+        error instanceof BlockError || error instanceof UserError ? error.message : ERRNO_TEXT[errnoOf(error)];
+      failures.add(`${node.filename}: ${why}`);
+    };
     for (const node of this.opened.splice(0).reverse()) {
       try {
         if (!node.readOnly) await node.flush();
       } catch (error) {
-        failures.push(`${node.filename}: ${(error as Error).message}`);
+        failed(node, error);
       }
-      await this.graph.close(node).catch((error: unknown) => {
-        failures.push(`${node.filename}: ${(error as Error).message}`);
-      });
+      await this.graph.close(node).catch((error: unknown) => failed(node, error));
     }
-    if (failures.length > 0) throw new UserError(`what was written last may be lost: ${failures.join('; ')}`);
+    if (failures.size > 0) throw new UserError(`what was written last may be lost: ${[...failures].join('; ')}`);
   }
 
   private async addBlockdev({ text, name, options }: BlockdevRequest): Promise<void> {
@@ -77,7 +81,6 @@ export class MachineStorage {
       node,
       interface: 'none',
       discard: discard === 'unmap' || discard === 'on',
-      detectZeroes: options['detect-zeroes'] === 'unmap' || options['detect-zeroes'] === 'on' ? options['detect-zeroes'] : 'off', // prettier-ignore
     });
   }
 
@@ -97,7 +100,6 @@ export class MachineStorage {
       readOnly: drive.readOnly,
       writeCache: drive.cache.writeback,
       discard: drive.discard,
-      detectZeroes: drive.detectZeroes,
       ...(drive.rerror !== undefined && { rerror: drive.rerror }),
       ...(drive.werror !== undefined && { werror: drive.werror }),
       ...(drive.serial !== undefined && { serial: drive.serial }),
@@ -111,7 +113,9 @@ export class MachineStorage {
     warn: (text: string) => void,
   ): Promise<BlockNode | undefined> {
     const { text, file, format, cache } = drive;
-    const hasNode = Object.keys(drive.node).length > 0;
+    const zeroes = drive.detectZeroes === 'off' ? {} : { 'detect-zeroes': drive.detectZeroes };
+    const options = { ...drive.node, ...(!snapshot && zeroes) };
+    const hasNode = Object.keys(options).length > 0;
     if (file === undefined && format === undefined && !hasNode) {
       if (drive.cdrom) return undefined;
       throw new UserError(`${text}: file= is missing`);
@@ -123,13 +127,13 @@ export class MachineStorage {
       unmap: drive.discard,
       ...(format !== undefined && { format }),
     };
-    const what = file !== undefined && !hasNode ? file : this.nodeOptions(drive);
+    const what = file !== undefined && !hasNode ? file : this.nodeOptions(file, options);
     const node = await this.openNode(text, what, flags);
     if (format === undefined && node.driver === 'raw' && !drive.readOnly && !snapshot)
       warn(
         `${text}: the format is not given and was taken for raw: writes that would turn the first sector into another format's header fail; format=raw allows them`,
       );
-    return this.filtered(drive, id, snapshot ? await this.overlay(text, node) : node);
+    return this.filtered(drive, id, snapshot ? await this.overlay(text, node, zeroes) : node);
   }
 
   /** Puts the filters that a drive asks for over its node. */
@@ -142,7 +146,7 @@ export class MachineStorage {
     return this.openNode(text, { driver: 'throttle', 'throttle-group': group, file: top.name }, {});
   }
 
-  private nodeOptions({ file, node }: DriveRequest): NodeOptions {
+  private nodeOptions(file: string | undefined, node: NodeOptions): NodeOptions {
     if (file === undefined) return node;
     const { file: below } = node;
     const isObject = typeof below === 'object' && below !== null && !Array.isArray(below);
@@ -152,13 +156,14 @@ export class MachineStorage {
   }
 
   /** A new image over `base` that takes the writes; its file has no name any more when this returns. */
-  private async overlay(text: string, base: BlockNode): Promise<BlockNode> {
+  private async overlay(text: string, base: BlockNode, options: NodeOptions): Promise<BlockNode> {
     const folder = await mkdtemp(join(tmpdir(), 'orrery-snapshot-'));
     const filename = join(folder, 'overlay.qcow2');
     try {
       await this.graph.create({ format: 'qcow2', filename, size: base.size });
       const file = { driver: 'file', filename, locking: 'off' };
-      return await this.openNode(text, { driver: 'qcow2', file, backing: base.name }, { noFlush: true, unmap: true });
+      const node = { driver: 'qcow2', file, backing: base.name, ...options };
+      return await this.openNode(text, node, { noFlush: true, unmap: true });
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -65,7 +65,7 @@ export const STORAGE_OPTIONS: readonly SystemOption[] = [
   {
     name: 'object',
     value: 'TYPE,id=ID[,property=value]',
-    help: 'an object that others name: secret, tls-creds-x509, tls-creds-psk, iothread',
+    help: 'an object that others name: secret, tls-creds-x509, tls-creds-psk, throttle-group, iothread',
     apply: ({ storage }, value) => storage.objects.push(value),
   },
 ];
