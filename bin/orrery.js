@@ -3,6 +3,7 @@
 // (dist/cli.js), or in a clone whose sources are newer than the bundle, the sources themselves.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
+import * as modules from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -29,6 +30,8 @@ function bundleIsCurrent() {
 }
 
 async function run() {
+  // What V8 made of the bundle is kept for the next start, where this Node can.
+  modules.enableCompileCache?.();
   if (bundleIsCurrent()) {
     await import(pathToFileURL(join(root, 'dist', 'cli.js')).href);
     return;

@@ -1,5 +1,4 @@
 /** `--object TYPE,id=ID,…` of the block tools: secrets, the keys of TLS connections, groups that are throttled together. */
-import { createDecipheriv } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { UserError } from '../base/errors.ts';
 import { ImageError } from '../block/block-error.ts';
@@ -157,7 +156,7 @@ function decrypt(bytes: Uint8Array, key: Uint8Array, ivText: string | undefined)
   if (ivText === undefined) throw new ImageError('IV is required to decrypt secret');
   const iv = bytesOfBase64(ivText);
   if (iv.length !== IV_BYTES) throw new ImageError(`IV should be ${IV_BYTES} bytes in length not ${iv.length}`);
-  const cipher = createDecipheriv('aes-256-cbc', key, iv);
+  const cipher = process.getBuiltinModule('node:crypto').createDecipheriv('aes-256-cbc', key, iv);
   try {
     return Buffer.concat([cipher.update(bytes), cipher.final()]);
   } catch {

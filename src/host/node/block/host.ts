@@ -1,28 +1,48 @@
 /** The block layer's platform on Node. */
-import { randomFillSync } from 'node:crypto';
 import { access, readFile, unlink } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import * as zlib from 'node:zlib';
+import type * as Zlib from 'node:zlib';
 import type { BlockHost } from '../../../block/host.ts';
 import { fetchRange } from '../../fetch-range.ts';
-import { nodeCrypto } from './crypto.ts';
+import { nodeCrypto, opensslModule } from './crypto.ts';
 import { openFile } from './files.ts';
-import { connectStream, listenStream } from './streams.ts';
 
-const inflateRaw = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.inflateRaw);
-const inflate = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.inflate);
-const deflateRaw = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.deflateRaw);
-const zstdCompress = promisify<Uint8Array, Buffer>(zlib.zstdCompress);
-const zstdDecompress = promisify<Uint8Array, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress);
+type Squeeze<Options> = (data: Uint8Array, options: Options) => Promise<Buffer>;
 
+interface Compression {
+  readonly inflateRaw: Squeeze<Zlib.ZlibOptions>;
+  readonly inflate: Squeeze<Zlib.ZlibOptions>;
+  readonly deflateRaw: Squeeze<Zlib.ZlibOptions>;
+  readonly zstdCompress: Squeeze<Zlib.ZstdOptions>;
+  readonly zstdDecompress: Squeeze<Zlib.ZstdOptions>;
+}
+
+let loaded: Compression | undefined;
+
+/** node:zlib with promises. Like the network's modules it is loaded when it is wanted: most commands on images end before that would be done. */
+function compression(): Compression {
+  if (loaded !== undefined) return loaded;
+  const zlib = process.getBuiltinModule('node:zlib');
+  loaded = {
+    inflateRaw: promisify<Uint8Array, Zlib.ZlibOptions, Buffer>(zlib.inflateRaw),
+    inflate: promisify<Uint8Array, Zlib.ZlibOptions, Buffer>(zlib.inflate),
+    deflateRaw: promisify<Uint8Array, Zlib.ZlibOptions, Buffer>(zlib.deflateRaw),
+    zstdCompress: promisify<Uint8Array, Zlib.ZstdOptions, Buffer>(zlib.zstdCompress),
+    zstdDecompress: promisify<Uint8Array, Zlib.ZstdOptions, Buffer>(zlib.zstdDecompress),
+  };
+  return loaded;
+}
+
+/** zlib's Z_SYNC_FLUSH: a stream that ends without its end is taken as far as it goes. */
+const SYNC_FLUSH = 2;
 /** Readers of qcow2 inflate with a window of 4 KiB. */
 const WINDOW_BITS = 12;
 
 export const nodeBlockHost: BlockHost = {
   crypto: nodeCrypto,
   openFile,
-  connect: connectStream,
-  listen: listenStream,
+  connect: async (address) => (await import('./streams.ts')).connectStream(address),
+  listen: async (address, accept) => (await import('./streams.ts')).listenStream(address, accept),
   exists: (path) =>
     access(path).then(
       () => true,
@@ -33,12 +53,12 @@ export const nodeBlockHost: BlockHost = {
   readFile: (path) => readFile(path),
   fetchRange,
   // GUEST: compressed data of an image; what comes out is bounded by `limit`.
-  inflateRaw: (data, limit) => inflateRaw(data, { maxOutputLength: limit, finishFlush: zlib.constants.Z_SYNC_FLUSH }),
-  inflateZlib: (data, limit) => inflate(data, { maxOutputLength: limit, finishFlush: zlib.constants.Z_SYNC_FLUSH }),
-  deflateRaw: (data) => deflateRaw(data, { windowBits: WINDOW_BITS }),
-  unzstd: (data, limit) => zstdDecompress(data, { maxOutputLength: limit }),
-  zstd: (data) => zstdCompress(data),
-  randomBytes: (count) => randomFillSync(new Uint8Array(count)),
+  inflateRaw: (data, limit) => compression().inflateRaw(data, { maxOutputLength: limit, finishFlush: SYNC_FLUSH }),
+  inflateZlib: (data, limit) => compression().inflate(data, { maxOutputLength: limit, finishFlush: SYNC_FLUSH }),
+  deflateRaw: (data) => compression().deflateRaw(data, { windowBits: WINDOW_BITS }),
+  unzstd: (data, limit) => compression().zstdDecompress(data, { maxOutputLength: limit }),
+  zstd: (data) => compression().zstdCompress(data, {}),
+  randomBytes: (count) => opensslModule().randomFillSync(new Uint8Array(count)),
   nowMs: () => Date.now(),
   sleep: (ms, background = false) =>
     new Promise((done) => {
