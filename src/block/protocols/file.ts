@@ -37,6 +37,11 @@ class FileNode extends BlockNode {
   private readonly noFlush: boolean;
   private bytes: number;
   private extents = true;
+  /** A run of data as it was found last: asking the file system costs as much as reading a few pages. */
+  private dataFrom = 0;
+  private dataTo = 0;
+  /** How often data may have become holes. */
+  private changes = 0;
 
   constructor({ request, driver, path, file }: FileOptions) {
     super(request.name, request.readOnly);
@@ -106,13 +111,16 @@ class FileNode extends BlockNode {
         await this.file.writev(offset + at, [ZEROES.subarray(0, Math.min(ZEROES.length, bytes - at))]);
       }
     }
+    this.forgetData();
     if (flags.fua === true) await this.flush();
   }
 
   async discard(offset: number, bytes: number): Promise<void> {
     this.checkWritable();
     this.checkRange(offset, bytes);
-    if (this.unmap && bytes > 0) await this.file.punchHole(offset, bytes);
+    if (!this.unmap || bytes === 0) return;
+    await this.file.punchHole(offset, bytes);
+    this.forgetData();
   }
 
   async flush(): Promise<void> {
@@ -122,15 +130,27 @@ class FileNode extends BlockNode {
   async status(offset: number, bytes: number): Promise<BlockStatus> {
     this.checkRange(offset, bytes);
     const at = { node: this, offset };
+    if (offset >= this.dataFrom && offset < this.dataTo) {
+      const run = Math.min(this.dataTo - offset, bytes);
+      return { bytes: run, data: true, zero: false, allocated: true, at };
+    }
     if (bytes > 0 && this.extents) {
+      const { changes } = this;
       const extent = await this.file.extent(offset);
       if (extent !== undefined) {
+        if (extent.data && changes === this.changes) [this.dataFrom, this.dataTo] = [offset, offset + extent.bytes];
         const run = Math.max(1, Math.min(extent.bytes, bytes));
         return { bytes: run, data: extent.data, zero: !extent.data, allocated: true, at };
       }
       this.extents = false;
     }
     return { bytes, data: true, zero: false, allocated: true, at };
+  }
+
+  /** After what may have made holes: a run found meanwhile may be one that is gone. */
+  private forgetData(): void {
+    this.dataTo = this.dataFrom;
+    this.changes++;
   }
 
   override allocatedBytes(): Promise<number> {
@@ -149,6 +169,7 @@ class FileNode extends BlockNode {
       throw new ImageError("Preallocation can't be used for shrinking files", 'ENOTSUP');
     await this.file.truncate(size);
     this.bytes = size;
+    this.forgetData();
     if (size <= before) return;
     const allocated = preallocation === 'falloc' && (await this.file.allocate(before, size - before));
     if (preallocation === 'full' || (preallocation === 'falloc' && !allocated)) {

@@ -17,7 +17,7 @@ const SUBFORMATS = [
 const ADAPTERS = ['ide', 'buslogic', 'lsilogic', 'legacyESX'] as const;
 const SPLIT_BYTES = 0x80000000;
 /** One sparse extent's sectors are 32-bit numbers. */
-const MAX_EXTENT_BYTES = 0xffffffff * SECTOR_BYTES;
+const MAX_EXTENT_BYTES = 2 ** 41;
 const DESCRIPTOR_OFFSET = SECTOR_BYTES;
 const DESCRIPTOR_BYTES = 20 * SECTOR_BYTES;
 

@@ -54,15 +54,10 @@ export function errorReply(mode: ReplyMode, mark: RequestMark, error: Errno, sen
 }
 
 /** Bytes that stand before a piece of data. */
-export function dataHead(
-  mode: ReplyMode,
-  mark: RequestMark,
-  offset: number,
-  bytes: number,
-  last: boolean,
-): Uint8Array[] {
+export function dataHead(mode: ReplyMode, mark: RequestMark, offset: number, bytes: number, last: boolean): Uint8Array {
   const flags = last ? NBD_REPLY_FLAG_DONE : 0;
-  return [chunkHead(mode, mark, flags, NBD_REPLY_TYPE_OFFSET_DATA, 8 + bytes), new FieldWriter(8).u64(offset).bytes];
+  const head = chunkHead(mode, mark, flags, NBD_REPLY_TYPE_OFFSET_DATA, 8 + bytes);
+  return new FieldWriter(head.length + 8).raw(head).u64(offset).bytes;
 }
 
 export function holeChunk(

@@ -37,8 +37,11 @@ import { dataHead, doneReply, emptyRead, errorReply, holeChunk, simpleReply, sta
 
 /** Requests of one client under way: more than that wait in the connection. */
 const MAX_REQUESTS = 64;
-/** Bytes of their data together. Without it a client could make us hold MAX_REQUESTS times MAX_PAYLOAD_BYTES. */
-const MAX_BYTES_UNDER_WAY: number = 2 * MAX_PAYLOAD_BYTES;
+/**
+ * Bytes of their data together, unless one alone has more. Without it a client could make us hold MAX_REQUESTS times MAX_PAYLOAD_BYTES; and
+ * what is read long before the connection takes it has left the processor's caches by then.
+ */
+const MAX_BYTES_UNDER_WAY: number = 2 * 1024 ** 2;
 /** Discards and zeroes go to the node in steps, between which a client that is gone stops them. */
 const ZERO_STEP_BYTES: number = 1024 ** 3;
 /** Prefetching reads into a buffer of this size. */
@@ -285,10 +288,11 @@ export class Session {
     const buffer = this.pool.get(bytes);
     try {
       const data = buffer.subarray(0, bytes);
-      await this.target.node.read(this.target.offset + offset, [data]);
+      const { node, offset: start } = this.target;
+      if (!node.readNow(start + offset, [data])) await node.read(start + offset, [data]);
       const head =
-        this.mode === 'simple' ? [simpleReply(request, undefined)] : dataHead(this.mode, request, offset, bytes, last);
-      await this.writer.send([...head, data]);
+        this.mode === 'simple' ? simpleReply(request, undefined) : dataHead(this.mode, request, offset, bytes, last);
+      await this.writer.send([head, data]);
     } finally {
       this.pool.put(buffer);
     }

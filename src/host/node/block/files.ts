@@ -64,6 +64,7 @@ class NodeFile implements HostFile {
   private readonly native: Libc | undefined;
   /** Reads that are not looked for in the page cache, because one before was not there. */
   private missed: number;
+  private locked: boolean = false;
 
   constructor(
     handle: fs.promises.FileHandle,
@@ -199,6 +200,7 @@ class NodeFile implements HostFile {
   }
 
   async lock(firstByte: number, bytes: number, how: 'shared' | 'exclusive' | 'none'): Promise<boolean> {
+    this.locked = true;
     return this.native?.lock(this.fd, how, firstByte, bytes) ?? true;
   }
 
@@ -207,6 +209,8 @@ class NodeFile implements HostFile {
   }
 
   async close(): Promise<void> {
+    // A child that is being started shares the open file until it runs its program, and the locks would last as long.
+    if (this.locked) this.native?.lock(this.fd, 'none', 0, 0);
     await this.handle.close();
   }
 }

@@ -9,7 +9,7 @@ export interface Libc {
   /** Reads what the page cache has, without waiting: bytes, or -1. `unsupported` when this file never can. */
   readNow(fd: number, into: readonly Uint8Array[], offset: number): number | 'unsupported';
   lseek(fd: number, offset: number, whence: number): number;
-  /** OFD lock of [start, start + bytes): true when it was had. */
+  /** OFD lock of [start, start + bytes), 0 bytes: without end. True when it was had. */
   lock(fd: number, how: 'shared' | 'exclusive' | 'none', start: number, bytes: number): boolean;
   /** Whether another open file has a lock there that excludes an exclusive one. */
   locked(fd: number, start: number): boolean;
