@@ -1,4 +1,5 @@
 /** Cryptography of encrypted images by Node's own (OpenSSL), which is loaded when it is wanted: that takes as long as opening an image. */
+import type * as Crypto from 'node:crypto';
 import { ImageError } from '../../../block/block-error.ts';
 import type { HostCrypto } from '../../../block/host.ts';
 
@@ -7,7 +8,7 @@ const DIGEST_BYTES: Readonly<Record<string, number>> = {
 }; // prettier-ignore
 
 /** node:crypto. */
-export function opensslModule(): typeof import('node:crypto') {
+export function opensslModule(): typeof Crypto {
   return process.getBuiltinModule('node:crypto');
 }
 
