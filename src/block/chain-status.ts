@@ -10,8 +10,16 @@ export interface ChainStatus {
   readonly depth: number;
 }
 
-/** The run at `offset`, at most `bytes` long (more than 0), as the topmost node's reader sees it. */
-export async function statusOfChain(top: BlockNode, offset: number, bytes: number): Promise<ChainStatus> {
+/**
+ * The run at `offset`, at most `bytes` long (more than 0), as the topmost node's reader sees it. With `above`, a node of the chain, only
+ * nodes above it are asked, and depth 0 means that none of them says anything.
+ */
+export async function statusOfChain(
+  top: BlockNode,
+  offset: number,
+  bytes: number,
+  above?: BlockNode,
+): Promise<ChainStatus> {
   let node = top;
   let left = bytes;
   for (let depth = 1; ;) {
@@ -33,6 +41,7 @@ export async function statusOfChain(top: BlockNode, offset: number, bytes: numbe
       };
     }
     // Beyond the end of a shorter backing node the one above it reads as zeroes.
+    if (below === above) return { bytes: left, data: false, zero: false, depth: 0 };
     if (offset >= below.size) return { bytes: left, data: false, zero: true, depth };
     left = Math.min(left, below.size - offset);
     node = below;
@@ -43,10 +52,10 @@ export async function statusOfChain(top: BlockNode, offset: number, bytes: numbe
 /** Data of a format may lie in a hole of the file below it, which reads as zeroes. */
 async function holeBelow(
   node: BlockNode,
-  { data, zero, at }: BlockStatus,
+  { data, zero, at, sparse }: BlockStatus,
   bytes: number,
 ): Promise<Partial<ChainStatus>> {
-  if (!data || zero || at === undefined || at.node === node || at.offset >= at.node.size) return {};
+  if (!data || zero || sparse === false || at === undefined || at.node === node || at.offset >= at.node.size) return {};
   const below = await at.node.status(at.offset, Math.min(bytes, at.node.size - at.offset));
   return { bytes: Math.min(bytes, Math.max(1, below.bytes)), zero: below.zero };
 }

@@ -43,7 +43,7 @@ export interface BlockStatus {
   /** Where these very bytes are in `node`, when they are anywhere as they are. */
   readonly at?: { readonly node: BlockNode; readonly offset: number };
   readonly compressed?: boolean;
-  /** Storage was given before there was data: what is at `at` may be a hole, which reads as zeroes. */
+  /** Whether what is at `at` may be a hole, since storage was given before there was data; undefined: nobody knows. */
   readonly sparse?: boolean;
 }
 

@@ -3,27 +3,25 @@ import { UserError } from '../base/errors.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Command } from './command.ts';
 import { HelpWanted, ImgFailure, usageError } from './img/arguments.ts';
-import { check } from './img/check.ts';
-import { compare } from './img/compare.ts';
-import { convert } from './img/convert.ts';
-import { create } from './img/create.ts';
-import { helpText } from './img/help.ts';
-import { info } from './img/info.ts';
-import { map } from './img/map.ts';
-import { resize } from './img/resize.ts';
-import { snapshot } from './img/snapshot.ts';
 import { versionLine } from './version.ts';
 
-/** Each returns the exit status. */
+/** Each returns the exit status, and is loaded when it is wanted. */
 const SUBCOMMANDS: Readonly<Record<string, (words: readonly string[]) => Promise<number>>> = {
-  check,
-  compare,
-  convert,
-  create,
-  info,
-  map,
-  resize,
-  snapshot,
+  amend: async (words) => (await import('./img/amend.ts')).amend(words),
+  bench: async (words) => (await import('./img/bench.ts')).bench(words),
+  bitmap: async (words) => (await import('./img/bitmap.ts')).bitmap(words),
+  check: async (words) => (await import('./img/check.ts')).check(words),
+  commit: async (words) => (await import('./img/commit.ts')).commit(words),
+  compare: async (words) => (await import('./img/compare.ts')).compare(words),
+  convert: async (words) => (await import('./img/convert.ts')).convert(words),
+  create: async (words) => (await import('./img/create.ts')).create(words),
+  dd: async (words) => (await import('./img/dd.ts')).dd(words),
+  info: async (words) => (await import('./img/info.ts')).info(words),
+  map: async (words) => (await import('./img/map.ts')).map(words),
+  measure: async (words) => (await import('./img/measure.ts')).measure(words),
+  rebase: async (words) => (await import('./img/rebase.ts')).rebase(words),
+  resize: async (words) => (await import('./img/resize.ts')).resize(words),
+  snapshot: async (words) => (await import('./img/snapshot.ts')).snapshot(words),
 };
 
 async function run(args: readonly string[]): Promise<number> {
@@ -46,7 +44,7 @@ export const imgCommand: Command = {
       return await run(args);
     } catch (error) {
       if (error instanceof HelpWanted) {
-        process.stdout.write(helpText());
+        process.stdout.write((await import('./img/help.ts')).helpText());
         return 0;
       }
       const ours = error instanceof UserError || error instanceof BlockError;

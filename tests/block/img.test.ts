@@ -70,9 +70,14 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     for (let at = 0; at < 300_000; at++) data[at] = (at * 7) ^ (at >> 5);
     data.fill(0xee, 2 * MIB + 4096, 2 * MIB + 8192);
     writeFileSync(join(START, 'b.raw'), data);
+    writeFileSync(
+      join(START, 'd.raw'),
+      data.map((byte, at) => (at < 65536 || at > 2.5 * MIB ? byte ^ 1 : byte)),
+    );
     qemuImg('create', '-q', '-f', 'qcow2', '-b', 'b.raw', '-F', 'raw', join(START, 'o.q'));
     qemuImg('convert', '-c', '-O', 'qcow2', join(START, 'b.raw'), join(START, 'c.q'));
     qemuImg('snapshot', '-c', 'one', join(START, 'c.q'));
+    qemuImg('resize', '-q', join(START, 'o.q'), '+1M');
     qemuImg('bitmap', '--add', join(START, 'o.q'), 'dirty');
   });
   beforeEach(() => {
@@ -88,7 +93,8 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     'map @/o.q', 'map --output=json @/o.q', 'map --output=json -s 100k -l 1M @/o.q', 'map @/c.q', 'map --output=json @/c.q',
     'check @/o.q', 'check --output=json @/c.q', 'check @/b.raw', 'check -r x @/o.q',
     'compare @/o.q @/b.raw', 'compare -p @/c.q @/b.raw', 'compare -s @/c.q @/o.q', 'compare @/c.q',
-    'snapshot -l @/c.q', 'convert', 'convert @/b.raw', 'convert -m 99 @/b.raw @/x', 'nothing', 'info --wrong @/o.q', 'info -f',
+    'snapshot -l @/c.q', 'measure -O qcow2 @/o.q', 'measure --output=json --size 1G -O qcow2',
+    'measure -O qcow2 -l one @/c.q', 'measure', 'measure --size 1G -O vdi', 'convert', 'convert @/b.raw', 'convert -m 99 @/b.raw @/x', 'nothing', 'info --wrong @/o.q', 'info -f',
   ])('%s', both); // prettier-ignore
 
   test.each([
@@ -101,10 +107,14 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     'convert -O qcow2 -B @/b.raw -F raw @/o.q @/x', 'convert -l one -O vmdk @/c.q @/x', 'convert @/b.raw @/o.q @/x',
     'convert -O vpc @/b.raw @/x', 'convert --bitmaps -O qcow2 @/o.q @/x', 'convert -n -O raw @/c.q @/x',
     'resize @/o.q +1M', 'resize -f raw @/b.raw 1M', 'resize -f raw --shrink @/b.raw 1M', 'resize @/c.q 5M', 'resize @/c.q x',
+    'commit @/o.q', 'commit -d @/o.q', 'commit @/c.q', 'rebase -b @/d.raw -F raw @/o.q', 'rebase -b @/d.raw @/o.q',
+    'rebase -b x -F raw @/o.q', 'rebase @/o.q', 'rebase -u -b  @/o.q', 'amend -o compat=0.10 @/c.q', 'amend -o cluster_size=4k @/c.q',
+    'dd bs=100k skip=1 count=3 if=@/b.raw of=@/x', 'dd -O qcow2 if=@/o.q of=@/x', 'dd if=@/b.raw', 'bitmap --remove @/o.q dirty',
+    'bitmap --add --merge dirty @/o.q more', 'bitmap --clear @/o.q none', 'bitmap @/o.q x',
     'snapshot -c two @/o.q', 'snapshot -d one @/c.q', 'snapshot -a one @/c.q', 'snapshot -d none @/c.q', 'snapshot -c x @/b.raw',
   ])('%s', async (words) => {
     await both(words);
-    for (const name of ['x', 'o.q', 'c.q', 'b.raw']) {
+    for (const name of ['x', 'o.q', 'c.q', 'b.raw'] as const) {
       const made = join(OURS, name);
       if (!existsSync(join(THEIRS, name)) || !words.includes(name)) continue;
       const check = qemuImg('check', '-q', made);

@@ -13,9 +13,9 @@ export interface Run {
 }
 
 export interface PlanOptions {
-  /** Only what the source itself has, not its backing images. */
-  readonly topOnly: boolean;
-  /** Where the target's backing image ends, with `topOnly`; what is behind it reads as zeroes without being written. */
+  /** Only what is above this node of the sources' backing chains. */
+  readonly above: BlockNode | undefined;
+  /** Where the target's backing image ends, with `above`; what is behind it reads as zeroes without being written. */
   readonly backingEnd: number;
   /** Runs whose status cannot be told are taken for data. */
   readonly salvage: boolean;
@@ -56,20 +56,16 @@ async function runAt(
   source: BlockNode,
   from: number,
   base: number,
-  { topOnly, backingEnd, salvage }: PlanOptions,
+  { above, backingEnd, salvage }: PlanOptions,
 ): Promise<{ readonly kind: RunKind; readonly bytes: number }> {
   const most = Math.min(source.size - from, STEP_BYTES);
   try {
-    if (!topOnly) {
-      const { zero, bytes } = await statusOfChain(source, from, most);
-      return { kind: zero ? 'zero' : 'data', bytes };
-    }
-    const { allocated, zero, data, bytes } = await source.status(from, most);
-    if (zero) {
-      const behind = base + from >= backingEnd;
-      return { kind: behind ? 'below' : 'zero', bytes: behind ? bytes : Math.min(bytes, backingEnd - base - from) };
-    }
-    return { kind: allocated && data ? 'data' : 'below', bytes };
+    const { zero, bytes, depth } = await statusOfChain(source, from, most, above);
+    if (above === undefined) return { kind: zero ? 'zero' : 'data', bytes };
+    if (depth === 0) return { kind: 'below', bytes };
+    if (!zero) return { kind: 'data', bytes };
+    const behind = base + from >= backingEnd;
+    return { kind: behind ? 'below' : 'zero', bytes: behind ? bytes : Math.min(bytes, backingEnd - base - from) };
   } catch (error) {
     if (!salvage) throw error;
     return { kind: 'data', bytes: Math.min(SECTOR, most) };

@@ -14,8 +14,8 @@ export interface CopyOptions {
   readonly target: BlockNode;
   /** The target reads as zeroes where nothing was written. */
   readonly targetIsZero: boolean;
-  /** Only what the first source itself has is copied: the target has a backing image like its. */
-  readonly topOnly?: boolean;
+  /** Only what is above this node of the source's backing chain is copied: the target has the rest below, or is this node. */
+  readonly above?: BlockNode;
   /** Size of that backing image. */
   readonly backingBytes?: number;
   readonly compressed?: boolean;
@@ -85,8 +85,8 @@ class Copy {
   }
 
   private plan(): AsyncGenerator<Run, void, void> {
-    const { sources, topOnly = false, backingBytes = Number.POSITIVE_INFINITY, salvage } = this.options;
-    return planCopy(sources, { topOnly, backingEnd: backingBytes, salvage: salvage !== undefined });
+    const { sources, above, backingBytes = Number.POSITIVE_INFINITY, salvage } = this.options;
+    return planCopy(sources, { above, backingEnd: backingBytes, salvage: salvage !== undefined });
   }
 
   async run(): Promise<void> {

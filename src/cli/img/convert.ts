@@ -111,7 +111,7 @@ class Conversion {
       sources,
       target,
       targetIsZero,
-      topOnly: backing !== undefined,
+      ...aboveBacking(backing === undefined ? undefined : sources[0]),
       ...(below !== undefined && { backingBytes: below.size }),
       compressed: args.has(COMPRESS) || target.imageInfo?.().compressed === true,
       ...(sparseBytes !== undefined && { sparseBytes }),
@@ -232,6 +232,12 @@ class Conversion {
     );
     for (const name of skipped) warn(`orrery img: warning: Skipping inconsistent bitmap '${name}'`);
   }
+}
+
+/** With a backing image for the target, only what the source itself has is copied. */
+function aboveBacking(source: BlockNode | undefined): { readonly above?: BlockNode } {
+  const above = source === undefined ? undefined : backingOf(source);
+  return above === undefined ? {} : { above };
 }
 
 function parseSparse(text: string): number {

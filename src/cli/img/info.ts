@@ -49,9 +49,11 @@ async function factsOf(args: Arguments, { filename, format, imageOpts: options }
     forceShare: args.has(forceShare),
     ...(format !== undefined && { format }),
   });
-  const facts = await imageFacts(graph, node);
-  await graph.closeAll();
-  return facts;
+  try {
+    return await imageFacts(graph, node);
+  } finally {
+    await graph.closeAll();
+  }
 }
 
 function backingOf({ filename, backing }: ImageFacts): Named | undefined {

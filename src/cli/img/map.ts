@@ -26,20 +26,23 @@ export async function map(words: readonly string[]): Promise<number> {
     forceShare: args.has(forceShare),
     ...(format !== undefined && { format }),
   });
-  const end = most === undefined ? node.size : Math.min(node.size, from + most);
-  if (output === 'human') {
-    process.stdout.write(`${'Offset'.padEnd(COLUMN)}${'Length'.padEnd(COLUMN)}${'Mapped to'.padEnd(COLUMN)}File\n`);
-    for await (const entry of mapImage(node, from, end)) process.stdout.write(humanLine(entry));
-  } else {
-    let first = true;
-    for await (const entry of mapImage(node, from, end)) {
-      process.stdout.write(`${first ? '[' : ',\n'}${jsonLine(entry)}`);
-      first = false;
+  try {
+    const end = most === undefined ? node.size : Math.min(node.size, from + most);
+    if (output === 'human') {
+      process.stdout.write(`${'Offset'.padEnd(COLUMN)}${'Length'.padEnd(COLUMN)}${'Mapped to'.padEnd(COLUMN)}File\n`);
+      for await (const entry of mapImage(node, from, end)) process.stdout.write(humanLine(entry));
+    } else {
+      let first = true;
+      for await (const entry of mapImage(node, from, end)) {
+        process.stdout.write(`${first ? '[' : ',\n'}${jsonLine(entry)}`);
+        first = false;
+      }
+      process.stdout.write(first ? '[]\n' : ']\n');
     }
-    process.stdout.write(first ? '[]\n' : ']\n');
+    return 0;
+  } finally {
+    await graph.closeAll();
   }
-  await graph.closeAll();
-  return 0;
 }
 
 function humanLine({ offset, bytes, data, zero, at }: MapEntry): string {

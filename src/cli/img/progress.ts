@@ -25,7 +25,7 @@ export class Progress {
     process.stdout.write(`    (${percent.toFixed(2)}/100%)\r`);
   }
 
-  /** `done`: it ended well. */
+  /** `done`: it ended well, which is told once more. */
   end(done: boolean): void {
     if (!this.enabled) return;
     if (done) this.write(100);

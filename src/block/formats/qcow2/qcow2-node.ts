@@ -11,6 +11,7 @@ import { amendQcow2 } from './amend.ts';
 import type { Extras } from './check.ts';
 import { Check } from './check.ts';
 import type { References } from './rebuild.ts';
+import { hasUnusedClusters } from './holes.ts';
 import { writeCompressed } from './compressed.ts';
 import { encryptionInfo } from './encryption.ts';
 import type { Qcow2Image } from './image.ts';
@@ -33,6 +34,7 @@ export class Qcow2Node extends BlockNode {
   override readonly snapshots: Snapshots;
   override readonly bitmaps: Bitmaps;
   private readonly ownName: string | undefined;
+  private holes: Promise<boolean> | undefined;
 
   constructor(image: Qcow2Image, filename?: string) {
     super(image.name, image.readOnly);
@@ -147,14 +149,22 @@ export class Qcow2Node extends BlockNode {
     const known = first.kind === UNALLOCATED && image.backing !== undefined && offset < image.backingBytes;
     if (first.kind === UNALLOCATED && offset < image.backingBytes)
       length = Math.min(length, image.backingBytes - offset);
+    const stored = first.kind === DATA && host >= 0;
     return {
       bytes: length,
+      ...(stored ? { sparse: await this.mayHaveHoles() } : {}),
       data: first.kind === DATA || first.kind === COMPRESSED,
       zero: first.kind === ZERO || (first.kind === UNALLOCATED && !known),
       allocated: first.kind !== UNALLOCATED,
       ...(host < 0 ? {} : { at: { node: image.dataFile, offset: host } }),
       ...(first.kind === COMPRESSED ? { compressed: true } : {}),
     };
+  }
+
+  /** Clusters were allocated for which the file has no storage: then data may be holes. Found out once. */
+  private mayHaveHoles(): Promise<boolean> {
+    this.holes ??= hasUnusedClusters(this.image);
+    return this.holes;
   }
 
   private async runAt(offset: number, bytes: number): Promise<Run> {

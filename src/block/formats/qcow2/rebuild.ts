@@ -63,7 +63,7 @@ export async function writeStructure(image: Qcow2Image, references: References, 
       const count = references.get(block * perBlock + entry);
       if (count > limit)
         throw new ImageError(
-          `Cannot decrease refcount entry width to ${2 ** order} bits: Cluster at offset ${(block * perBlock + entry) * clusterSize} has a refcount of ${count}`,
+          `Cannot decrease refcount entry width to ${2 ** order} bits: Cluster at offset 0x${((block * perBlock + entry) * clusterSize).toString(16)} has a refcount of ${count}`,
         );
       if (count !== 0) encodeCount(viewOf(bytes), order, entry, count);
     }

@@ -4,6 +4,7 @@
  */
 import { BlockError, ImageError } from '../../block-error.ts';
 import type { BlockDriver, OpenRequest } from '../../driver.ts';
+import { statusOfChain } from '../../chain-status.ts';
 import { gather, type IoVector, sliceVector, vectorBytes } from '../../io-vector.ts';
 import {
   type BlockStatus, BlockNode, type Child, type RequestLimits, type TruncateOptions, type WriteFlags, type ZeroFlags,
@@ -104,7 +105,11 @@ export class RawNode extends BlockNode {
 
   async status(offset: number, bytes: number): Promise<BlockStatus> {
     this.checkRange(offset, bytes);
-    return this.file.status(this.start + offset, bytes);
+    const status = await this.file.status(this.start + offset, bytes);
+    if (status.allocated || bytes === 0) return status;
+    // What is below may have a backing node, which readers of this one do not see.
+    const { bytes: run, data, zero, depth } = await statusOfChain(this.file, this.start + offset, bytes);
+    return { bytes: run, data, zero, allocated: depth > 0 };
   }
 
   async truncate(size: number, options?: TruncateOptions): Promise<void> {
