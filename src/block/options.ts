@@ -15,6 +15,13 @@ export function nestOptions(flat: Readonly<Record<string, JsonValue>>): NodeOpti
     let at = root;
     for (const step of steps.slice(0, -1)) {
       const found = Object.hasOwn(at, step) ? at[step] : undefined;
+      // The one option that is a word and has parts.
+      if (typeof found === 'string' && step === 'overlap-check') {
+        const parts = { '': found };
+        define(at, step, parts);
+        at = parts;
+        continue;
+      }
       if (found !== undefined && (typeof found !== 'object' || found === null || Array.isArray(found)))
         throw new ImageError(`Option '${path}' and option '${step}' exclude each other`);
       // INVARIANT: made right here, or given as an object that is copied.

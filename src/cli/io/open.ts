@@ -1,5 +1,6 @@
 /** Opens images for `orrery io`: by name or by options, in a cache mode. */
 import { boolOption, nestOptions } from '../../block/options.ts';
+import type { BlockGraph } from '../../block/graph.ts';
 import type { NodeOptions } from '../../block/driver.ts';
 import type { BlockNode, JsonValue } from '../../block/node.ts';
 import { overlayOn } from '../temporary-overlay.ts';
@@ -61,7 +62,7 @@ export async function openImage(session: IoSession, request: OpenImageOptions): 
     if (forceShare && options?.['force-share'] !== undefined && !boolOption(options, 'force-share', true))
       session.refuse('-U conflicts with image options');
     if (forceShare && !readOnly) throw new Error('force-share=on can only be used with read-only images');
-    const what = nodeOptions(filename, options);
+    const what = nodeOptions(session.graph, filename, options);
     const { 'copy-on-read': copies, ...others } = nestOptions(typeof what === 'string' ? { filename: what } : what);
     let node = await session.graph.open(typeof what === 'string' ? what : others, {
       readOnly,
@@ -95,8 +96,17 @@ async function over(
   return top;
 }
 
-/** A name, options, or both: the name is then that of what is below. */
-function nodeOptions(filename: string | undefined, options: OpenImageOptions['options']): string | NodeOptions {
+/** A name, options, or both: the name is then that of what is below, for which there may be options too. */
+function nodeOptions(
+  graph: BlockGraph,
+  filename: string | undefined,
+  options: OpenImageOptions['options'],
+): string | NodeOptions {
   if (filename === undefined) return nestOptions(options ?? {});
-  return options === undefined || Object.keys(options).length === 0 ? filename : { ...options, filename };
+  if (options === undefined || Object.keys(options).length === 0) return filename;
+  const nested = nestOptions(options);
+  const { file } = nested;
+  if (typeof file !== 'object' || file === null || Array.isArray(file)) return { ...nested, filename };
+  // INVARIANT: an object that is no list.
+  return { ...nested, file: { ...graph.protocolOptions(filename), ...(file as NodeOptions) } };
 }

@@ -46,6 +46,7 @@ async function writeCluster(image: Qcow2Image, offset: number, from: IoVector, b
       return;
     }
     const host = await place(image, stream.length);
+    await image.event('write_compressed');
     await image.file.write(host, [stream]);
     const l1Index = Math.floor(offset / tables.l2Reach);
     let table = image.tableForWriting(l1Index);

@@ -9,20 +9,17 @@ import { Qcow2Image } from './image.ts';
 import { openEncryption } from './encryption.ts';
 import type { Header } from './layout.ts';
 import {
-  COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, isQcow2, parseHeader, viewOf,
+  INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, isQcow2, parseHeader, viewOf,
 } from './layout.ts'; // prettier-ignore
 import { measureQcow2 } from './measure.ts';
 import { readTable } from './metadata-file.ts';
 import { Qcow2Node } from './qcow2-node.ts';
+import { RUNTIME_OPTIONS, runtimeOptions } from './runtime-options.ts';
 
 export const qcow2: BlockDriver = {
   name: 'qcow2',
   kind: 'format',
-  options: [
-    { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing qcow AES key or LUKS passphrase' },
-    { name: 'lazy-refcounts', type: 'bool', help: 'Postpone refcount updates' },
-    { name: 'pass-discard-request', type: 'bool', help: 'Pass guest discard requests to the layer below' },
-  ],
+  options: RUNTIME_OPTIONS,
   probe: (head) => (isQcow2(head) ? 100 : 0),
   open: openQcow2,
   createOptions: CREATE_OPTIONS,
@@ -45,7 +42,7 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
       ? await openDataFile(header, request, context)
       : undefined;
   const backing = await openBacking(header, request, context);
-  const lazy = options['lazy-refcounts'] ?? (header.compatible & COMPATIBLE_LAZY_REFCOUNTS) !== 0;
+  const { lazyRefcounts, unmap } = runtimeOptions(request, header);
   const image = new Qcow2Image({
     name: request.name,
     header,
@@ -53,8 +50,8 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
     dataFile,
     backing,
     readOnly,
-    lazyRefcounts: header.version >= 3 && lazy === true,
-    unmap: options['pass-discard-request'] === undefined ? request.unmap : options['pass-discard-request'] === true,
+    lazyRefcounts,
+    unmap,
     codec: codecFor(context.host, header.compressionType),
     encryption: await openEncryption(header, file, options, request.noIo, context),
     warn: (sentence) => context.warn(sentence),

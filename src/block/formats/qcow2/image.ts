@@ -82,6 +82,11 @@ export class Qcow2Image {
     this.tables = new Tables(parts.file, parts.header, (sentence) => this.corrupt(sentence));
   }
 
+  /** Tells the file's node what is about to happen; a promise when the request is to wait. */
+  event(name: string): Promise<void> | undefined {
+    return this.file.debugEvent?.(name);
+  }
+
   get clusterSize(): number {
     return this.tables.clusterSize;
   }
@@ -128,6 +133,7 @@ export class Qcow2Image {
   /** Adjacent host clusters, at most `count`, or all of them if `exact`. Host offset and number. */
   async allocate(count: number, exact: boolean): Promise<{ readonly host: number; readonly count: number }> {
     const found = this.refcounts.tryAllocate(count, exact);
+    await this.event('cluster_alloc');
     const taken = typeof found === 'number' ? await this.refcounts.allocate(count, exact) : found;
     const host = taken.first * this.clusterSize;
     // A cluster whose compressed streams are all gone is no place for the next one any more.
@@ -165,6 +171,7 @@ export class Qcow2Image {
     const old = await tables.load(l1Index);
     if (old !== undefined && tables.l1IsCopied(l1Index)) return old;
     const { host } = await this.allocate(1, true);
+    await this.event(old === undefined ? 'l2_alloc_write' : 'l2_alloc_cow_read');
     const bytes = old === undefined ? new Uint8Array(this.clusterSize) : old.bytes.slice();
     if (old !== undefined) {
       this.refcounts.free(old.offset, 1, false);
@@ -215,7 +222,8 @@ export class Qcow2Image {
 
   private startRound(): Promise<void> {
     this.queued = undefined;
-    const round = this.writeBack().finally(() => {
+    const stop = this.event('flush_to_os');
+    const round = (stop === undefined ? this.writeBack() : stop.then(() => this.writeBack())).finally(() => {
       if (this.running === round) this.running = undefined;
     });
     this.running = round;
@@ -241,9 +249,11 @@ export class Qcow2Image {
       if (this.lazyRefcounts && changed) await this.setDirtyBit();
       const ordered = this.lazyRefcounts ? false : await refcounts.writeBack();
       if (ordered && changed) await this.file.flush();
+      for (const _ of l2) await this.event('l2_update');
       await Promise.all(l2.map(({ table, range, bytes }) => this.file.write(table.offset + range.from, [bytes])));
       if (l1Range !== undefined && l1Bytes !== undefined) {
         if (l2.length > 0) await this.file.flush();
+        await this.event('l1_update');
         await this.file.write(l1Offset + l1Range.from, [l1Bytes]);
       }
       await this.flushFiles();
@@ -266,6 +276,7 @@ export class Qcow2Image {
   private async flushFiles(): Promise<void> {
     if (this.readOnly) return;
     if (this.dataFile !== this.file) await this.dataFile.flush();
+    await this.event('flush_to_disk');
     await this.file.flush();
   }
 
@@ -329,6 +340,13 @@ export class Qcow2Image {
 
   /** Guest data to storage; of encrypted images whole sectors. */
   writeStorage(host: number, from: IoVector, guest: number): Promise<void> {
+    const { encryption } = this;
+    const stop = this.event('write_aio');
+    if (stop !== undefined) return stop.then(() => this.writeNow(host, from, guest));
+    return encryption === undefined ? this.dataFile.write(host, from) : this.writeNow(host, from, guest);
+  }
+
+  private writeNow(host: number, from: IoVector, guest: number): Promise<void> {
     const { encryption } = this;
     if (encryption === undefined) return this.dataFile.write(host, from);
     const data = gather(from);

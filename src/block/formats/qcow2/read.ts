@@ -56,6 +56,8 @@ async function readRuns(image: Qcow2Image, offset: number, into: IoVector, bytes
 function readRun(image: Qcow2Image, offset: number, run: Run, into: IoVector): Promise<void> {
   if (run.kind === DATA) {
     if ((run.host - offset) % image.clusterSize !== 0) return badOffset(image, run.host, offset);
+    const stop = image.event('read_aio');
+    if (stop !== undefined) return stop.then(() => image.readStorage(run.host, into, offset));
     return image.readStorage(run.host, into, offset);
   }
   if (run.kind === COMPRESSED) return readCompressed(image, offset, run, into);
@@ -72,6 +74,12 @@ async function badOffset(image: Qcow2Image, host: number, offset: number): Promi
 
 /** The backing node's bytes, and zeroes beyond its end. */
 function readBacking(image: Qcow2Image, offset: number, into: IoVector, bytes: number): Promise<void> {
+  const stop = image.event('read_backing_aio');
+  if (stop !== undefined) return stop.then(() => readBackingNow(image, offset, into, bytes));
+  return readBackingNow(image, offset, into, bytes);
+}
+
+function readBackingNow(image: Qcow2Image, offset: number, into: IoVector, bytes: number): Promise<void> {
   const { backing } = image;
   const there = backing === undefined ? 0 : Math.max(0, Math.min(bytes, backing.size - offset));
   if (backing !== undefined && there === bytes) return backing.read(offset, into);
@@ -80,6 +88,7 @@ function readBacking(image: Qcow2Image, offset: number, into: IoVector, bytes: n
 }
 
 async function readCompressed(image: Qcow2Image, offset: number, run: Run, into: IoVector): Promise<void> {
+  await image.event('read_compressed');
   const cluster = await readCompressedCluster(image, run.host, run.compressedBytes);
   const skip = offset % image.clusterSize;
   scatter(cluster.subarray(skip, skip + run.bytes), into);

@@ -144,6 +144,7 @@ export class Refcounts {
       try {
         if (offset % this.clusterSize !== 0)
           throw new ImageError(`Refblock offset 0x${offset.toString(16)} unaligned (reftable index: ${index})`, 'EIO');
+        await this.file.debugEvent?.('refblock_load');
         const bytes = await readTable(this.file, offset, this.clusterSize);
         this.evict();
         if (!this.blocks.has(index)) this.blocks.set(index, new RefcountBlock(index, offset, bytes));
@@ -185,10 +186,13 @@ export class Refcounts {
       if (this.blocks.get(index) === undefined) {
         if (this.blockOffset(index) !== 0) return index;
         // A part of the file without counts: its block becomes the first cluster there, and counts itself.
-        if (first < 0 || !exact) {
-          if (first >= 0) break;
-          this.addBlock(index, index * this.perBlock);
-          continue;
+        if (first >= 0 && !exact) break;
+        if (exact && (first >= 0 || count >= this.perBlock)) {
+          // So large a run that blocks would lie in its way: they go behind it.
+          const start = first >= 0 ? first : cluster;
+          const end = this.addBlocksBehind(start, count, index);
+          if (end > this.reach) return -1;
+          if (end > 0) return this.take(start, count);
         }
         first = -1;
         this.addBlock(index, index * this.perBlock);
@@ -202,10 +206,31 @@ export class Refcounts {
         first = -1;
       }
     }
-    const taken = Math.min(count, cluster - first);
-    for (let at = first; at < first + taken; at++) this.set(at, 1);
-    if (first === this.hint || this.firstFreeIs(first)) this.hint = first + taken;
-    return { first, count: taken };
+    return this.take(first, Math.min(count, cluster - first));
+  }
+
+  private take(first: number, count: number): { first: number; count: number } {
+    for (let at = first; at < first + count; at++) this.set(at, 1);
+    if (first === this.hint || this.firstFreeIs(first)) this.hint = first + count;
+    return { first, count };
+  }
+
+  /**
+   * Blocks from number `index` on for a run and themselves, placed behind the run. Where they end; nothing is done when that is beyond
+   * what the table can name, or (0) when some of the blocks are there already.
+   */
+  private addBlocksBehind(first: number, count: number, index: number): number {
+    let blocks = 0;
+    for (let needed = 1; needed > blocks;) {
+      blocks = needed;
+      needed = Math.floor((first + count + blocks - 1) / this.perBlock) - index + 1;
+    }
+    const end = first + count + blocks;
+    if (end > this.reach) return end;
+    for (let at = index; at < index + blocks; at++) if (this.blockOffset(at) !== 0) return 0;
+    for (let block = 0; block < blocks; block++) this.nameBlock(index + block, first + count + block);
+    for (let block = 0; block < blocks; block++) this.set(first + count + block, 1);
+    return end;
   }
 
   /** Whether nothing between the hint and `cluster` is free: then the hint may move there. */
@@ -223,13 +248,17 @@ export class Refcounts {
 
   /** A block that is new and empty, at a cluster that it counts itself. */
   private addBlock(index: number, cluster: number): void {
+    this.nameBlock(index, cluster);
+    this.set(cluster, 1);
+  }
+
+  private nameBlock(index: number, cluster: number): void {
     const block = new RefcountBlock(index, cluster * this.clusterSize, new Uint8Array(this.clusterSize));
     block.dirty.add(0, this.clusterSize);
     this.blocks.set(index, block);
     this.dirtyBlocks.add(block);
     writeU64(this.view, index * 8, block.offset);
     this.tableDirty.add(index * 8, index * 8 + 8);
-    this.set(cluster, 1);
   }
 
   private set(cluster: number, count: number): void {
@@ -277,10 +306,12 @@ export class Refcounts {
     }
     for (let at = start; at < start + blocks + clusters; at++) this.set(at, 1);
     await this.writeBlocks();
+    await this.file.debugEvent?.('refblock_alloc_write_table');
     const tableOffset = (start + blocks) * this.clusterSize;
     await this.file.write(tableOffset, [this.table]);
     this.tableDirty.take();
     await this.file.flush();
+    await this.file.debugEvent?.('refblock_alloc_switch_table');
     this.header.refcountTableOffset = tableOffset;
     this.header.refcountTableClusters = clusters;
     await this.writeHeader();
@@ -314,12 +345,7 @@ export class Refcounts {
       this.set(first, 0);
       return;
     }
-    const block = new RefcountBlock(index, first * this.clusterSize, new Uint8Array(this.clusterSize));
-    block.dirty.add(0, this.clusterSize);
-    this.blocks.set(index, block);
-    this.dirtyBlocks.add(block);
-    writeU64(this.view, index * 8, block.offset);
-    this.tableDirty.add(index * 8, index * 8 + 8);
+    this.nameBlock(index, first);
   }
 
   /** One user less, once the tables say so on disk. */
@@ -350,6 +376,7 @@ export class Refcounts {
   async applyFrees(frees: readonly FreedClusters[]): Promise<FreedClusters[]> {
     const unused: FreedClusters[] = [];
     for (const freed of frees) {
+      await this.file.debugEvent?.('cluster_free');
       await this.change(freed.first, freed.count, -1);
       if (!freed.discard) continue;
       for (let at = freed.first; at < freed.first + freed.count; at++) {
@@ -390,6 +417,7 @@ export class Refcounts {
       for (const block of [...this.dirtyBlocks]) {
         const range = block.dirty.take();
         try {
+          await this.file.debugEvent?.('refblock_update_part');
           await this.file.write(block.offset + range.from, [block.bytes.subarray(range.from, range.to)]);
         } catch (error) {
           block.dirty.add(range.from, range.to);
@@ -399,6 +427,7 @@ export class Refcounts {
       }
       if (table !== undefined && entries !== undefined) {
         await this.file.flush();
+        await this.file.debugEvent?.('reftable_update');
         await this.file.write(this.header.refcountTableOffset + table.from, [entries]);
       }
     } catch (error) {

@@ -48,7 +48,9 @@ export async function growL1(image: Qcow2Image, entries: number): Promise<void> 
   const clusters = Math.ceil(bytes.length / image.clusterSize);
   const { host } = await image.allocate(clusters, true);
   await image.refcounts.writeBack();
+  await image.event('l1_grow_write_table');
   await image.file.write(host, [bytes]);
+  await image.event('l1_grow_activate_table');
   const old = { offset: header.l1Offset, bytes: header.l1Entries * 8 };
   header.l1Offset = host;
   header.l1Entries = entries;

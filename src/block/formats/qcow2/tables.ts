@@ -133,6 +133,7 @@ export class Tables {
     if (offset === 0) return undefined;
     if (offset % this.clusterSize !== 0)
       return this.corrupt(`L2 table offset 0x${offset.toString(16)} unaligned (L1 index: 0x${l1Index.toString(16)})`);
+    await this.file.debugEvent?.('l2_load');
     const bytes = await readTable(this.file, offset, this.clusterSize);
     const present = this.cache.get(l1Index);
     if (present !== undefined) return present;

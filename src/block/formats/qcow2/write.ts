@@ -267,6 +267,7 @@ async function gatherAround(
       vector.push(ZEROES.subarray(0, Math.min(left, ZEROES.length)));
     return true;
   }
+  await image.event('cow_read');
   const around = new Uint8Array(bytes);
   if (there > 0) await readRange(image, offset, [around.subarray(0, there)], there);
   vector.push(around);

@@ -70,6 +70,8 @@ export class RawNode extends BlockNode {
     const bytes = vectorBytes(from);
     if (this.fixed !== undefined || this.probe !== undefined) this.checkRange(offset, bytes);
     if (this.probe !== undefined && offset < SECTOR && bytes > 0) await this.checkHeader(offset, from);
+    const stop = this.file.debugEvent?.('write_aio');
+    if (stop !== undefined) await stop;
     await this.file.write(this.start + offset, from, flags);
   }
 
@@ -100,6 +102,8 @@ export class RawNode extends BlockNode {
   }
 
   async flush(): Promise<void> {
+    await this.file.debugEvent?.('flush_to_os');
+    await this.file.debugEvent?.('flush_to_disk');
     await this.file.flush();
   }
 
