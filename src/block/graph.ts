@@ -13,29 +13,13 @@ import { detectZeroes } from './filters/detect-zeroes.ts';
 import { ThrottleGroup } from './filters/throttle/group.ts';
 import type { BlockHost, TlsOptions } from './host.ts';
 import type { BlockNode, JsonValue, TruncateOptions } from './node.ts';
-import { boolOption, jsonFilename, nestOptions, textOption } from './options.ts';
+import { type OpenFlags, type Settings, settingsOf, settle } from './open-settings.ts';
+import { jsonFilename, nestOptions, textOption } from './options.ts';
+
+export type { OpenFlags } from './open-settings.ts';
 
 /** Images on images: each costs files and tables, and the names are in the images, which a guest may have written. */
 export const MAX_CHAIN_DEPTH = 200;
-
-/** How a tree is opened, where its options do not say. */
-export interface OpenFlags {
-  /** Driver of the top node; without, formats are told by content. */
-  readonly format?: string;
-  readonly readOnly?: boolean;
-  /** cache.direct: past the host's page cache. */
-  readonly direct?: boolean;
-  /** cache.no-flush: flushes do nothing. */
-  readonly noFlush?: boolean;
-  /** Discards give storage back. */
-  readonly unmap?: boolean;
-  readonly noIo?: boolean;
-  readonly noBacking?: boolean;
-  /** OpenRequest.check. */
-  readonly check?: boolean;
-  /** Others may write meanwhile (`-U`). */
-  readonly forceShare?: boolean;
-}
 
 export interface GraphOptions {
   readonly drivers?: readonly BlockDriver[];
@@ -67,17 +51,12 @@ const COMMON = [
 ];
 const CHILDREN = ['file', 'backing', 'data-file', 'extents', 'image', 'top', 'bottom', 'target', 'source'];
 
-interface Settings {
-  readonly readOnly: boolean;
-  readonly direct: boolean;
-  readonly noFlush: boolean;
-  readonly unmap: boolean;
-  readonly noIo: boolean;
-  readonly noBacking: boolean;
-  readonly check: boolean;
-  readonly forceShare: boolean;
-  /** Names of the images above, the nearest last. */
-  readonly chain: readonly string[];
+/** How a node was opened, so that it can be opened again. */
+interface OpenRecord {
+  readonly options: NodeOptions;
+  readonly settings: Settings;
+  readonly filename: string;
+  readonly probed: boolean;
 }
 
 export class BlockGraph {
@@ -87,6 +66,7 @@ export class BlockGraph {
   private readonly byName = new Map<string, BlockNode>();
   private readonly owned = new Map<BlockNode, BlockNode[]>();
   private readonly users = new Map<BlockNode, number>();
+  private readonly records = new Map<BlockNode, OpenRecord>();
   private readonly throttleGroups = new Map<string, ThrottleGroup>();
   private count = 0;
 
@@ -128,6 +108,7 @@ export class BlockGraph {
       return;
     }
     this.users.delete(node);
+    this.records.delete(node);
     this.byName.delete(node.name);
     const children = this.owned.get(node) ?? [];
     this.owned.delete(node);
@@ -136,6 +117,76 @@ export class BlockGraph {
     } finally {
       for (const child of children) await this.close(child);
     }
+  }
+
+  /**
+   * Opens a node again with some options changed: read-only, the cache, what its format has. It is the caller's to see that no request is
+   * under way. What is below stays open, unless it has to be opened otherwise too. Gives the node that is there then under the old name;
+   * when the new options will not do, it is opened as before, and the error is theirs.
+   */
+  async reopen(
+    node: BlockNode,
+    changes: NodeOptions,
+    flags: Pick<OpenFlags, 'readOnly' | 'direct' | 'noFlush'> = {},
+  ): Promise<BlockNode> {
+    const record = this.records.get(node);
+    if (record === undefined || this.users.get(node) !== 1 || [...this.owned.values()].flat().includes(node))
+      throw new ImageError(`Node '${node.name}' is in use and cannot be opened otherwise`, 'EBUSY');
+    const nested = nestOptions(changes);
+    this.checkUnchanged(node, nested);
+    const settings: Settings = { ...record.settings, ...flags };
+    const before = settle(record.options, record.settings);
+    const after = settle({ ...record.options, ...nested }, settings);
+    const same = (['readOnly', 'direct', 'noFlush', 'forceShare'] as const).every(
+      (name) => before[name] === after[name],
+    );
+    const kept = same ? (this.owned.get(node) ?? []) : [];
+    const children = node.children.filter(({ node: child }) => kept.includes(child));
+    const below: NodeOptions = same
+      ? Object.fromEntries(children.map(({ name, node: child }) => [name, child.name]))
+      : this.spelledOut(node);
+    const old: OpenRecord = { ...record, options: { ...record.options, ...below, 'node-name': node.name } };
+    // What stays open is held while the node above it is closed.
+    for (const child of kept) this.use(child.name);
+    await this.close(node);
+    const own = Object.fromEntries(Object.entries(nested).filter(([name]) => !CHILDREN.includes(name)));
+    try {
+      return await this.openOptions({ ...old.options, ...own }, settings, old.filename, old.probed);
+    } catch (error) {
+      await this.openOptions(old.options, old.settings, old.filename, old.probed);
+      throw error;
+    } finally {
+      for (const child of kept) this.release(child);
+    }
+  }
+
+  /** Drivers and names cannot be changed, nor anything of the nodes below; saying what is so already does no harm. */
+  private checkUnchanged(node: BlockNode, changes: NodeOptions): void {
+    for (const [name, value] of Object.entries(changes)) {
+      const child = node.children.find((each) => each.name === name)?.node;
+      const wrong = (name === 'driver' && value !== node.driver) || (name === 'node-name' && value !== node.name);
+      if (wrong) throw new ImageError(`Cannot change the option '${name}'`);
+      if (!CHILDREN.includes(name) || typeof value !== 'object' || value === null || Array.isArray(value)) continue;
+      for (const [inner, given] of Object.entries(value)) {
+        const present = inner === 'driver' ? child?.driver : inner === 'node-name' ? child?.name : undefined;
+        if (present === undefined || present !== given) throw new ImageError(`Cannot change the option '${inner}'`);
+      }
+    }
+  }
+
+  /** Options of the nodes below, in the place of their names, for those that go with this one. */
+  private spelledOut(node: BlockNode): NodeOptions {
+    const { options = {} } = this.records.get(node) ?? {};
+    const entries = Object.entries(options).flatMap(([name, value]): [string, JsonValue][] => {
+      const child = typeof value === 'string' && CHILDREN.includes(name) ? this.byName.get(value) : undefined;
+      if (child === undefined || this.owned.get(node)?.includes(child) !== true || this.users.get(child) !== 1)
+        return [];
+      if (child.driver === 'memory')
+        throw new ImageError(`Node '${child.name}' is in memory alone and cannot be opened otherwise`, 'ENOTSUP');
+      const record = this.records.get(child);
+      return [[name, { ...record?.options, ...this.spelledOut(child), 'node-name': child.name }]];
+    });
+    return Object.fromEntries(entries);
   }
 
   async closeAll(): Promise<void> {
@@ -339,6 +390,7 @@ export class BlockGraph {
       const node = await driver.open(request, this.context(completed, settings, opened, image));
       if (zeroes !== 'off') detectZeroes(node, zeroes === 'unmap');
       this.add(node, opened);
+      this.records.set(node, { options: completed, settings: inherited, filename: image, probed });
       return node;
     } catch (error) {
       for (const child of opened) await this.close(child);
@@ -479,37 +531,6 @@ function childOption(options: NodeOptions, name: string): JsonValue | undefined 
 /** A path without the steps that go nowhere. */
 function plainPath(path: string): string {
   return path.replace(/(^|\/)(?:\.\/)+/g, '$1');
-}
-
-function settingsOf(flags: OpenFlags): Settings {
-  return {
-    readOnly: flags.readOnly ?? false,
-    direct: flags.direct ?? false,
-    noFlush: flags.noFlush ?? false,
-    unmap: flags.unmap ?? false,
-    noIo: flags.noIo ?? false,
-    noBacking: flags.noBacking ?? false,
-    check: flags.check ?? false,
-    forceShare: flags.forceShare ?? false,
-    chain: [],
-  };
-}
-
-function settle(options: NodeOptions, inherited: Settings): Settings {
-  const { cache } = options;
-  // INVARIANT: an object that is no list.
-  const own = typeof cache === 'object' && cache !== null && !Array.isArray(cache) ? (cache as NodeOptions) : {};
-  const discard = textOption(options, 'discard');
-  if (discard !== undefined && !['ignore', 'off', 'unmap', 'on'].includes(discard))
-    throw new ImageError(`Invalid discard option '${discard}'`);
-  return {
-    ...inherited,
-    readOnly: boolOption(options, 'read-only', inherited.readOnly),
-    direct: boolOption(own, 'direct', inherited.direct),
-    noFlush: boolOption(own, 'no-flush', inherited.noFlush),
-    unmap: discard === undefined ? inherited.unmap : discard === 'unmap' || discard === 'on',
-    forceShare: boolOption(options, 'force-share', inherited.forceShare),
-  };
 }
 
 function preallocationOf(text: string | undefined): TruncateOptions['preallocation'] {

@@ -1,8 +1,8 @@
 /** `open`, `close`, `quit`, `sleep`, `abort`, `sigraise`: the session itself. */
 import type { JsonValue } from '../../block/node.ts';
-import type { IoArguments, IoCommand } from './io-command.ts';
+import { type IoArguments, type IoCommand, openedImage } from './io-command.ts';
 import { parseLong } from './numbers.ts';
-import { checkAio, imageOptions, openImage, unmaps } from './open.ts';
+import { cacheMode, checkAio, imageOptions, openImage, reopenImage, unmaps } from './open.ts';
 import type { IoSession } from './session.ts';
 
 /** Signals of the system have numbers up to this. */
@@ -37,6 +37,24 @@ async function open(session: IoSession, args: IoArguments): Promise<void> {
   });
 }
 
+async function reopen(session: IoSession, args: IoArguments): Promise<void> {
+  const options: Record<string, JsonValue> = {};
+  let readOnly: boolean | undefined;
+  let cache: string | undefined;
+  for (const { name, value } of args.options) {
+    if (name === 'o') Object.assign(options, imageOptions(value));
+    if (name === 'c') {
+      cacheMode(session, value);
+      cache = value;
+    }
+    if (name !== 'r' && name !== 'w') continue;
+    if (readOnly !== undefined) session.refuse('Only one -r/-w option may be given');
+    readOnly = name === 'r';
+  }
+  if (args.operands.length > 0) args.misused();
+  await reopenImage(session, openedImage(session), { readOnly, cache, options });
+}
+
 async function sleep(session: IoSession, args: IoArguments): Promise<void> {
   const [text = ''] = args.operands;
   const ms = parseLong(text);
@@ -63,6 +81,14 @@ export const LIFECYCLE: readonly IoCommand[] = [
     letters: 'snCro:ki:t:d:U',
     withoutImage: true,
     run: open,
+  },
+  {
+    name: 'reopen',
+    usage: '[(-r|-w)] [-c cache] [-o options]',
+    summary: 'reopens an image with new options',
+    maximum: Infinity,
+    letters: 'c:o:rw',
+    run: reopen,
   },
   { name: 'close', shortName: 'c', summary: 'close the current open file', run: (session) => session.close() },
   {

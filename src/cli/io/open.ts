@@ -5,7 +5,7 @@ import type { NodeOptions } from '../../block/driver.ts';
 import type { BlockNode, JsonValue } from '../../block/node.ts';
 import { overlayOn } from '../temporary-overlay.ts';
 import { parseOptionList } from '../system/option-text.ts';
-import type { IoSession } from './session.ts';
+import type { IoSession, OpenImage } from './session.ts';
 
 /** What `-t` takes: past the host's cache, without flushes, each write stable at once. */
 const CACHE_MODES: Readonly<
@@ -109,4 +109,34 @@ function nodeOptions(
   if (typeof file !== 'object' || file === null || Array.isArray(file)) return { ...nested, filename };
   // INVARIANT: an object that is no list.
   return { ...nested, file: { ...graph.protocolOptions(filename), ...(file as NodeOptions) } };
+}
+
+/** `reopen`: the image that is open, with other options. */
+export async function reopenImage(
+  session: IoSession,
+  image: OpenImage,
+  changes: {
+    readonly readOnly?: boolean | undefined;
+    readonly cache?: string | undefined;
+    readonly options: Record<string, JsonValue>;
+  },
+): Promise<void> {
+  const { readOnly, cache, options } = changes;
+  const mode = cacheMode(session, cache ?? image.cache);
+  if (readOnly !== undefined && options['read-only'] !== undefined)
+    session.refuse("Cannot set both -r/-w and 'read-only'");
+  if (cache !== undefined && (options['cache.direct'] !== undefined || options['cache.no-flush'] !== undefined))
+    session.refuse('Cannot set both -c and the cache options');
+  await session.drain();
+  try {
+    const node = await session.graph.reopen(image.node, options, {
+      ...(readOnly !== undefined && { readOnly }),
+      ...(cache !== undefined && { direct: mode.direct, noFlush: mode.noFlush }),
+    });
+    session.image = { node, writethrough: mode.writethrough, cache: cache ?? image.cache };
+  } catch (error) {
+    const node = session.graph.node(image.node.name);
+    session.image = node === undefined ? undefined : { ...image, node };
+    session.refuse(error instanceof Error ? error.message : String(error));
+  }
 }

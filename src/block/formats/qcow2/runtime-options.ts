@@ -44,9 +44,7 @@ export function runtimeOptions({ options, unmap }: OpenRequest, header: Header):
   const stored = (header.compatible & COMPATIBLE_LAZY_REFCOUNTS) !== 0;
   const lazyRefcounts = boolOption(options, 'lazy-refcounts', stored);
   if (lazyRefcounts && header.version < 3)
-    throw new ImageError(
-      'Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level',
-    );
+    throw new ImageError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level');
   return { lazyRefcounts, unmap: boolOption(options, 'pass-discard-request', unmap) };
 }
 
