@@ -10,7 +10,11 @@ import type { BlockHost, TlsOptions } from './host.ts';
 import {
   readStream, type ReadStreamOptions, writeStream, type WriteStreamOptions,
 } from './image-streams.ts'; // prettier-ignore
-import type { BlockNode, JsonValue, TruncateOptions, WriteFlags, ZeroFlags } from './node.ts';
+import { compareImages, type CompareOptions, type Comparison } from './jobs/compare.ts';
+import { copyImage, type CopyOptions } from './jobs/copy.ts';
+import { type ImageFacts, imageFacts } from './jobs/image-facts.ts';
+import type { Abortable, JobProgress } from './jobs/job.ts';
+import type { BlockNode, TruncateOptions, WriteFlags, ZeroFlags } from './node.ts';
 
 export interface OpenImageOptions extends OpenFlags {
   /** The graph that it becomes part of; by default one of its own. */
@@ -47,23 +51,8 @@ export interface ImageExtent {
   readonly depth: number;
 }
 
-export interface ImageInfo {
-  readonly filename: string;
-  readonly format: string;
-  readonly size: number;
-  readonly readOnly: boolean;
-  readonly clusterSize?: number;
-  readonly encrypted?: boolean;
-  /** It was not closed as it should be. */
-  readonly dirty?: boolean;
-  readonly backing?: { readonly file: string; readonly format?: string };
-  /** Facts of the format, in QEMU's names. */
-  readonly specific?: Readonly<Record<string, JsonValue>>;
-}
-
-export interface Abortable {
-  readonly signal?: AbortSignal | undefined;
-}
+/** See CopyOptions; without sources and target, which are images here. */
+export type CopyImageOptions = Omit<Partial<CopyOptions>, 'sources' | 'target'>;
 
 /** Long requests are made in steps, between which they can be aborted. */
 const STEP_BYTES: number = 16 * 1024 ** 2;
@@ -156,22 +145,25 @@ export class DiskImage {
     if (last !== undefined) yield last;
   }
 
-  info(): ImageInfo {
-    const { node } = this;
-    const { clusterSize, encrypted, dirty } = node.imageInfo?.() ?? {};
-    const specific = node.specificInfo?.().data;
-    const { backingReference: backing } = node;
-    return {
-      filename: node.filename,
-      format: node.driver,
-      size: node.size,
-      readOnly: node.readOnly,
-      ...(clusterSize !== undefined && { clusterSize }),
-      ...(encrypted !== undefined && { encrypted }),
-      ...(dirty !== undefined && { dirty }),
-      ...(backing !== undefined && { backing }),
-      ...(specific !== undefined && { specific }),
-    };
+  /** What there is to know of it, in the names of QEMU's ImageInfo. */
+  info(): Promise<ImageFacts> {
+    return imageFacts(this.graph, this.node);
+  }
+
+  /**
+   * Copies all of it to another image, whatever their formats, and yields how far it is; what was copied is on stable storage at the
+   * end. `for await (const { done, total } of image.copyTo(target))`, or `finish(image.copyTo(target))`.
+   */
+  async *copyTo(target: DiskImage, options: CopyImageOptions = {}): AsyncGenerator<JobProgress, void, void> {
+    if (target.size < this.size)
+      throw new ImageError(`'${target.filename}' of ${target.size} bytes is smaller than '${this.filename}' of ${this.size}`); // prettier-ignore
+    yield* copyImage({ targetIsZero: false, ...options, sources: [this.node], target: target.node });
+    await target.flush();
+  }
+
+  /** Whether another image has the same content; yields how far it is, and returns what was found. */
+  compareTo(other: DiskImage, options: CompareOptions = {}): AsyncGenerator<JobProgress, Comparison, void> {
+    return compareImages(this.node, other.node, options);
   }
 
   /** Its bytes as a stream. */

@@ -4,9 +4,14 @@
  */
 export { BlockError, type Errno, ImageError } from './block-error.ts';
 export {
-  type Abortable, createImage, DiskImage, type ImageExtent, type ImageInfo, type NewImageOptions, openImage,
+  type CopyImageOptions, createImage, DiskImage, type ImageExtent, type NewImageOptions, openImage,
   type OpenImageOptions,
 } from './image.ts'; // prettier-ignore
+export { compareImages, type CompareOptions, type Comparison } from './jobs/compare.ts';
+export { copyImage, type CopyOptions } from './jobs/copy.ts';
+export { type ImageFacts, imageFacts } from './jobs/image-facts.ts';
+export { type Abortable, finish, type JobProgress } from './jobs/job.ts';
+export { type MapEntry, mapImage } from './jobs/map.ts';
 export { readStream, type ReadStreamOptions, writeStream, type WriteStreamOptions } from './image-streams.ts';
 export { BlockGraph, type CreateImageOptions, type GraphOptions, type OpenFlags } from './graph.ts';
 export type { BlockDriver, NodeOptions } from './driver.ts';

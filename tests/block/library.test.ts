@@ -18,7 +18,7 @@ const page = await examples('library-disks.md', 'ts');
 /** Runs the manual's example with this heading's position, its files in our folder. */
 function run(index: number, result: string): Promise<unknown> {
   const code = (page[index] ?? '').replace(
-    /(['=])(\w+\.(?:qcow2|raw|sock))'/g,
+    /(['=])(\w+\.(?:qcow2|raw|sock|vmdk))'/g,
     (_, before, name) => `${before}${at(name)}'`,
   );
   const later = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -31,8 +31,11 @@ describe('docs/manual/library-disks.md', () => {
   });
 
   it('opens images and tells what is in them', async () => {
-    const { extents, ...info } = (await run(1, '{ format, size, clusterSize, extents }')) as { extents: ImageExtent[] };
-    expect(info).toEqual({ format: 'qcow2', size: 1024 * MIB, clusterSize: 65_536 });
+    const { extents, ...info } = (await run(
+      1,
+      '{ format, virtualSize, clusterSize, stored: actualSize > 65_536, extents }',
+    )) as { extents: ImageExtent[] };
+    expect(info).toEqual({ format: 'qcow2', virtualSize: 1024 * MIB, clusterSize: 65_536, stored: true });
     expect(extents).toEqual([
       { offset: 0, bytes: 65_536, data: true, zero: false, depth: 1 },
       { offset: 65_536, bytes: MIB - 65_536, data: false, zero: true, depth: 0 },
@@ -49,13 +52,19 @@ describe('docs/manual/library-disks.md', () => {
     });
   });
 
+  it('copies and compares', async () => {
+    const { seen, same } = (await run(3, '{ seen, same }')) as { seen: number[]; same: boolean };
+    expect(same).toBe(true);
+    expect(seen.at(-1)).toBe(1);
+  });
+
   it('serves several exports', async () => {
-    expect(new TextDecoder().decode((await run(3, 'greeting')) as Uint8Array)).toBe('any stream');
+    expect(new TextDecoder().decode((await run(4, 'greeting')) as Uint8Array)).toBe('any stream');
   });
 
   it('builds graphs', async () => {
     await writeFile(at('disk.raw'), new Uint8Array(4096));
-    const { first, open } = (await run(4, '{ first, open: graph.nodes() }')) as { first: Uint8Array; open: unknown[] };
+    const { first, open } = (await run(5, '{ first, open: graph.nodes() }')) as { first: Uint8Array; open: unknown[] };
     expect([...first.subarray(510)]).toEqual([0, 0, 1, 2, 3]);
     expect(open).toEqual([]);
   });
@@ -124,8 +133,8 @@ describe('openImage and createImage', () => {
       },
       { noIo: true, secrets },
     ); // prettier-ignore
-    expect(image.info()).toMatchObject({
-      size: 3 * MIB,
+    expect(await image.info()).toMatchObject({
+      virtualSize: 3 * MIB,
       encrypted: true,
       backing: { file: 'base.raw', format: 'raw' },
     });
@@ -137,6 +146,20 @@ describe('openImage and createImage', () => {
     expect([...(await opened.read(4, 5))]).toEqual([0, 1, 2, 3, 0]);
     await opened.close();
     await expect(openImage({ ...options, file }, { secrets: { key: 'wrong' } })).rejects.toThrow(/password|key/i);
+  });
+
+  it('are copied only into what is large enough, and until they are aborted', async () => {
+    await using small = await createImage({ filename: at('s.raw'), size: MIB });
+    await using large = await createImage({ filename: at('l.raw'), size: 64 * MIB });
+    await large.write(0, new Uint8Array(32 * MIB).fill(3));
+    await expect(orrery.finish(large.copyTo(small))).rejects.toThrow('is smaller than');
+    await using target = await createImage({ filename: at('t.qcow2'), format: 'qcow2', size: 64 * MIB });
+    const controller = new AbortController();
+    const stop = (): void => controller.abort(new Error('enough'));
+    await expect(orrery.finish(large.copyTo(target, { signal: controller.signal }), stop)).rejects.toThrow('enough');
+    expect(await orrery.finish(large.compareTo(target))).toMatchObject({ same: false, why: 'content' });
+    await orrery.finish(large.copyTo(target));
+    expect(await orrery.finish(large.compareTo(target))).toEqual({ same: true });
   });
 
   it('resize, discard and zero', async () => {

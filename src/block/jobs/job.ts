@@ -63,3 +63,15 @@ export async function* runJob<Result>(
     await running.catch(() => {});
   }
 }
+
+/** Runs a job to its end, and gives what it returns. */
+export async function finish<Result>(
+  job: AsyncGenerator<JobProgress, Result, void>,
+  onProgress: (progress: JobProgress) => void = () => {},
+): Promise<Result> {
+  for (;;) {
+    const step = await job.next();
+    if (step.done === true) return step.value;
+    onProgress(step.value);
+  }
+}

@@ -26,6 +26,7 @@ import {
   NBD_REQUEST_MAGIC,
   REQUEST_BYTES,
 } from '../constants.ts';
+import { isZero } from '../../jobs/buffers.ts';
 import { u16, u32, u64 } from '../bytes.ts';
 import type { StreamReader } from '../stream-reader.ts';
 import { StreamWriter } from '../stream-writer.ts';
@@ -235,7 +236,7 @@ export class Session {
 
   private async write(at: number, { payload, length }: Request, fua: boolean): Promise<void> {
     const { node, detectZeroes } = this.target;
-    const zeroes = detectZeroes !== 'off' && length > 0 && payload.every(isZero);
+    const zeroes = detectZeroes !== 'off' && length > 0 && payload.every((piece) => isZero(piece));
     if (zeroes) await node.writeZeroes(at, length, { fua, unmap: detectZeroes === 'unmap' });
     else await node.write(at, payload, { fua });
   }
@@ -310,10 +311,6 @@ export class Session {
       await this.writer.send(statusChunk(this.mode, request, id, extents, index === contexts.length - 1));
     }
   }
-}
-
-function isZero(piece: Uint8Array): boolean {
-  return piece.every((byte) => byte === 0);
 }
 
 const KNOWN_FLAGS: ReadonlyMap<number, number> = new Map([
