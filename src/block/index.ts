@@ -7,11 +7,13 @@ export {
   type CopyImageOptions, createImage, DiskImage, type ImageExtent, type NewImageOptions, openImage,
   type OpenImageOptions,
 } from './image.ts'; // prettier-ignore
-export { compareImages, type CompareOptions, type Comparison } from './jobs/compare.ts';
+export { commitImage, type CommitOptions } from './jobs/commit.ts';
+export { CompareError, compareImages, type CompareOptions, type Comparison } from './jobs/compare.ts';
 export { copyImage, type CopyOptions } from './jobs/copy.ts';
 export { type ImageFacts, imageFacts } from './jobs/image-facts.ts';
 export { type Abortable, finish, type JobProgress } from './jobs/job.ts';
 export { type MapEntry, mapImage } from './jobs/map.ts';
+export { rebaseImage, type RebaseOptions } from './jobs/rebase.ts';
 export { readStream, type ReadStreamOptions, writeStream, type WriteStreamOptions } from './image-streams.ts';
 export { BlockGraph, type CreateImageOptions, type GraphOptions, type OpenFlags } from './graph.ts';
 export type { BlockDriver, NodeOptions } from './driver.ts';
@@ -26,9 +28,3 @@ export { listNbd } from './nbd/client/connect.ts';
 export type { NbdExportOptions } from './nbd/server/export.ts';
 export { NbdServer, type NbdServerOptions, serveNbd } from './nbd/server/server.ts';
 export { loadTlsCredentials } from './tls-credentials.ts';
-export { commitImage, type CommitOptions } from './jobs/commit.ts';
-export { CompareError, compareImages, type CompareOptions, type Comparison } from './jobs/compare.ts';
-export { copyImage, type CopyOptions } from './jobs/copy.ts';
-export type { JobProgress } from './jobs/job.ts';
-export { type MapEntry, mapImage } from './jobs/map.ts';
-export { rebaseImage, type RebaseOptions } from './jobs/rebase.ts';
