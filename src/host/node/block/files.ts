@@ -12,8 +12,6 @@ const FALLOC_PUNCH_HOLE = 2;
 const FALLOC_ZERO_RANGE = 16;
 /** readv(2) and writev(2) take no more pieces. */
 const MAX_PIECES = 1024;
-/** Reads after one that the page cache did not have: those are likely not there either, and looking costs. */
-const PATIENCE = 8;
 /** Alignment that O_DIRECT wants of offsets, lengths and memory. */
 const DIRECT_ALIGNMENT = 4096;
 
@@ -62,8 +60,8 @@ class NodeFile implements HostFile {
   private readonly handle: fs.promises.FileHandle;
   private readonly fd: number;
   private readonly native: Libc | undefined;
-  /** Reads that are not looked for in the page cache, because one before was not there. */
-  private missed: number;
+  /** What is read may be in the page cache, and the host tells. */
+  private cached: boolean;
   private locked: boolean = false;
 
   constructor(
@@ -79,7 +77,7 @@ class NodeFile implements HostFile {
     this.size = size;
     this.alignment = direct ? DIRECT_ALIGNMENT : 1;
     this.native = native;
-    this.missed = direct ? Infinity : 0;
+    this.cached = !direct;
   }
 
   async readv(offset: number, into: Pieces): Promise<number> {
@@ -95,15 +93,11 @@ class NodeFile implements HostFile {
   }
 
   readNow(offset: number, into: Pieces): boolean {
-    if (this.missed > 0) {
-      this.missed--;
-      return false;
-    }
+    if (!this.cached) return false;
     const bytes = into.reduce((sum, piece) => sum + piece.length, 0);
     const done = this.native?.readNow(this.fd, into, offset) ?? 'unsupported';
-    if (done === bytes) return true;
-    this.missed = done === 'unsupported' ? Infinity : PATIENCE;
-    return false;
+    if (done === 'unsupported') this.cached = false;
+    return done === bytes;
   }
 
   async writev(offset: number, from: Pieces): Promise<void> {
