@@ -77,7 +77,9 @@ export class PagedTable {
     for (const page of this.pages.values()) await this.writePage(page);
   }
 
+  /** Undefined for what is not loaded, and for what is beyond the table. */
   private pageAt(at: number): Page | undefined {
+    if (at >= this.bytes) return undefined;
     const start = at - (at % PAGE_BYTES);
     return this.pages.get(start);
   }
