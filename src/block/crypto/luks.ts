@@ -111,21 +111,35 @@ export async function unlockLuks(
   passphrase: Uint8Array,
   host: BlockHost,
 ): Promise<SectorCipher> {
-  const crypto = cryptoOf(host);
-  for (const slot of header.slots) {
-    const key = slot.active ? await tryKeySlot(header, slot, read, passphrase, crypto) : undefined;
-    if (key !== undefined) return makeSectorCipher(header.spec, key, crypto);
-  }
-  throw new ImageError('Invalid password, cannot unlock any keyslot', 'EPERM');
+  const key = await masterKey(header, read, passphrase, host);
+  if (key === undefined) throw new ImageError('Invalid password, cannot unlock any keyslot', 'EPERM');
+  return makeSectorCipher(header.spec, key, cryptoOf(host));
 }
 
-async function tryKeySlot(
+/** The key of the disk, from the first slot that `passphrase` opens. */
+export async function masterKey(
+  header: LuksHeader,
+  read: ReadHeader,
+  passphrase: Uint8Array,
+  host: BlockHost,
+): Promise<Uint8Array | undefined> {
+  for (const slot of header.slots) {
+    const key = await keyInSlot(header, slot, read, passphrase, host);
+    if (key !== undefined) return key;
+  }
+  return undefined;
+}
+
+/** The key of the disk, if `passphrase` opens this slot. */
+export async function keyInSlot(
   header: LuksHeader,
   slot: LuksSlot,
   read: ReadHeader,
   passphrase: Uint8Array,
-  crypto: HostCrypto,
+  host: BlockHost,
 ): Promise<Uint8Array | undefined> {
+  if (!slot.active) return undefined;
+  const crypto = cryptoOf(host);
   const { hash, keyBytes } = header;
   const slotKey = await crypto.pbkdf2(hash, passphrase, slot.salt, slot.iterations, keyBytes);
   const bytes = keyBytes * slot.stripes;
@@ -160,10 +174,7 @@ export async function createLuks(
   const spec = parseCipherMode(mode);
   const keyBytes = (options.keyBits / 8) * (options.mode === 'xts' ? 2 : 1);
   const layout = luksLayout(keyBytes);
-  const iterations = Math.min(
-    MAX_ITERATIONS,
-    await measureIterations(hash, keyBytes, options.iterTimeMs, host, crypto),
-  );
+  const iterations = await measureIterations(hash, keyBytes, options.iterTimeMs, host, crypto);
   const digestIterations = Math.max(MIN_ITERATIONS, Math.floor(iterations / 8));
 
   const key = host.randomBytes(keyBytes);
@@ -187,15 +198,83 @@ export async function createLuks(
     view.setUint32(at + 40, layout.slotOffset(i) / SECTOR_BYTES);
     view.setUint32(at + 44, STRIPES);
   }
-  view.setUint32(SLOT_AT + 4, iterations);
-  header.set(slotSalt, SLOT_AT + 8);
+  header.set(slotRecord({ iterations, salt: slotSalt, keyOffset: layout.slotOffset(0), stripes: STRIPES }), SLOT_AT);
+  const slot = { iterations, salt: slotSalt, stripes: STRIPES };
+  header.set(await sealKey(key, passphrase, { hash, spec, ...slot }, host), layout.slotOffset(0));
+  return { header, cipher: await makeSectorCipher(spec, key, crypto) };
+}
 
-  const slotKey = await crypto.pbkdf2(hash, passphrase, slotSalt, iterations, keyBytes);
-  const split = await splitKey(key, STRIPES, hash, crypto, (count) => host.randomBytes(count));
+/** Key material of a slot that `passphrase` opens. */
+async function sealKey(
+  key: Uint8Array,
+  passphrase: Uint8Array,
+  { hash, spec, iterations, salt, stripes }: Pick<LuksHeader, 'hash' | 'spec'> & Omit<LuksSlot, 'active' | 'keyOffset'>,
+  host: BlockHost,
+): Promise<Uint8Array> {
+  const crypto = cryptoOf(host);
+  const slotKey = await crypto.pbkdf2(hash, passphrase, salt, iterations, key.length);
+  const split = await splitKey(key, stripes, hash, crypto, (count) => host.randomBytes(count));
   const padded = new Uint8Array(sectorsUp(split.length));
   padded.set(split);
-  header.set((await makeSectorCipher(spec, slotKey, crypto)).encrypt(0, padded), layout.slotOffset(0));
-  return { header, cipher: await makeSectorCipher(spec, key, crypto) };
+  return (await makeSectorCipher(spec, slotKey, crypto)).encrypt(0, padded);
+}
+
+/** An active slot in the header. */
+function slotRecord({ iterations, salt, keyOffset, stripes }: Omit<LuksSlot, 'active'>): Uint8Array {
+  const record = new Uint8Array(SLOT_BYTES);
+  const view = viewOf(record);
+  view.setUint32(0, SLOT_ENABLED);
+  view.setUint32(4, iterations);
+  record.set(salt, 8);
+  view.setUint32(40, keyOffset / SECTOR_BYTES);
+  view.setUint32(44, stripes);
+  return record;
+}
+
+export interface WriteHeader {
+  /** Writes from where the header begins. */
+  readonly write: (offset: number, bytes: Uint8Array) => Promise<void>;
+  /** What was written is on stable storage. */
+  readonly flush: () => Promise<void>;
+}
+
+/** Lets `passphrase` open slot `index`, which is not in use; the key material is there before the header says so. */
+export async function fillSlot(
+  header: LuksHeader,
+  index: number,
+  how: { readonly key: Uint8Array; readonly passphrase: Uint8Array; readonly iterTimeMs: number },
+  { write, flush }: WriteHeader,
+  host: BlockHost,
+): Promise<void> {
+  const slot = header.slots[index];
+  if (slot === undefined) throw new RangeError(`keyslot ${index}`);
+  const { hash, keyBytes } = header;
+  const { keyOffset, stripes } = slot;
+  const iterations = await measureIterations(hash, keyBytes, how.iterTimeMs, host, cryptoOf(host));
+  const salt = host.randomBytes(SALT_BYTES);
+  const sealed = await sealKey(how.key, how.passphrase, { ...header, iterations, salt, stripes }, host);
+  await write(keyOffset, sealed);
+  await flush();
+  await write(SLOT_AT + index * SLOT_BYTES, slotRecord({ iterations, salt, keyOffset, stripes }));
+  await flush();
+}
+
+/** Nothing opens slot `index` any more: the header says so, and its key material is written over. */
+export async function eraseSlot(
+  header: LuksHeader,
+  index: number,
+  { write, flush }: WriteHeader,
+  host: BlockHost,
+): Promise<void> {
+  const slot = header.slots[index];
+  if (slot === undefined) throw new RangeError(`keyslot ${index}`);
+  const record = new Uint8Array(SLOT_BYTES);
+  record.set(slotRecord({ ...slot, iterations: 0, salt: new Uint8Array(SALT_BYTES) }));
+  viewOf(record).setUint32(0, SLOT_DISABLED);
+  await write(SLOT_AT + index * SLOT_BYTES, record);
+  await flush();
+  await write(slot.keyOffset, host.randomBytes(sectorsUp(header.keyBytes * slot.stripes)));
+  await flush();
 }
 
 /** Where the slots and the payload of a new volume are. */
@@ -218,7 +297,8 @@ async function measureIterations(
     const start = host.nowMs();
     await crypto.pbkdf2(hash, password, salt, count, keyBytes);
     const took = host.nowMs() - start;
-    if (took >= 100 || count >= 1 << 26) return Math.max(MIN_ITERATIONS, Math.floor((count * ms) / Math.max(took, 1)));
+    const found = Math.max(MIN_ITERATIONS, Math.floor((count * ms) / Math.max(took, 1)));
+    if (took >= 100 || count >= 1 << 26) return Math.min(MAX_ITERATIONS, found);
   }
 }
 

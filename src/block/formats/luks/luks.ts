@@ -14,7 +14,7 @@ import type {
   ZeroFlags,
 } from '../../node.ts';
 import { createLuks, isLuks, luksLayout, readLuksHeader, unlockLuks } from '../../crypto/luks.ts';
-import type { LuksHeader } from '../../crypto/luks.ts';
+import { LUKS_AMEND_OPTIONS, LuksKeys } from '../../crypto/luks-keys.ts';
 import { LUKS_CREATE_OPTIONS, luksOptions } from '../../crypto/luks-options.ts';
 import { SECTOR_BYTES } from '../../crypto/sector-cipher.ts';
 import type { SectorCipher } from '../../crypto/sector-cipher.ts';
@@ -28,17 +28,21 @@ const CHUNK_BYTES = 1 << 20;
 class LuksNode extends BlockNode {
   override readonly driver = 'luks';
   private readonly file: BlockNode;
-  private readonly header: LuksHeader;
+  private readonly keys: LuksKeys;
   /** Undefined: opened for its facts only. */
   private readonly cipher: SectorCipher | undefined;
   /** Writes that share a sector with what is around them read it first: one after the other. */
   private readonly partial = new Mutex();
 
-  constructor(name: string, readOnly: boolean, file: BlockNode, header: LuksHeader, cipher: SectorCipher | undefined) {
+  constructor(name: string, readOnly: boolean, file: BlockNode, keys: LuksKeys, cipher: SectorCipher | undefined) {
     super(name, readOnly);
     this.file = file;
-    this.header = header;
+    this.keys = keys;
     this.cipher = cipher;
+  }
+
+  private get header(): LuksKeys['header'] {
+    return this.keys.header;
   }
 
   override get size(): number {
@@ -141,6 +145,19 @@ class LuksNode extends BlockNode {
     if (options.zero === true && size > before) await this.writeZeroes(before, this.size - before);
   }
 
+  override async amend(
+    options: Readonly<Record<string, string>>,
+    force: boolean,
+    progress: (done: number) => void,
+  ): Promise<void> {
+    this.checkWritable();
+    await this.keys.amend(options, force, {
+      write: (offset, bytes) => this.file.write(offset, [bytes]),
+      flush: () => this.file.flush(),
+    });
+    progress(1);
+  }
+
   override close(): Promise<void> {
     return this.flush();
   }
@@ -184,11 +201,18 @@ async function open(request: OpenRequest, context: DriverContext): Promise<Block
   const read = (offset: number, bytes: number): Promise<Uint8Array> => readExactly(file, offset, bytes, 'LUKS header');
   const header = await readLuksHeader(read);
   const secret = request.options['key-secret'];
+  const keys = new LuksKeys({
+    header,
+    read,
+    host: context.host,
+    secret: (id) => context.secret(id),
+    openedWith: typeof secret === 'string' ? secret : undefined,
+  });
   if (request.noIo && typeof secret !== 'string')
-    return new LuksNode(request.name, request.readOnly, file, header, undefined);
+    return new LuksNode(request.name, request.readOnly, file, keys, undefined);
   if (typeof secret !== 'string') throw new ImageError("Parameter 'key-secret' is required for cipher");
   const cipher = await unlockLuks(header, read, await context.secret(secret), context.host);
-  return new LuksNode(request.name, request.readOnly, file, header, cipher);
+  return new LuksNode(request.name, request.readOnly, file, keys, cipher);
 }
 
 async function create({ file, size, options, preallocation }: CreateRequest, context: DriverContext): Promise<void> {
@@ -209,9 +233,11 @@ export const luksDriver: BlockDriver = {
   probe: (head) => (isLuks(head) ? 100 : 0),
   open,
   create,
-  measure: (size, options) => {
+  amendOptions: LUKS_AMEND_OPTIONS,
+  measure: async (size, options) => {
+    if (options['key-secret'] === undefined) throw new ImageError("Parameter 'key-secret' is required for cipher");
     const { keyBits, mode } = luksOptions(options);
     const required = luksLayout((keyBits / 8) * (mode === 'xts' ? 2 : 1)).payloadOffset + size;
-    return Promise.resolve({ required, fullyAllocated: required });
+    return { required, fullyAllocated: required };
   },
 };

@@ -1,10 +1,12 @@
 /** `img amend`: what can be changed of an existing image. */
 import { ImageError } from '../../block-error.ts';
+import { LUKS_AMEND_OPTIONS } from '../../crypto/luks-keys.ts';
 import type { OptionDeclaration } from '../../driver.ts';
 import { boolOf, sizeOf, versionOf } from './create.ts';
+import { amendEncryption } from './encryption.ts';
 import type { Qcow2Image } from './image.ts';
 import {
-  COMPATIBLE_LAZY_REFCOUNTS, ENTRY_COMPRESSED, ENTRY_COPIED, ENTRY_ZERO, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, viewOf, writeU64,
+  AUTOCLEAR_DATA_FILE_RAW, COMPATIBLE_LAZY_REFCOUNTS, ENTRY_COMPRESSED, ENTRY_COPIED, ENTRY_ZERO, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, viewOf, writeU64,
 } from './layout.ts'; // prettier-ignore
 import { readTable } from './metadata-file.ts';
 import type { Qcow2Node } from './qcow2-node.ts';
@@ -15,6 +17,9 @@ export const AMEND_OPTIONS: readonly OptionDeclaration[] = [
   { name: 'backing_file', type: 'string', help: 'File name of a base image' },
   { name: 'backing_fmt', type: 'string', help: 'Image format of the base image' },
   { name: 'compat', type: 'string', help: 'Compatibility level (v2 [0.10] or v3 [1.1])' },
+  { name: 'data_file', type: 'string', help: 'File name of an external data file' },
+  { name: 'data_file_raw', type: 'bool', help: 'The external data file must stay valid as a raw image' },
+  ...LUKS_AMEND_OPTIONS.map((option) => ({ ...option, name: `encrypt.${option.name}` })),
   { name: 'lazy_refcounts', type: 'bool', help: 'Postpone refcount updates' },
   { name: 'refcount_bits', type: 'number', help: 'Width of a reference count entry in bits' },
   { name: 'size', type: 'size', help: 'Virtual disk size' },
@@ -25,6 +30,7 @@ const NEWER = 'only supported with compatibility level 1.1 and above (use compat
 export async function amendQcow2(
   node: Qcow2Node,
   options: Readonly<Record<string, string>>,
+  force: boolean,
   progress: (done: number) => void,
 ): Promise<void> {
   for (const name of Object.keys(options))
@@ -32,15 +38,18 @@ export async function amendQcow2(
       throw new ImageError(`Option '${name}' cannot be amended`, 'ENOTSUP');
   const { image } = node;
   const { header } = image;
-  const version = options['compat'] === undefined ? header.version : versionOf(options['compat']);
+  const version = options['compat'] === undefined ? header.version : levelOf(options['compat']);
   const lazy =
     options['lazy_refcounts'] === undefined ? undefined : boolOf(options['lazy_refcounts'], 'lazy_refcounts');
-  if (lazy && version < 3) throw new ImageError(`Lazy refcounts ${NEWER}`);
   const order = orderOf(options['refcount_bits'], header.refcountOrder);
-  if (order !== 4 && version < 3)
+  checkOptions(image, options);
+  if (order !== 4 && version < 3) {
     throw new ImageError(
-      `Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)`,
+      options['refcount_bits'] === undefined
+        ? 'compat=0.10 requires refcount_bits=16'
+        : `Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)`,
     );
+  }
   await image.ranges.alone(async () => {
     await image.settle();
     if (version > header.version) {
@@ -48,21 +57,57 @@ export async function amendQcow2(
       await image.writeHeader();
       image.tables.reconfigure();
     }
+    const encryption = encryptionOptions(options);
+    if (encryption !== undefined) await amendEncryption(image, encryption, force);
     if (order !== header.refcountOrder) await writeStructure(image, await node.countReferences(), order);
     progress(0.3);
+    await setDataFile(image, options);
+    if (lazy === true && version < 3) throw new ImageError(`Lazy refcounts ${NEWER}`);
     if (lazy !== undefined) await setLazy(image, lazy);
     if (version < header.version) await downgrade(node);
     progress(0.9);
   });
-  if (options['backing_file'] !== undefined || options['backing_fmt'] !== undefined) {
-    const file = options['backing_file'] ?? header.backingFile;
-    const format = options['backing_fmt'] ?? header.backingFormat;
-    await node.setBackingReference(
-      file === undefined || file === '' ? null : { file, ...(format === undefined ? {} : { format }) },
-    );
-  }
   if (options['size'] !== undefined) await node.truncate(sizeOf(options['size'], 'size'));
   progress(1);
+}
+
+function levelOf(text: string): number {
+  try {
+    return versionOf(text);
+  } catch {
+    throw new ImageError(`Unknown compatibility level ${text}`);
+  }
+}
+
+/** What no image can have changed, or not this one. */
+function checkOptions({ header, hasDataFile }: Qcow2Image, options: Readonly<Record<string, string>>): void {
+  const { backing_file: file, backing_fmt: format, data_file: dataFile, data_file_raw: dataFileRaw } = options;
+  const changed = file !== header.backingFile || format !== header.backingFormat;
+  if ((file !== undefined || format !== undefined) && changed)
+    throw new ImageError("Cannot amend the backing file\nYou can use 'orrery img rebase' instead.");
+  if (dataFile !== undefined && !hasDataFile)
+    throw new ImageError('data-file can only be set for images that use an external data file');
+  const isRaw = (header.autoclear & AUTOCLEAR_DATA_FILE_RAW) !== 0;
+  if (dataFileRaw !== undefined && boolOf(dataFileRaw, 'data_file_raw') && !isRaw)
+    throw new ImageError('data-file-raw cannot be set on existing images');
+}
+
+/** Options of encryption by their own names; undefined when there are none. */
+function encryptionOptions(options: Readonly<Record<string, string>>): Record<string, string> | undefined {
+  const prefix = 'encrypt.';
+  const own = Object.entries(options)
+    .filter(([name]) => name.startsWith(prefix))
+    .map(([name, value]): [string, string] => [name.slice(prefix.length), value]);
+  return own.length === 0 ? undefined : Object.fromEntries(own);
+}
+
+async function setDataFile(image: Qcow2Image, options: Readonly<Record<string, string>>): Promise<void> {
+  const { header } = image;
+  const { data_file: file, data_file_raw: isRaw } = options;
+  if (file === undefined && isRaw === undefined) return;
+  if (file !== undefined) header.dataFile = file === '' ? undefined : file;
+  if (isRaw !== undefined && !boolOf(isRaw, 'data_file_raw')) header.autoclear &= ~AUTOCLEAR_DATA_FILE_RAW;
+  await image.writeHeader();
 }
 
 function orderOf(bits: string | undefined, present: number): number {
@@ -85,6 +130,7 @@ async function setLazy(image: Qcow2Image, lazy: boolean): Promise<void> {
 async function downgrade(node: Qcow2Node): Promise<void> {
   const { image } = node;
   const { header } = image;
+  if (image.hasDataFile) throw new ImageError('Cannot downgrade an image with a data file', 'ENOTSUP');
   if (header.incompatible & ~(INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT))
     throw new ImageError(
       `Cannot downgrade an image with incompatible features 0x${header.incompatible.toString(16)} set`,

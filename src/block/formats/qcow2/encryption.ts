@@ -1,6 +1,6 @@
 /** Encryption inside qcow2: a LUKS header in clusters of its own, or the old AES-CBC with the passphrase as key. */
-import type { LuksHeader } from '../../crypto/luks.ts';
 import { createLuks, readLuksHeader, unlockLuks } from '../../crypto/luks.ts';
+import { LuksKeys } from '../../crypto/luks-keys.ts';
 import { luksOptions } from '../../crypto/luks-options.ts';
 import type { SectorCipher } from '../../crypto/sector-cipher.ts';
 import { makeSectorCipher } from '../../crypto/sector-cipher.ts';
@@ -21,7 +21,7 @@ export interface Encryption {
   readonly cipher: SectorCipher | undefined;
   /** Sectors are numbered by where they are for the guest, not in the file. */
   readonly byGuest: boolean;
-  readonly luks: LuksHeader | undefined;
+  readonly luks: LuksKeys | undefined;
 }
 
 /** What the header and the options (encrypt.key-secret) say; undefined for an image in the clear. */
@@ -50,7 +50,15 @@ export async function openEncryption(
     return readTable(file, crypto.offset + offset, bytes);
   };
   const luks = await readLuksHeader(read);
-  return { cipher: passphrase && (await unlockLuks(luks, read, passphrase, context.host)), byGuest: false, luks };
+  const keys = new LuksKeys({
+    header: luks,
+    read,
+    host: context.host,
+    secret: (id) => context.secret(id),
+    openedWith: typeof secret === 'string' ? secret : undefined,
+  });
+  const cipher = passphrase && (await unlockLuks(luks, read, passphrase, context.host));
+  return { cipher, byGuest: false, luks: keys };
 }
 
 /** AES-128-CBC; the passphrase's first 16 bytes are the key. */
@@ -90,11 +98,29 @@ export async function setUpEncryption(
   image.header.crypto = { offset: host, bytes: header.length };
 }
 
+/** Passphrases added or taken away; `options` by their names without "encrypt.". */
+export async function amendEncryption(
+  image: Qcow2Image,
+  options: Readonly<Record<string, string>>,
+  force: boolean,
+): Promise<void> {
+  const { encryption, header, file } = image;
+  if (encryption === undefined) throw new ImageError("Can't amend encryption options - encryption not present");
+  const { luks } = encryption;
+  const begin = header.crypto?.offset;
+  if (luks === undefined || begin === undefined)
+    throw new ImageError("Can't amend encryption options - only LUKS has keyslots");
+  await luks.amend(options, force, {
+    write: (offset, bytes) => file.write(begin + offset, [bytes]),
+    flush: () => file.flush(),
+  });
+}
+
 /** As `img info` has it. */
 export function encryptionInfo(encryption: Encryption): Record<string, JsonValue> {
   const { luks } = encryption;
   if (luks === undefined) return { format: 'aes' };
-  const { spec, keyBytes, hash, uuid, slots, payloadOffset, digestIterations } = luks;
+  const { spec, keyBytes, hash, uuid, slots, payloadOffset, digestIterations } = luks.header;
   return {
     'ivgen-alg': spec.iv ?? 'plain',
     ...(spec.ivHash === undefined ? {} : { 'ivgen-hash-alg': spec.ivHash }),

@@ -367,8 +367,9 @@ export function serializeHeader(header: Header): Uint8Array {
   for (const extension of header.unknownExtensions) put(extension.type, extension.data);
   at += 8; // the end, all zero
   if (name !== undefined) {
-    if (name.length > Math.min(BACKING_NAME_BYTES_MAX, clusterSize - at))
-      throw new ImageError(`Backing file name too long (${name.length} bytes)`);
+    const fits = name.length <= clusterSize - at;
+    if (!fits || name.length > BACKING_NAME_BYTES_MAX)
+      throw new ImageError(`Backing file name too long (${name.length} bytes)`, fits ? 'EINVAL' : 'ENOSPC');
     writeU64(view, 8, at);
     view.setUint32(16, name.length);
     bytes.set(name, at);

@@ -232,11 +232,11 @@ export class Qcow2Node extends BlockNode {
 
   override async amend(
     options: Readonly<Record<string, string>>,
-    _force: boolean,
+    force: boolean,
     progress: (done: number) => void,
   ): Promise<void> {
     this.checkWritable();
-    await amendQcow2(this, options, progress);
+    await amendQcow2(this, options, force, progress);
   }
 
   override async makeEmpty(): Promise<void> {
