@@ -56,7 +56,7 @@ export function jsonFilename(filename: string): NodeOptions | undefined {
   let value: JsonValue;
   try {
     // INVARIANT: JSON.parse gives JSON.
-    value = JSON.parse(filename.slice(5)) as JsonValue;
+    value = JSON.parse(doubleQuoted(filename.slice(5))) as JsonValue;
   } catch {
     throw new ImageError('Could not parse the JSON options');
   }
@@ -64,6 +64,14 @@ export function jsonFilename(filename: string): NodeOptions | undefined {
     throw new ImageError('Invalid JSON object given');
   // INVARIANT: an object, see above.
   return nestOptions(value as Record<string, JsonValue>);
+}
+
+/** JSON whose strings may stand in single quotes, so that it can stand in a shell's double ones. */
+function doubleQuoted(text: string): string {
+  return text.replace(/"(?:[^"\\]|\\.)*"|'((?:[^'\\]|\\.)*)'/gs, (whole, single: string | undefined) => {
+    if (single === undefined) return whole;
+    return `"${single.replace(/\\'/g, "'").replace(/(\\.)|"/gs, (_, escape?: string) => escape ?? '\\"')}"`;
+  });
 }
 
 export function textOption(options: NodeOptions, name: string): string | undefined {

@@ -74,7 +74,7 @@ async function exercise(parsed: ParsedArguments): Promise<number> {
   if (parsed.operands.length > 1) throw new UserError(`more than one image: '${parsed.operands[1]}'`);
   const objects = new BlockObjects(nodeBlockHost, values('object'));
   const graph = new BlockGraph(nodeBlockHost, {
-    warn: (sentence) => process.stderr.write(`orrery io: warning: ${sentence}\n`),
+    warn: (sentence) => process.stderr.write(`${sentence}\n`),
     secret: objects.secret,
     tlsCredentials: objects.tlsCredentials,
     throttleGroup: objects.throttleGroup,

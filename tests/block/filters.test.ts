@@ -230,3 +230,25 @@ test('detect-zeroes keeps zeroes from taking room', async () => {
   expect(await node.status(0, 64 * KIB)).toMatchObject({ data: true });
   await graph.closeAll();
 });
+
+describe('reopening', () => {
+  test('changes what may be written and how, and keeps what is below when it can', async () => {
+    const graph = new BlockGraph(nodeBlockHost);
+    await graph.create({ format: 'qcow2', filename: at('r.qcow2'), size: MIB });
+    let node = await graph.open(at('r.qcow2'), { readOnly: true });
+    const { name } = node;
+    await expect(node.write(0, [filled(512, 1)])).rejects.toMatchObject({ code: 'EPERM' });
+    node = await graph.reopen(node, {}, { readOnly: false });
+    await node.write(0, [filled(512, 1)]);
+    const file = node.children[0]?.node;
+    node = await graph.reopen(node, { 'lazy-refcounts': 'on' });
+    expect([node.name, node.children[0]?.node === file]).toEqual([name, true]);
+    expect(await content(node, 0, 512)).toEqual(filled(512, 1));
+    await expect(graph.reopen(node, { 'lazy-refcounts': 'maybe' })).rejects.toThrow("expects 'on' or 'off'");
+    await expect(graph.reopen(graph.node(name) ?? node, { driver: 'raw' })).rejects.toThrow(
+      "Cannot change the option 'driver'",
+    );
+    expect(await content(graph.node(name) ?? node, 0, 512)).toEqual(filled(512, 1));
+    await graph.closeAll();
+  });
+});

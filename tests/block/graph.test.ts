@@ -47,7 +47,7 @@ describe('files', () => {
   test('that are not there, or folders, are refused in one sentence', async () => {
     const graph = new BlockGraph(nodeBlockHost);
     await expect(graph.open(at('none'))).rejects.toThrow(`Could not open '${at('none')}': No such file or directory`);
-    await expect(graph.open(folder)).rejects.toThrow('Is a directory');
+    await expect(graph.open(folder)).rejects.toThrow('to be a regular file');
     await expect(graph.open({ driver: 'qcow3', file: at('none') })).rejects.toThrow("Unknown driver 'qcow3'");
     await expect(graph.open({ driver: 'raw', wrong: 1, 'file.filename': at('a.raw') })).rejects.toThrow("'wrong'");
     expect(graph.nodes()).toEqual([]);

@@ -298,3 +298,13 @@ describe.skipIf(toolsMissing)('measuring', () => {
     expect(JSON.parse(text)).toEqual({ required: ours?.required, 'fully-allocated': ours?.fullyAllocated });
   });
 });
+
+test('an L1 table larger than what one refcount block counts', async () => {
+  const path = join(folder, 'large-l1.qcow2');
+  // 3072 clusters in one piece, and blocks of 256 counts.
+  await createQcow2(path, 6 * 1024 ** 3, { cluster_size: '512' });
+  expect(readFileSync(path).length).toBeLessThan(2 * 1024 ** 2);
+  const node = await openQcow2(path);
+  expect(await node.check('none')).toMatchObject({ corruptions: 0, leaks: 0 });
+  await closeAll(node);
+});

@@ -211,6 +211,10 @@ async function open(driver: string, request: OpenRequest, { host }: DriverContex
   try {
     file = await host.openFile(path, { write: !readOnly, direct: request.direct });
   } catch (error) {
+    if ((error as { code?: string }).code === 'EISDIR') {
+      const kind = driver === 'file' ? 'a regular file' : 'either a character or block device';
+      throw new ImageError(`'${driver}' driver requires '${path}' to be ${kind}`);
+    }
     throw openError(path, error);
   }
   if (driver === 'host_device' && file.kind !== 'device') {
@@ -228,12 +232,16 @@ function openError(path: string, error: unknown): ImageError {
     ENOENT: ['No such file or directory', 'ENOENT'],
     EACCES: ['Permission denied', 'EACCES'],
     EROFS: ['Read-only file system', 'EACCES'],
-    EISDIR: ['Is a directory', 'EINVAL'],
     ENOTDIR: ['Not a directory', 'ENOENT'],
     ETXTBSY: ['Text file busy', 'EACCES'],
   };
   const [text, code] = known[blocked.code ?? ''] ?? [blocked.message ?? String(error), 'EINVAL'];
   return new ImageError(`Could not open '${path}': ${text}`, code);
+}
+
+/** A name that begins like a protocol's must not be taken for one later. */
+function unambiguous(name: string): string {
+  return /^[^/]*:/.test(name) ? `./${name}` : name;
 }
 
 const OPTIONS = [
@@ -247,7 +255,7 @@ export const file: BlockDriver = {
   kind: 'protocol',
   options: OPTIONS,
   parseFilename: (filename) =>
-    filename.startsWith('file:') ? { driver: 'file', filename: filename.slice(5) } : undefined,
+    filename.startsWith('file:') ? { driver: 'file', filename: unambiguous(filename.slice(5)) } : undefined,
   open: (request, context) => open('file', request, context),
   createOptions: [
     { name: 'size', type: 'size', help: 'Virtual disk size' },

@@ -105,10 +105,25 @@ function nodeOptions(
   if (filename === undefined) return nestOptions(options ?? {});
   if (options === undefined || Object.keys(options).length === 0) return filename;
   const nested = nestOptions(options);
+  const named = graph.protocolOptions(filename);
+  if (named['driver'] === nested['driver']) return merged(named, nested);
   const { file } = nested;
-  if (typeof file !== 'object' || file === null || Array.isArray(file)) return { ...nested, filename };
-  // INVARIANT: an object that is no list.
-  return { ...nested, file: { ...graph.protocolOptions(filename), ...(file as NodeOptions) } };
+  if (!isObject(file)) return { ...nested, filename };
+  return { ...nested, file: merged(named, file) };
+}
+
+/** What a name says, and options that say more; of what is below, too. */
+function merged(named: NodeOptions, more: NodeOptions): NodeOptions {
+  const both: Record<string, JsonValue> = { ...named, ...more };
+  for (const [name, value] of Object.entries(named)) {
+    const other = more[name];
+    if (isObject(value) && isObject(other)) both[name] = merged(value, other);
+  }
+  return both;
+}
+
+function isObject(value: JsonValue | undefined): value is NodeOptions {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** `reopen`: the image that is open, with other options. */

@@ -54,13 +54,26 @@ class BlkdebugNode extends FilterNode {
   }
 
   override async read(offset: number, into: IoVector): Promise<void> {
-    await this.inject('read', offset, vectorBytes(into));
+    const bytes = vectorBytes(into);
+    const { maxTransfer } = this.requestLimits;
+    if (bytes > maxTransfer) {
+      for (let at = 0; at < bytes; at += maxTransfer)
+        await this.read(offset + at, sliceVector(into, at, Math.min(maxTransfer, bytes - at)));
+      return;
+    }
+    await this.inject('read', offset, bytes);
     await this.child.read(offset, into);
   }
 
   override async write(offset: number, from: IoVector, flags?: WriteFlags): Promise<void> {
-    await this.rules.event('pwritev');
     const bytes = vectorBytes(from);
+    const { maxTransfer } = this.requestLimits;
+    if (bytes > maxTransfer) {
+      for (let at = 0; at < bytes; at += maxTransfer)
+        await this.write(offset + at, sliceVector(from, at, Math.min(maxTransfer, bytes - at)), flags);
+      return;
+    }
+    await this.rules.event('pwritev');
     const partial = await this.inject('write', offset, bytes);
     if (partial !== undefined) return this.writePartly(partial, offset, from);
     await this.child.write(offset, from, flags);
@@ -126,6 +139,9 @@ export const blkdebug: BlockDriver = {
     { name: 'align', type: 'size', help: 'Required alignment in bytes' },
     { name: 'max-transfer', type: 'size', help: 'Maximum transfer size in bytes' },
     { name: 'opt-write-zero', type: 'size', help: 'Optimum write zero alignment in bytes' },
+    { name: 'max-write-zero', type: 'size', help: 'Maximum write zero size in bytes' },
+    { name: 'opt-discard', type: 'size', help: 'Optimum discard alignment in bytes' },
+    { name: 'max-discard', type: 'size', help: 'Maximum discard size in bytes' },
     { name: 'inject-error', type: 'string', help: 'Rules that make requests fail' },
     { name: 'set-state', type: 'string', help: 'Rules that change the state' },
   ],
@@ -183,6 +199,8 @@ function limitsOf(options: Parameters<typeof sizeOption>[0], least: number): Par
   const alignment = Math.max(align, least);
   const maxTransfer = checked('max-transfer', alignment);
   const zeroAlignment = checked('opt-write-zero', alignment);
+  checked('max-write-zero', Math.max(zeroAlignment, alignment));
+  checked('max-discard', Math.max(checked('opt-discard', alignment), alignment));
   return {
     ...(align > 0 && { alignment: align }),
     ...(maxTransfer > 0 && { maxTransfer }),

@@ -23,12 +23,13 @@ export const CREATE_OPTIONS: readonly OptionDeclaration[] = [
   { name: 'data_file_raw', type: 'bool', help: 'The external data file must stay valid as a raw image' },
   { name: 'encrypt.cipher-alg', type: 'string', help: 'Name of encryption cipher algorithm' },
   { name: 'encrypt.cipher-mode', type: 'string', help: 'Name of encryption cipher mode' },
-  { name: 'encrypt.format', type: 'string', help: "Encrypt the image, format choices: 'luks'" },
+  { name: 'encrypt.format', type: 'string', help: "Encrypt the image, format choices: 'aes', 'luks'" },
   { name: 'encrypt.hash-alg', type: 'string', help: 'Name of encryption hash algorithm' },
   { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
   { name: 'encrypt.ivgen-alg', type: 'string', help: 'Name of IV generator algorithm' },
   { name: 'encrypt.ivgen-hash-alg', type: 'string', help: 'Name of IV generator hash algorithm' },
   { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing qcow AES key or LUKS passphrase' },
+  { name: 'encryption', type: 'bool', help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)" },
   { name: 'extended_l2', type: 'bool', help: 'Extended L2 tables', default: 'off' },
   { name: 'lazy_refcounts', type: 'bool', help: 'Postpone refcount updates', default: 'off' },
   { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, metadata, falloc, full)' },
@@ -156,7 +157,9 @@ async function makeDataFile(request: CreateRequest, name: string, context: Drive
   if (host.openFile === undefined) throw new ImageError(`data_file '${name}': this platform has no files`);
   const path = host.resolve?.(request.file.filename, name) ?? name;
   const made = await host.openFile(path, { write: true, create: true, truncate: true });
-  await made.truncate(Math.ceil(request.size / 512) * 512);
+  // Storage that is to be there from the beginning is got when the disk gets its size.
+  const preallocated = (request.options['preallocation'] ?? 'off') !== 'off';
+  await made.truncate(preallocated ? 0 : Math.ceil(request.size / 512) * 512);
   await made.close();
   return context.openNamed(name, { format: 'raw', readOnly: false, role: 'data-file' });
 }

@@ -9,7 +9,7 @@ import { Qcow2Image } from './image.ts';
 import { openEncryption } from './encryption.ts';
 import type { Header } from './layout.ts';
 import {
-  INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, isQcow2, parseHeader, viewOf,
+  INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY, isQcow2, KNOWN_AUTOCLEAR, parseHeader, viewOf,
 } from './layout.ts'; // prettier-ignore
 import { measureQcow2 } from './measure.ts';
 import { readTable } from './metadata-file.ts';
@@ -57,11 +57,22 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
     warn: (sentence) => context.warn(sentence),
   });
   await image.open();
+  if (!readOnly && !request.noIo && !request.check) await clearUnknown(image);
   const node = new Qcow2Node(image);
   await node.snapshots.load();
   await node.bitmaps.load();
   if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.check) await node.check('all');
   return node;
+}
+
+/** Whoever writes without knowing what a bit of this kind vouches for takes the bit away. */
+async function clearUnknown(image: Qcow2Image): Promise<void> {
+  const { header, file } = image;
+  if (header.version < 3) return;
+  const stored = viewOf(await readTable(file, 88, 8)).getBigUint64(0);
+  if ((stored & ~BigInt(KNOWN_AUTOCLEAR)) === 0n) return;
+  header.autoclear &= KNOWN_AUTOCLEAR;
+  await image.writeHeader();
 }
 
 async function readHeader(file: BlockNode): Promise<Header> {

@@ -71,22 +71,29 @@ async function oldCipher(passphrase: Uint8Array, context: DriverContext): Promis
   return makeSectorCipher({ mode: 'cbc', iv: 'plain64', ivHash: undefined }, key, crypto);
 }
 
-/** Writes the LUKS header of a new image. */
+/** Writes the LUKS header of a new image; the old encryption needs no more than a word in the image's own. */
 export async function setUpEncryption(
   image: Qcow2Image,
   options: Readonly<Record<string, string>>,
   context: DriverContext,
 ): Promise<void> {
-  const format = options['encrypt.format'];
+  const old = options['encryption'] === 'on';
+  if (old && options['encrypt.format'] !== undefined)
+    throw new ImageError("'encrypt.format' and its alias 'encryption' can't be used at the same time");
+  const format = old ? 'aes' : options['encrypt.format'];
   if (format === undefined) {
     const stray = Object.keys(options).find((name) => name.startsWith('encrypt.'));
     if (stray !== undefined) throw new ImageError(`Parameter '${stray}' needs encrypt.format`);
     return;
   }
-  if (format !== 'luks')
-    throw new ImageError(`Invalid parameter '${format}' for encrypt.format: new images take luks`, 'ENOTSUP');
+  if (format !== 'luks' && format !== 'aes') throw new ImageError(`Unknown encryption format ${format}`);
   const secret = options['encrypt.key-secret'];
   if (secret === undefined) throw new ImageError("Parameter 'encrypt.key-secret' is required for cipher");
+  if (format === 'aes') {
+    await oldCipher(await context.secret(secret), context);
+    image.header.cryptMethod = CRYPT_AES;
+    return;
+  }
   const { header } = await createLuks(luksOptions(options, 'encrypt.'), await context.secret(secret), context.host);
   const clusters = Math.ceil(header.length / image.clusterSize);
   const { host } = await image.allocate(clusters, true);

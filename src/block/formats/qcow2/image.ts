@@ -78,7 +78,12 @@ export class Qcow2Image {
     this.codec = parts.codec;
     this.encryption = parts.encryption;
     this.warn = parts.warn;
-    this.refcounts = new Refcounts(parts.file, parts.header, () => this.writeHeader());
+    this.refcounts = new Refcounts(
+      parts.file,
+      parts.header,
+      () => this.writeHeader(),
+      (sentence) => this.corrupt(sentence),
+    );
     this.tables = new Tables(parts.file, parts.header, (sentence) => this.corrupt(sentence));
   }
 

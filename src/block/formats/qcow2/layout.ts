@@ -15,6 +15,8 @@ export const COMPATIBLE_LAZY_REFCOUNTS: number = 1 << 0; // refcounts may wait f
 export const AUTOCLEAR_BITMAPS: number = 1 << 0; // the bitmaps extension is consistent
 export const AUTOCLEAR_DATA_FILE_RAW: number = 1 << 1; // the data file is a raw image of the disk
 
+export const KNOWN_AUTOCLEAR: number = AUTOCLEAR_BITMAPS | AUTOCLEAR_DATA_FILE_RAW;
+
 const KNOWN_INCOMPATIBLE = 0x1f;
 
 export const CRYPT_NONE = 0;
@@ -265,12 +267,18 @@ function parseBitmapsExtension(header: Header, data: Uint8Array): void {
 
 function checkFeatures(header: Header, view: DataView, names: Map<string, string>): void {
   if (header.version < 3) return;
-  const unknown: string[] = [];
-  for (let bit = 0; bit < 64; bit++) {
-    const word = bit < 32 ? view.getUint32(76) & ~KNOWN_INCOMPATIBLE : view.getUint32(72);
-    if (word & (1 << (bit & 31))) unknown.push(names.get(`0.${bit}`) ?? `Unknown incompatible feature: bit ${bit}`);
+  let unknown = view.getBigUint64(72) & ~BigInt(KNOWN_INCOMPATIBLE);
+  if (unknown !== 0n) {
+    const said: string[] = [];
+    for (const [key, name] of names) {
+      const bit = 1n << BigInt(key.slice(2));
+      if (!key.startsWith('0.') || !(unknown & bit)) continue;
+      said.push(name);
+      unknown &= ~bit;
+    }
+    if (unknown !== 0n) said.push(`Unknown incompatible feature: ${unknown.toString(16)}`);
+    throw new ImageError(`Unsupported qcow2 feature(s): ${said.join(', ')}`, 'ENOTSUP');
   }
-  if (unknown.length > 0) throw new ImageError(`Unsupported qcow2 feature(s): ${unknown.join(', ')}`, 'ENOTSUP');
   const other = (header.incompatible & INCOMPATIBLE_COMPRESSION) !== 0;
   if (other !== (header.compressionType !== COMPRESSION_ZLIB))
     throw new ImageError(`qcow2: Compression type incompatible feature bit must${other ? ' not' : ''} be set`);

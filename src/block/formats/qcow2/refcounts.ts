@@ -5,7 +5,7 @@
  * cluster (`Metadata.writeBack`), and decrements are only queued (`free`); they take effect, and the cluster can be used again,
  * after the tables without the reference are on stable storage (`applyFrees`).
  */
-import { BlockError, ImageError } from '../../block-error.ts';
+import { BlockError } from '../../block-error.ts';
 import type { BlockNode } from '../../node.ts';
 import type { Header } from './layout.ts';
 import { readU64, REFCOUNT_TABLE_BYTES_MAX, viewOf, writeU64 } from './layout.ts';
@@ -59,7 +59,15 @@ export class Refcounts {
   /** Writes the header; growing the table moves it. */
   private readonly writeHeader: () => Promise<void>;
 
-  constructor(file: BlockNode, header: Header, writeHeader: () => Promise<void>) {
+  private readonly corrupt: (sentence: string) => Promise<never>;
+
+  constructor(
+    file: BlockNode,
+    header: Header,
+    writeHeader: () => Promise<void>,
+    corrupt: (sentence: string) => Promise<never>,
+  ) {
+    this.corrupt = corrupt;
     this.file = file;
     this.header = header;
     this.writeHeader = writeHeader;
@@ -143,7 +151,9 @@ export class Refcounts {
     const loading = (async (): Promise<void> => {
       try {
         if (offset % this.clusterSize !== 0)
-          throw new ImageError(`Refblock offset 0x${offset.toString(16)} unaligned (reftable index: ${index})`, 'EIO');
+          await this.corrupt(
+            `Refblock offset 0x${offset.toString(16)} unaligned (reftable index: 0x${index.toString(16)})`,
+          );
         await this.file.debugEvent?.('refblock_load');
         const bytes = await readTable(this.file, offset, this.clusterSize);
         this.evict();

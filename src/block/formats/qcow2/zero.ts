@@ -4,9 +4,10 @@
 import { BlockError } from '../../block-error.ts';
 import type { ZeroFlags } from '../../node.ts';
 import type { Qcow2Image } from './image.ts';
+import { statusOfChain } from '../../chain-status.ts';
 import { AUTOCLEAR_DATA_FILE_RAW } from './layout.ts';
 import type { L2Table } from './tables.ts';
-import { bitRange, COMPRESSED, UNALLOCATED } from './tables.ts';
+import { bitRange, COMPRESSED, DATA, UNALLOCATED } from './tables.ts';
 import { isZero, writeClaimed } from './write.ts';
 
 const ZEROES = new Uint8Array(1 << 20);
@@ -39,18 +40,36 @@ export async function zeroClaimed(image: Qcow2Image, from: number, to: number, f
   if (wholeTo < to) await zeroPart(image, wholeTo, to, flags);
 }
 
-/** Less than a unit: nothing when the rest of it reads as zeroes already and it can be marked, else written. */
+/** Less than a unit: the whole is marked when the rest of it reads as zeroes already, else the part written. */
 async function zeroPart(image: Qcow2Image, from: number, to: number, flags: ZeroFlags): Promise<void> {
   const { unit } = image.tables;
   const [begin, end] = [Math.floor(from / unit) * unit, Math.min(Math.ceil(to / unit) * unit, image.header.size)];
   await loadTables(image, begin, end);
-  if (isZero(image, from, to - from)) return;
-  if (image.header.version >= 3 && isZero(image, begin, from - begin) && isZero(image, to, end - to)) {
+  const around = async (at: number, until: number): Promise<boolean> =>
+    isZero(image, at, until - at) || readsAsZeroes(image, at, until);
+  if (image.header.version >= 3 && (await around(begin, from)) && (await around(to, end))) {
     await zeroUnits(image, begin, Math.ceil(end / unit) * unit, flags);
     return;
   }
+  if (isZero(image, from, to - from)) return;
   if (flags.noFallback) throw new BlockError('ENOTSUP');
   await writeZeroBytes(image, from, to);
+}
+
+/** Whether a range reads as zeroes, as far as the mapping and the status of what is below tell. */
+async function readsAsZeroes(image: Qcow2Image, from: number, to: number): Promise<boolean> {
+  for (let at = from; at < to;) {
+    const run = image.tables.find(at, to - at);
+    if (run === undefined || run.kind === DATA || run.kind === COMPRESSED) return false;
+    let { bytes } = run;
+    if (run.kind === UNALLOCATED && at < image.backingBytes && image.backing !== undefined) {
+      const below = await statusOfChain(image.backing, at, Math.min(bytes, image.backingBytes - at));
+      if (!below.zero) return false;
+      bytes = below.bytes;
+    }
+    at += bytes;
+  }
+  return true;
 }
 
 async function writeZeroBytes(image: Qcow2Image, from: number, to: number): Promise<void> {
