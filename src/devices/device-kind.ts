@@ -23,7 +23,7 @@ export interface DeviceSockets extends DeviceContext {
   chardev(id: string): CharBackend;
   /** SCSI buses, in the order of their adapters; an adapter adds its own. */
   readonly scsiBuses: ScsiBus[];
-  /** A drive by the ID the user gave it; it belongs to the device from then on. */
+  /** A drive by the ID the user gave it ('': one without a medium); it belongs to the device from then on. */
   drive(device: string, id: string, overrides: Partial<DriveOptions>): Drive;
   /** Where the next virtio device with registers in memory goes. Throws UserError when the board has no place left. */
   virtioMmio(device: string): { readonly address: number; readonly irq: IrqLine };

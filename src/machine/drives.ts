@@ -18,12 +18,25 @@ export function driveDevices(drives: readonly DriveConfig[]): DeviceConfig[] {
   return scsi ? [{ driver: 'virtio-scsi-pci', properties: {} }, ...devices] : devices;
 }
 
+/** A drive as a monitor shows it. */
+export interface DriveFacts {
+  readonly id: string;
+  /** The kind of device that has it. */
+  readonly device: string | undefined;
+  /** Undefined: there is no medium. */
+  readonly filename: string | undefined;
+  readonly format: string | undefined;
+  readonly readOnly: boolean;
+}
+
 export class Drives implements DriveHost {
   pending = 0;
   /** Called with one sentence when a failed request stops the machine. */
   onStop: (message: string) => void = () => undefined;
   private readonly configs: ReadonlyMap<string, DriveConfig>;
   private readonly claimed = new Map<string, Drive>();
+  /** Kinds of devices, by drive. */
+  private readonly claimers = new Map<string, string>();
   private waiting: ((again: boolean) => void)[] = [];
 
   constructor(configs: readonly DriveConfig[]) {
@@ -37,12 +50,25 @@ export class Drives implements DriveHost {
 
   /** The drive for a device; no other gets it. */
   claim(device: string, id: string, overrides: Partial<DriveOptions>): Drive {
+    if (id === '') return new Drive({ id: device, node: undefined, ...overrides }, this);
     const config = this.configs.get(id);
     if (config === undefined) throw new UserError(`-device ${device}: there is no drive '${id}'`);
     if (this.claimed.has(id)) throw new UserError(`-device ${device}: drive '${id}' belongs to another device`);
     const drive = new Drive({ ...config, ...overrides }, this);
     this.claimed.set(id, drive);
+    this.claimers.set(id, device);
     return drive;
+  }
+
+  /** What there is, for people. */
+  list(): DriveFacts[] {
+    return [...this.configs.values()].map(({ id, node, readOnly }) => ({
+      id,
+      device: this.claimers.get(id),
+      filename: node?.filename,
+      format: node?.driver,
+      readOnly: readOnly === true || node?.readOnly === true,
+    }));
   }
 
   stopForError(drive: string, error: BlockError): Promise<boolean> {

@@ -15,7 +15,7 @@ import { Cpuid } from '../cpu/x86/cpuid.ts';
 import { LogTraceBackend, Tracer } from '../trace/trace.ts';
 import type { ImageSource, MachineConfig, MachineExit } from './config.ts';
 import { cpuModel } from './cpu-option.ts';
-import { driveDevices, Drives } from './drives.ts';
+import { driveDevices, type DriveFacts, Drives } from './drives.ts';
 import { featuredMsrs } from './featured-msrs.ts';
 import type { HostServices } from './host-services.ts';
 import { checkRamSize } from './pc-memory.ts';
@@ -239,6 +239,11 @@ export class Machine {
   /** The sentence that `onIoError` told, until the machine goes on. */
   get ioErrorMessage(): string | undefined {
     return this.stoppedBy;
+  }
+
+  /** The drives and who has them. */
+  driveFacts(): DriveFacts[] {
+    return this.drives.list();
   }
 
   /** Runs the guest until it ends or is paused. */

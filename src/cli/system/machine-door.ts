@@ -3,6 +3,7 @@
  * nothing.
  */
 import type { MachineConfig, MachineExit } from '../../machine/config.ts';
+import type { DriveFacts } from '../../machine/drives.ts';
 import type { MachineProfile, ProfileOptions } from '../../machine/machine.ts';
 import type { MachineStatistics } from '../../machine/statistics.ts';
 
@@ -24,6 +25,7 @@ export interface MachineHandle {
   onIoError(callback: (message: string) => void): void;
   /** What paused the machine, if a failed request of a drive did. */
   readonly ioErrorMessage: string | undefined;
+  driveFacts(): readonly DriveFacts[];
   statistics(): MachineStatistics;
   profile(options: ProfileOptions): MachineProfile;
 }

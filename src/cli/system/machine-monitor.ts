@@ -1,5 +1,6 @@
 /** The human monitor of one machine: what its commands do to the machine, and whether that is paused. */
 import type { QueuedChardev } from '../../chardev/chardev.ts';
+import type { DriveFacts } from '../../machine/drives.ts';
 import type { MachineHandle } from './machine-door.ts';
 import { MonitorConsole } from './monitor-console.ts';
 
@@ -22,6 +23,7 @@ export function machineMonitor(
       if (machine.ioErrorMessage !== undefined) return 'paused (io-error)';
       return paused ? 'paused' : 'running';
     },
+    blocks: () => machine.driveFacts().map(driveLine).join('') || 'there are no drives\n',
     report,
     async pause() {
       await machine.pause();
@@ -39,4 +41,9 @@ export function machineMonitor(
     powerDown: () => machine.pressPowerButton(),
     quit,
   });
+}
+
+function driveLine({ id, device, filename, format, readOnly }: DriveFacts): string {
+  const medium = filename === undefined ? '[not inserted]' : `${filename} (${format}${readOnly ? ', read-only' : ''})`;
+  return `${id}: ${medium}\n    Attached to:      ${device ?? 'nothing'}\n`;
 }

@@ -12,6 +12,7 @@ function build(): { chardev: MemoryChardev; calls: string[]; monitor: MonitorCon
   const target = { status: () => 'running', pause: note('pause'), resume: note('resume'), reset: note('reset') };
   const monitor = new MonitorConsole(chardev, {
     ...target,
+    blocks: () => 'drives\n',
     report: () => 'tiers and translations\n',
     powerDown: () => calls.push('powerDown'),
     quit: () => calls.push('quit'),
@@ -37,6 +38,7 @@ describe('the human monitor', () => {
     expect(await monitor.execute('qiut')).toBe("unknown command: 'qiut'; did you mean 'quit'?\n");
     expect(await monitor.execute('info stats')).toBe("no information 'stats'; did you mean 'status'?\n");
     expect(await monitor.execute('info')).toContain('info status -- whether the guest runs\n');
+    expect(await monitor.execute('info block')).toBe('drives\n');
     expect(await monitor.execute('info jit')).toBe('tiers and translations\n');
     expect(await monitor.execute('  ')).toBe('');
     expect(await monitor.execute('help')).toContain('system_reset -- reset the machine\n');

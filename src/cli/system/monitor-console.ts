@@ -5,6 +5,8 @@ import type { QueuedChardev } from '../../chardev/chardev.ts';
 /** What the monitor does to the machine. */
 export interface MonitorTarget {
   status(): string;
+  /** The drives, in lines. */
+  blocks(): string;
   /** Statistics about execution and translation, in lines. */
   report(): string;
   pause(): Promise<void>;
@@ -23,6 +25,7 @@ interface MonitorCommand {
 /** What `info` shows, by topic. */
 const TOPICS: Readonly<Record<string, { readonly help: string; readonly show: (target: MonitorTarget) => string }>> = {
   status: { help: 'whether the guest runs', show: (target) => `VM status: ${target.status()}\n` },
+  block: { help: 'the drives', show: (target) => target.blocks() },
   jit: { help: 'instructions and time by tier, translations, exits', show: (target) => target.report() },
 };
 

@@ -49,6 +49,7 @@ function talkative(exit: MachineExit, seen: MachineConfig[] = []): CreateMachine
       pressPowerButton() {},
       stop() {},
       onIoError() {},
+      driveFacts: unused,
       ioErrorMessage: undefined,
       statistics: unused,
       profile: unused,

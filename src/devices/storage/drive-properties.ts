@@ -23,10 +23,15 @@ export const DRIVE_PROPERTIES: Readonly<Record<string, PropertyDeclaration>> = {
 const SMALLEST_BLOCK = 512;
 const LARGEST_BLOCK = 32768;
 
-/** The drive that a device names, taken so that no other device gets it. */
-export function claimDrive(device: string, sockets: DeviceSockets, properties: DeviceProperties): Drive {
+/** The drive that a device names, or without a name one that has no medium; taken so that no other device gets it. */
+export function claimDrive(
+  device: string,
+  sockets: DeviceSockets,
+  properties: DeviceProperties,
+  mayBeEmpty = false,
+): Drive {
   const id = String(properties['drive']);
-  if (id === '') throw new UserError(`-device ${device}: drive= is missing`);
+  if (id === '' && !mayBeEmpty) throw new UserError(`-device ${device}: drive= is missing`);
   return sockets.drive(device, id, {
     ...choice(device, 'rerror', properties, ['report', 'ignore', 'stop'] as const),
     ...choice(device, 'werror', properties, ['report', 'ignore', 'stop', 'enospc'] as const),

@@ -197,7 +197,8 @@ export class ScsiDisk implements ScsiTarget, DiskUnit {
     const { offset, bytes } = this.extent(block, count);
     // GUEST: there may be less room than blocks asked for; the rest is not moved, and told as overrun.
     const room = Math.min(bytes, vectorBytes(into));
-    if (room > 0) await this.drive.read(offset, sliceVector(into, 0, room));
+    const part = sliceVector(into, 0, room);
+    if (room > 0 && !this.drive.readNow(offset, part, room)) await this.drive.read(offset, part);
     return bytes;
   }
 

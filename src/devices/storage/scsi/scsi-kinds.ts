@@ -53,7 +53,7 @@ function create(name: string, cdrom: boolean, sockets: DeviceSockets, properties
   if (properties['channel'] !== 0) throw new UserError(`-device ${name}: there is channel 0 only`);
   const { logical, physical } = blockSizes(name, properties);
   const disk = new ScsiDisk({
-    drive: claimDrive(name, sockets, properties),
+    drive: claimDrive(name, sockets, properties, cdrom),
     cdrom,
     blockBytes: logical,
     physicalBlockBytes: physical,
