@@ -36,6 +36,8 @@ export interface CreateImageOptions {
   readonly size: number;
   /** As text, in the names of `createOptions`. */
   readonly options?: Readonly<Record<string, string>>;
+  /** It need not be on stable storage when it is done: more will be written to it. */
+  readonly noFlush?: boolean;
 }
 
 /** Options that every node has. */
@@ -225,7 +227,7 @@ export class BlockGraph {
   }
 
   /** Writes an empty image; an existing file is overwritten. */
-  async create({ format, filename, size, options = {} }: CreateImageOptions): Promise<void> {
+  async create({ format, filename, size, options = {}, noFlush = false }: CreateImageOptions): Promise<void> {
     const driver = this.driver(format);
     if (driver === undefined) throw new ImageError(`Unknown file format '${format}'`);
     if (driver.create === undefined) throw new ImageError(`Format driver '${format}' does not support image creation`);
@@ -233,13 +235,14 @@ export class BlockGraph {
       if (driver.createOptions?.every((option) => option.name !== name))
         throw new ImageError(`Invalid parameter '${name}'`);
     }
-    const file = await this.createProtocol(filename);
+    // An image that is not whole is worth nothing: it is made without waiting for the disk, and flushed once.
+    const file = await this.createProtocol(filename, true);
     const made: BlockNode[] = [];
     try {
       const preallocation = preallocationOf(options['preallocation']);
       const request: CreateRequest = { file, size, options, ...(preallocation !== undefined && { preallocation }) };
-      await driver.create(request, this.context({}, settingsOf({}), made, filename));
-      await file.flush();
+      await driver.create(request, this.context({}, settingsOf({ noFlush: true }), made, filename));
+      if (!noFlush) for (const node of [...made, file]) await this.syncFile(node);
     } finally {
       for (const node of made) await this.close(node);
       await this.close(file);
@@ -247,7 +250,7 @@ export class BlockGraph {
   }
 
   /** The node below a new image: an empty file, or whatever the name says and exists. */
-  async createProtocol(filename: string): Promise<BlockNode> {
+  async createProtocol(filename: string, noFlush = false): Promise<BlockNode> {
     const protocol = this.protocolOptions(filename);
     const path = protocol['driver'] === 'file' ? textOption(protocol, 'filename') : undefined;
     if (path !== undefined && this.host.openFile !== undefined) {
@@ -267,7 +270,20 @@ export class BlockGraph {
         throw new ImageError(`Could not create '${path}': ${why}`, code === 'ENOENT' ? 'ENOENT' : 'EACCES');
       }
     }
-    return this.openOptions(protocol, settingsOf({}));
+    return this.openOptions(protocol, settingsOf({ noFlush }));
+  }
+
+  /** What was written through a node that does not flush reaches stable storage: flushing is a file's, whoever opened it. */
+  private async syncFile(node: BlockNode): Promise<void> {
+    await node.flush();
+    for (const { role, node: child } of node.children) if (role !== 'backing') await this.syncFile(child);
+    if (node.driver !== 'file' || this.host.openFile === undefined) return;
+    const file = await this.host.openFile(node.filename, { write: true });
+    try {
+      await file.flush();
+    } finally {
+      await file.close();
+    }
   }
 
   /** What an image that begins with these bytes is taken for; undefined: for raw. */

@@ -202,6 +202,7 @@ class Conversion {
         filename: target,
         size: Number(options['size'] ?? total),
         options: forDriver(graph.driver(outputFormat)?.createOptions ?? [], options),
+        noFlush: true,
       });
     } catch (error) {
       throw new ImgFailure(`${target}: error while converting ${outputFormat}: ${messageOf(error)}`);

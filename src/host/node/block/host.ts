@@ -38,6 +38,20 @@ const SYNC_FLUSH = 2;
 /** Readers of qcow2 inflate with a window of 4 KiB. */
 const WINDOW_BITS = 12;
 
+/** Output buffers: of one piece each cluster costs one trip to another thread. */
+const CHUNK_MIN_BYTES = 64;
+const CHUNK_MAX_BYTES: number = 2 * 1024 ** 2;
+/** What zstd adds to data that cannot be made smaller. */
+const ZSTD_MARGIN = 1024;
+
+function chunkFor(bytes: number): number {
+  return Math.min(CHUNK_MAX_BYTES, Math.max(CHUNK_MIN_BYTES, bytes));
+}
+
+function expanded(limit: number): { readonly maxOutputLength: number; readonly chunkSize: number } {
+  return { maxOutputLength: limit, chunkSize: chunkFor(limit) };
+}
+
 export const nodeBlockHost: BlockHost = {
   crypto: nodeCrypto,
   openFile,
@@ -53,11 +67,12 @@ export const nodeBlockHost: BlockHost = {
   readFile: (path) => readFile(path),
   fetchRange,
   // GUEST: compressed data of an image; what comes out is bounded by `limit`.
-  inflateRaw: (data, limit) => compression().inflateRaw(data, { maxOutputLength: limit, finishFlush: SYNC_FLUSH }),
-  inflateZlib: (data, limit) => compression().inflate(data, { maxOutputLength: limit, finishFlush: SYNC_FLUSH }),
-  deflateRaw: (data) => compression().deflateRaw(data, { windowBits: WINDOW_BITS }),
-  unzstd: (data, limit) => compression().zstdDecompress(data, { maxOutputLength: limit }),
-  zstd: (data) => compression().zstdCompress(data, {}),
+  inflateRaw: (data, limit) => compression().inflateRaw(data, { ...expanded(limit), finishFlush: SYNC_FLUSH }),
+  inflateZlib: (data, limit) => compression().inflate(data, { ...expanded(limit), finishFlush: SYNC_FLUSH }),
+  deflateRaw: (data) => compression().deflateRaw(data, { windowBits: WINDOW_BITS, chunkSize: chunkFor(data.length) }),
+  unzstd: (data, limit) => compression().zstdDecompress(data, expanded(limit)),
+  zstd: (data) =>
+    compression().zstdCompress(data, { pledgedSrcSize: data.length, chunkSize: chunkFor(data.length + ZSTD_MARGIN) }),
   randomBytes: (count) => opensslModule().randomFillSync(new Uint8Array(count)),
   nowMs: () => Date.now(),
   sleep: (ms, background = false) =>
