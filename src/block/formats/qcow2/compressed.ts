@@ -45,10 +45,12 @@ async function writeCluster(image: Qcow2Image, offset: number, from: IoVector, b
       await writeClaimed(image, offset, [whole.subarray(0, bytes)], bytes);
       return;
     }
+    const l1Index = Math.floor(offset / tables.l2Reach);
+    // Its cluster comes before those of the data that it maps.
+    await image.tableForWriting(l1Index);
     const host = await place(image, stream.length);
     await image.event('write_compressed');
     await image.file.write(host, [stream]);
-    const l1Index = Math.floor(offset / tables.l2Reach);
     let table = image.tableForWriting(l1Index);
     while (table instanceof Promise) {
       await table;
