@@ -63,6 +63,7 @@ describe.skipIf(image === undefined)('docs/manual/library-disks.md', () => {
       code,
       { ...orrery, kernel, initrd },
       `await (async () => {
+        machine.start();
         const [address] = server.addresses;
         await using remote = await openImage(\`nbd://127.0.0.1:\${address.port}/disk0\`, { readOnly: true });
         await machine.stop();

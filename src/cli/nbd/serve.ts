@@ -49,6 +49,7 @@ export async function serveImage(request: NbdRequest): Promise<number> {
       readOnly: request.readOnly,
       multiConn: request.shared !== 1,
       writethrough: request.cache === 'writethrough' || request.cache === 'directsync',
+      discard: request.discard,
       detectZeroes: request.detectZeroes,
       allocationDepth: request.allocationDepth,
       bitmaps: request.bitmaps,

@@ -120,6 +120,13 @@ describe.skipIf(missing.length > 0)('orrery nbd', () => {
     await io(file, ['read -P 7 1M 64k'], '-f', 'qcow2');
   });
 
+  it('keeps what is discarded unless told otherwise', async () => {
+    writeFileSync(at('d.raw'), Buffer.alloc(2 * MIB, 5));
+    const { socket, ended } = await serve(['-f', 'raw', at('d.raw')]);
+    await io(uri(socket), ['discard 0 1M', 'read -P 5 0 1M', 'write -z -u 1M 64k', 'read -P 0 1M 64k'], '-d', 'unmap', '-f', 'raw'); // prettier-ignore
+    expect(await ended).toBe(0);
+  });
+
   it('finds zeroes in what is written, and gives storage back', async () => {
     writeFileSync(at('z.raw'), Buffer.alloc(2 * MIB, 5));
     const { socket, ended } = await serve(['-f', 'raw', '--discard=unmap', '--detect-zeroes=unmap', at('z.raw')]);

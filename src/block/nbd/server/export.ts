@@ -33,6 +33,8 @@ export interface NbdExportOptions {
   readonly readOnly?: boolean;
   /** Every write is on stable storage when it is answered. */
   readonly writethrough?: boolean;
+  /** Discards and zeroes may give storage back; default true. */
+  readonly discard?: boolean;
   /** Writes of nothing but zeroes become zeroes without data; 'unmap' gives their storage back. */
   readonly detectZeroes?: 'off' | 'on' | 'unmap';
   /** Clients may use several connections at once: what one has written the others read. All our connections share one node. */
@@ -52,6 +54,7 @@ export class NbdExport {
   readonly readOnly: boolean;
   readonly contexts: readonly MetaContext[];
   readonly writethrough: boolean;
+  readonly discard: boolean;
   readonly detectZeroes: 'off' | 'on' | 'unmap';
   private readonly multiConn: boolean;
 
@@ -72,6 +75,7 @@ export class NbdExport {
     }
     this.readOnly = options.readOnly === true || node.readOnly;
     this.writethrough = options.writethrough ?? false;
+    this.discard = options.discard ?? true;
     this.detectZeroes = options.detectZeroes ?? 'off';
     this.multiConn = options.multiConn ?? true;
     const contexts: MetaContext[] = [new BaseAllocation(node)];

@@ -26,7 +26,7 @@ import {
   NBD_REQUEST_MAGIC,
   REQUEST_BYTES,
 } from '../constants.ts';
-import { isZero } from '../../jobs/buffers.ts';
+import { isAllZero } from '../../zero-bytes.ts';
 import { u16, u32, u64 } from '../bytes.ts';
 import type { StreamReader } from '../stream-reader.ts';
 import { StreamWriter } from '../stream-writer.ts';
@@ -176,13 +176,14 @@ export class Session {
         await node.flush();
         break;
       case NBD_CMD_TRIM:
-        await this.inSteps(offset, length, ZERO_STEP_BYTES, (from, bytes) => node.discard(from, bytes));
+        if (this.target.discard)
+          await this.inSteps(offset, length, ZERO_STEP_BYTES, (from, bytes) => node.discard(from, bytes));
         if (fua) await node.flush();
         break;
       case NBD_CMD_WRITE_ZEROES: {
         const how = {
           fua,
-          unmap: (flags & NBD_CMD_FLAG_NO_HOLE) === 0,
+          unmap: this.target.discard && (flags & NBD_CMD_FLAG_NO_HOLE) === 0,
           noFallback: (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0,
         };
         await this.inSteps(offset, length, ZERO_STEP_BYTES, (from, bytes) => node.writeZeroes(from, bytes, how));
@@ -236,7 +237,7 @@ export class Session {
 
   private async write(at: number, { payload, length }: Request, fua: boolean): Promise<void> {
     const { node, detectZeroes } = this.target;
-    const zeroes = detectZeroes !== 'off' && length > 0 && payload.every((piece) => isZero(piece));
+    const zeroes = detectZeroes !== 'off' && length > 0 && payload.every(isAllZero);
     if (zeroes) await node.writeZeroes(at, length, { fua, unmap: detectZeroes === 'unmap' });
     else await node.write(at, payload, { fua });
   }
