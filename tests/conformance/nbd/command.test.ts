@@ -53,6 +53,12 @@ async function serve(args: readonly string[], socket = `s${count++}`): Promise<S
   return { socket, child, ended };
 }
 
+/** Ends a process that is not our child, and waits until it is gone. */
+async function end(pid: number): Promise<void> {
+  process.kill(pid);
+  while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 const orrery = (...args: string[]): Promise<{ stdout: string }> => run(process.execPath, [ORRERY, 'nbd', ...args]);
 /** Fails when one of the commands does. */
 async function io(target: string, commands: readonly string[], ...options: string[]): Promise<void> {
@@ -82,7 +88,7 @@ describe.skipIf(missing.length > 0)('orrery nbd', () => {
     expect(existsSync(at(ours.socket))).toBe(false);
     await run('qemu-nbd', ['--fork', '--pid-file', at('pid'), '-k', at('q'), ...options, file]);
     const theirs = await run('qemu-nbd', ['-L', '-k', at('q')]);
-    process.kill(Number(readFileSync(at('pid'), 'utf8')));
+    await end(Number(readFileSync(at('pid'), 'utf8')));
     expect(one.stdout).toBe(theirs.stdout);
     expect(two.stdout).toBe(theirs.stdout);
   });
@@ -144,7 +150,7 @@ describe.skipIf(missing.length > 0)('orrery nbd', () => {
     await orrery('--fork', '--pid-file', at('fork.pid'), '-k', at('f'), '-e', '0', '-t', file);
     const pid = Number(readFileSync(at('fork.pid'), 'utf8'));
     await Promise.all([1, 2, 3].map((n) => run('nbdcopy', ['-C', '2', uri('f'), at(`copy${n}.raw`)])));
-    process.kill(pid);
+    await end(pid);
     for (const n of [1, 2, 3]) await run('qemu-img', ['compare', '-q', file, at(`copy${n}.raw`)]);
     await expect(orrery('--fork', '-k', at('f2'), at('none.qcow2'))).rejects.toThrow(
       /Failed to blk_new_open .*No such file or directory/,
