@@ -56,7 +56,8 @@ async function serve(args: readonly string[], socket = `s${count++}`): Promise<S
 /** Ends a process that is not our child, and waits until it is gone. */
 async function end(pid: number): Promise<void> {
   process.kill(pid);
-  while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let tries = 0; tries < 500 && existsSync(`/proc/${pid}`); tries++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 const orrery = (...args: string[]): Promise<{ stdout: string }> => run(process.execPath, [ORRERY, 'nbd', ...args]);
