@@ -54,6 +54,8 @@ export interface ImageExtent {
 /** See CopyOptions; without sources and target, which are images here. */
 export type CopyImageOptions = Omit<Partial<CopyOptions>, 'sources' | 'target'>;
 
+/** Options with the id of a secret, which are spelt alike for making an image and for opening it. */
+const KEY_OPTIONS: readonly string[] = ['key-secret', 'encrypt.key-secret'];
 /** Long requests are made in steps, between which they can be aborted. */
 const STEP_BYTES: number = 16 * 1024 ** 2;
 /** Questions of block status are about so many bytes at most, that many changes of state do not make one answer long in coming. */
@@ -233,7 +235,10 @@ export async function createImage(
       ...(backing !== undefined && { backing_file: backing.filename, backing_fmt: backing.format }),
     },
   });
-  return openImage(host, filename, { ...openOptions, graph, format });
+  // An encrypted image is opened with the secret that it was made with.
+  const keys = text.filter(([name]) => KEY_OPTIONS.includes(name));
+  const what = { driver: format, file: graph.protocolOptions(filename), ...Object.fromEntries(keys) };
+  return openImage(host, keys.length === 0 ? filename : what, { ...openOptions, graph, format });
 }
 
 function graphFor(host: BlockHost, { secrets = {}, tlsCredentials = {}, warn }: OpenImageOptions): BlockGraph {

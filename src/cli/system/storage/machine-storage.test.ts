@@ -1,9 +1,9 @@
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { BlockNode } from '../../../block/node.ts';
+import { createImage } from '../../../node.ts';
 import { parseSystemOptions } from '../options.ts';
 import { MachineStorage } from './machine-storage.ts';
 
@@ -92,10 +92,12 @@ describe('the disks of a command line', () => {
 
   it('opens an encrypted image with a secret', async () => {
     const path = join(folder, 'g.luks');
-    const made = spawnSync('qemu-img', [
-      ...['create', '-f', 'luks', '--object', 'secret,id=k,data=word', '-o', 'key-secret=k,iter-time=10', path, '1M'],
-    ]);
-    if (made.error !== undefined) return;
+    const options = { 'key-secret': 'k', 'iter-time': 10 };
+    const made = await createImage(
+      { filename: path, format: 'luks', size: MEBIBYTE, options },
+      { secrets: { k: 'word' } },
+    );
+    await made.close();
     const words = ['-object', 'secret,id=k,data=word', '-drive', `file=${path},format=luks,key-secret=k,if=none`];
     const storage = await open(...words);
     expect(storage.drives[0]?.node?.size).toBe(MEBIBYTE);
