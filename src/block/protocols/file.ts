@@ -205,7 +205,7 @@ async function lock(file: HostFile, path: string, request: OpenRequest, forceSha
 async function open(driver: string, request: OpenRequest, { host }: DriverContext): Promise<BlockNode> {
   const { options, readOnly } = request;
   const path = textOption(options, 'filename');
-  if (path === undefined) throw new ImageError(`The '${driver}' block driver requires a file name`);
+  if (path === undefined || path === '') throw new ImageError(`The '${driver}' block driver requires a file name`);
   if (host.openFile === undefined) throw new ImageError(`There are no files here: '${path}'`, 'ENOTSUP');
   let file: HostFile;
   try {

@@ -1,7 +1,6 @@
 /** `orrery img bitmap`: persistent dirty bitmaps of an image. */
-import { ImageError } from '../../block/block-error.ts';
-import { mergeBitmap } from '../../block/jobs/copy-bitmaps.ts';
-import type { BitmapStore, BlockNode } from '../../block/node.ts';
+import { type BitmapAction, changeBitmap } from '../../block/jobs/bitmap-actions.ts';
+import type { BlockNode } from '../../block/node.ts';
 import { Arguments, ImgFailure, SHAPES } from './arguments.ts';
 import { messageOf, newGraph, openImage } from './open.ts';
 import { parseNumber } from './sizes.ts';
@@ -17,26 +16,30 @@ const ACTIONS = [
   { name: 'enable', value: false },
   { name: 'disable', value: false },
   { name: 'merge', value: true },
-];
-
-const [GRANULARITY_MIN, GRANULARITY_MAX] = [4096, 65536];
+] as const;
 
 export async function bitmap(words: readonly string[]): Promise<number> {
   const args = new Arguments(words, [FORMAT, imageOpts, SOURCE_FILE, SOURCE_FORMAT, GRANULARITY, ...ACTIONS]);
   const granularityText = args.get(GRANULARITY);
-  const granularity = granularityText === undefined ? undefined : parseNumber('granularity', granularityText, 1);
+  // None is the usual one.
+  const granularity = (granularityText === undefined ? 0 : parseNumber('granularity', granularityText)) || undefined;
+  const sourceFile = args.get(SOURCE_FILE);
+  const sourceFormat = args.get(SOURCE_FORMAT);
+  const given = args.all.flatMap(({ name, value }) => {
+    const kind = ACTIONS.find((action) => action.name === name)?.name;
+    return kind === undefined ? [] : [{ kind, value }];
+  });
+  const does = (kind: BitmapAction['kind']): boolean => given.some((action) => action.kind === kind);
+  const refuse = (wrong: boolean, sentence: string): void => {
+    if (wrong) throw new ImgFailure(sentence);
+  };
+  refuse(given.length === 0, 'Need at least one of --add, --remove, --clear, --enable, --disable, or --merge');
+  refuse(granularityText !== undefined && !does('add'), 'granularity only supported with --add');
+  refuse(sourceFormat !== undefined && sourceFile === undefined, '-F only supported with -b');
+  refuse(sourceFile !== undefined && !does('merge'), 'Merge bitmap source file only supported with --merge');
   const [filename, name, ...more] = args.operands;
   if (filename === undefined || name === undefined || more.length > 0)
     throw new ImgFailure('Expecting filename and bitmap name');
-  const actions = args.all.filter((option) => ACTIONS.some((action) => action.name === option.name));
-  const does = (action: string): boolean => actions.some((given) => given.name === action);
-  if (actions.length === 0)
-    throw new ImgFailure('Need at least one of --add, --remove, --clear, --enable, --disable, or --merge');
-  if (granularity !== undefined && !does('add')) throw new ImgFailure('granularity only supported with --add');
-  const sourceFile = args.get(SOURCE_FILE);
-  const sourceFormat = args.get(SOURCE_FORMAT);
-  if (sourceFormat !== undefined && sourceFile === undefined) throw new ImgFailure('-F only supported with -b');
-  if (sourceFile !== undefined && !does('merge')) throw new ImgFailure('-b only supported with --merge');
   const graph = newGraph(args);
   const format = args.get(FORMAT);
   try {
@@ -44,66 +47,24 @@ export async function bitmap(words: readonly string[]): Promise<number> {
       imageOpts: args.has(imageOpts),
       ...(format !== undefined && { format }),
     });
-    const source =
-      sourceFile === undefined
-        ? node
-        : await openImage(graph, sourceFile, {
-            readOnly: true,
-            ...(sourceFormat !== undefined && { format: sourceFormat }),
-          });
-    for (const { name: action, value } of actions) {
-      const request = { node, source, name, action, from: value, granularity };
-      await act(request).catch((error: unknown) => {
-        throw new ImgFailure(`Operation ${action} on bitmap ${name} failed: ${messageOf(error)}`);
+    let source: BlockNode | undefined;
+    if (sourceFile !== undefined) {
+      const how = { readOnly: true, ...(sourceFormat !== undefined && { format: sourceFormat }) };
+      source = await openImage(graph, sourceFile, how);
+    }
+    for (const { kind, value } of given) {
+      const action: BitmapAction =
+        kind === 'merge'
+          ? { kind, bitmap: value, ...(source !== undefined && { source }) }
+          : kind === 'add'
+            ? { kind, ...(granularity !== undefined && { granularity }) }
+            : { kind };
+      await changeBitmap(node, name, action).catch((error: unknown) => {
+        throw new ImgFailure(`Operation ${kind} on bitmap ${name} failed: ${messageOf(error)}`);
       });
     }
     return 0;
   } finally {
     await graph.closeAll();
   }
-}
-
-interface Request {
-  readonly node: BlockNode;
-  readonly source: BlockNode;
-  readonly name: string;
-  readonly action: string;
-  /** Name of the bitmap to merge. */
-  readonly from: string;
-  readonly granularity: number | undefined;
-}
-
-async function act({ node, source, name, action, from, granularity }: Request): Promise<void> {
-  const store = storeOf(node);
-  if (action === 'add') {
-    const cluster = node.imageInfo?.().clusterSize ?? GRANULARITY_MAX;
-    await store.add(name, granularity ?? Math.min(GRANULARITY_MAX, Math.max(GRANULARITY_MIN, cluster)), true);
-    return;
-  }
-  if (!store.list().some((known) => known.name === name)) notFound(name);
-  switch (action) {
-    case 'remove':
-      return store.remove(name);
-    case 'clear':
-      return store.find(name)?.clear();
-    case 'enable':
-    case 'disable':
-      return store.enable(name, action === 'enable');
-    case 'merge': {
-      const [into, other] = [store.find(name), storeOf(source).find(from)];
-      if (other === undefined) return notFound(from);
-      if (into !== undefined) mergeBitmap(other, into, node.size);
-    }
-  }
-}
-
-function notFound(name: string): never {
-  throw new ImageError(`Dirty bitmap '${name}' not found`, 'ENOENT');
-}
-
-function storeOf(node: BlockNode): BitmapStore {
-  const { bitmaps } = node;
-  if (bitmaps === undefined)
-    throw new ImageError(`Driver '${node.driver}' does not support persistent bitmaps`, 'ENOTSUP');
-  return bitmaps;
 }

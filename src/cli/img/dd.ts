@@ -74,9 +74,9 @@ function partOf(source: BlockNode, { input, blockBytes, count, skip }: Operands)
 
 async function create(graph: BlockGraph, format: string, filename: string, size: number): Promise<void> {
   const driver = graph.driver(format);
-  if (driver === undefined) throw new ImgFailure(`Unknown file format '${format}'`);
+  if (driver === undefined) throw new ImgFailure('Unknown file format');
   if (driver.create === undefined) throw new ImgFailure(`Format driver '${format}' does not support image creation`);
   await graph.create({ format, filename, size }).catch((error: unknown) => {
-    throw new ImgFailure(`${filename}: error while creating output image of type '${format}': ${messageOf(error)}`);
+    throw new ImgFailure(`${filename}: error while creating output image: ${messageOf(error)}`);
   });
 }

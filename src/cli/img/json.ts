@@ -40,9 +40,7 @@ export function jsonText(value: JsonValue, indent = ''): string {
         ([name, item]) => `${inner}${asciiJson(name)}: ${jsonText(item, inner)}`,
       );
   const [open, close] = isList ? '[]' : '{}';
-  return parts.length === 0
-    ? `${open}${isList ? '' : `\n${indent}`}${close}`
-    : `${open}\n${parts.join(',\n')}\n${indent}${close}`;
+  return parts.length === 0 ? `${open}\n${indent}${close}` : `${open}\n${parts.join(',\n')}\n${indent}${close}`;
 }
 
 /** A scalar; what is no ASCII is escaped. */

@@ -1,6 +1,6 @@
 /** `orrery img measure`: how large an image will be. */
 import { Arguments, ImgFailure, SHAPES } from './arguments.ts';
-import { createOptionsOf, optionHelp, parseOptions, wantsHelp } from './create-options.ts';
+import { createOptionsOf, parseOptions } from './create-options.ts';
 import { jsonText, knownMembers } from './json.ts';
 import { messageOf, newGraph, openImage } from './open.ts';
 import { parseNumber } from './sizes.ts';
@@ -19,13 +19,9 @@ export async function measure(words: readonly string[]): Promise<number> {
   const [filename, ...more] = args.operands;
   const outputFormat = args.get(OUTPUT_FORMAT) ?? 'raw';
   const graph = newGraph(args);
-  if (optionList !== undefined && wantsHelp(optionList)) {
-    process.stdout.write(optionHelp(graph, outputFormat, filename));
-    return 0;
-  }
   if (more.length > 0) throw new ImgFailure('At most one filename argument is allowed.');
   if (filename === undefined && (args.has(imageOpts) || args.has(FORMAT) || args.has(SNAPSHOT)))
-    throw new ImgFailure('--image-opts, -f, and -l can only be used with a filename argument.');
+    throw new ImgFailure('--image-opts, -f, and -l require a filename argument.');
   if (filename !== undefined && given !== undefined)
     throw new ImgFailure('--size N cannot be used together with a filename.');
   if (filename === undefined && given === undefined)

@@ -36,10 +36,10 @@ const MODES: Readonly<Record<string, CacheMode>> = {
   writethrough: { direct: false, noFlush: false, writeThrough: true },
 };
 
-/** `what`: "cache" or "source cache", for the sentence about a mode that there is not. */
-export function cacheMode(text: string, what: string): CacheMode {
+/** `what`: "cache" or "source cache", for the sentence about a mode that there is not; or the whole `sentence`. */
+export function cacheMode(text: string, what: string, sentence = `Invalid ${what} option: ${text}`): CacheMode {
   const mode = Object.hasOwn(MODES, text) ? MODES[text] : undefined;
-  if (mode === undefined) throw new ImgFailure(`Invalid ${what} option: ${text}`);
+  if (mode === undefined) throw new ImgFailure(sentence);
   return mode;
 }
 

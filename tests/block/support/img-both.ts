@@ -38,8 +38,8 @@ export class Both {
 
   /** Output, errors and exit status of both must be the same; in the words `@` is the folder. */
   async say(words: string): Promise<void> {
-    const expected = await this.theirs(words);
-    expect(await this.ours(words), words).toEqual(expected);
+    const [expected, found] = await Promise.all([this.theirs(words), this.ours(words)]);
+    expect(found, words).toEqual(expected);
   }
 
   /** The image that we made checks clean, and has the same content as theirs. */

@@ -15,6 +15,7 @@ import { StoredBitmap } from './stored-bitmap.ts';
 
 /** Bits of all bitmaps in memory, bytes: an image of a few clusters can claim that all bits of an exabyte are set. */
 const MEMORY_MAX = 256 << 20;
+const NAME_BYTES_MAX = 1023;
 const ALL_ONES = 1; // table entry without a cluster
 
 /** Clusters of a stored bitmap. */
@@ -81,7 +82,7 @@ export class Bitmaps implements BitmapStore {
     const bitmap = this.bitmaps.get(name);
     if (bitmap?.inconsistent)
       throw new ImageError(
-        `Bitmap '${name}' is inconsistent and cannot be used; try block-dirty-bitmap-remove to delete this bitmap from disk`,
+        `Bitmap '${name}' is inconsistent and cannot be used\nTry block-dirty-bitmap-remove to delete this bitmap from disk`,
       );
     return bitmap;
   }
@@ -92,19 +93,22 @@ export class Bitmaps implements BitmapStore {
     return bitmap;
   }
 
-  private checkChange(): void {
+  private checkWritable(): void {
     if (this.image.readOnly) throw new ImageError(`node '${this.image.name}' is read-only`, 'EPERM');
-    if (this.image.header.version < 3) throw new ImageError('Cannot store dirty bitmaps in qcow2 v2 files', 'ENOTSUP');
   }
 
   async add(name: string, granularity: number, enabled: boolean): Promise<DirtyBitmap> {
-    this.checkChange();
+    this.checkWritable();
+    if (name === '') throw new ImageError('Bitmap name cannot be empty');
     const bits = Math.log2(granularity);
     if (!Number.isInteger(bits) || bits < GRANULARITY_BITS_MIN || bits > GRANULARITY_BITS_MAX)
-      throw new ImageError(`Granularity ${granularity} is not a power of two from 512 to 2147483648`);
+      throw new ImageError('Granularity must be power of 2 and at least 512');
     if (this.bitmaps.has(name)) throw new ImageError(`Bitmap already exists: ${name}`, 'EEXIST');
-    const bytes = new TextEncoder().encode(name).length;
-    if (bytes === 0 || bytes > 1023) throw new ImageError(`A bitmap's name has 1 to 1023 bytes, not ${bytes}`);
+    const { header, name: node } = this.image;
+    const refused = `Can't make bitmap '${name}' persistent in '${node}'`;
+    if (header.version < 3) throw new ImageError(`${refused}: Cannot store dirty bitmaps in qcow2 v2 files`, 'ENOTSUP');
+    if (new TextEncoder().encode(name).length > NAME_BYTES_MAX)
+      throw new ImageError(`${refused}: Name length exceeds maximum (${NAME_BYTES_MAX} characters)`);
     const bitmap = this.fresh(name, granularity, enabled ? FLAG_AUTO : 0, new Uint8Array(0));
     bitmap.changed = true;
     this.changed = true;
@@ -113,7 +117,7 @@ export class Bitmaps implements BitmapStore {
   }
 
   async remove(name: string): Promise<void> {
-    this.checkChange();
+    this.checkWritable();
     this.need(name);
     this.bitmaps.delete(name);
     this.changed = true;
@@ -121,7 +125,7 @@ export class Bitmaps implements BitmapStore {
   }
 
   async enable(name: string, enabled: boolean): Promise<void> {
-    this.checkChange();
+    this.checkWritable();
     const bitmap = this.need(name);
     this.find(name);
     if (bitmap.enabled !== enabled) this.changed = true;

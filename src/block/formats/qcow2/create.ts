@@ -110,7 +110,7 @@ export function planCreate(size: number, options: Readonly<Record<string, string
   };
   if (l1EntriesFor(header, size) * 8 > L1_BYTES_MAX)
     throw new ImageError(
-      `The image size ${size} is too large for file format 'qcow2' (try using a larger cluster size)`,
+      `The image size is too large for file format 'qcow2' (try using a larger cluster size)`,
       'EFBIG',
     );
   return { header, preallocation };

@@ -1,8 +1,9 @@
 /** How large an image would be: tables for everything, and the clusters that have data. */
+import { ImageError } from '../../block-error.ts';
 import type { MeasureResult } from '../../driver.ts';
 import { statusOfChain } from '../../chain-status.ts';
 import type { BlockNode } from '../../node.ts';
-import { planCreate } from './create.ts';
+import { type CreatePlan, planCreate } from './create.ts';
 
 const ENTRY_BYTES = 8;
 
@@ -11,7 +12,7 @@ export async function measureQcow2(
   options: Readonly<Record<string, string>>,
   source?: BlockNode,
 ): Promise<MeasureResult> {
-  const { header, preallocation } = planCreate(source?.size ?? size, options);
+  const { header, preallocation } = plan(source?.size ?? size, options);
   const clusterSize = 2 ** header.clusterBits;
   const virtual = roundUp(source?.size ?? size, clusterSize);
   let data = 0;
@@ -22,6 +23,15 @@ export async function measureQcow2(
   const required = fullyAllocated - virtual + data;
   if (source?.bitmaps === undefined || header.version < 3) return { required, fullyAllocated };
   return { required, fullyAllocated, bitmaps: bitmapBytes(source, clusterSize) };
+}
+
+function plan(size: number, options: Readonly<Record<string, string>>): CreatePlan {
+  try {
+    return planCreate(size, options);
+  } catch (error) {
+    if (!(error instanceof ImageError) || error.code !== 'EFBIG') throw error;
+    throw new ImageError('The image size is too large (try using a larger cluster size)', 'EFBIG');
+  }
 }
 
 function roundUp(value: number, unit: number): number {

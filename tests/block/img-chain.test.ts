@@ -1,0 +1,55 @@
+/** `orrery img rebase` and `commit` beside the distribution's tool. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, test } from 'vitest';
+import { Both } from './support/img-both.ts';
+import { qemuImg, toolsMissing } from './support/qemu-tools.ts';
+
+const MIB = 1024 ** 2;
+const both = new Both();
+afterAll(() => both.remove());
+
+/** A raw file of `bytes` with runs of data, each its place, length and byte. */
+function rawFile(name: string, bytes: number, ...runs: readonly (readonly [number, number, number])[]): string {
+  const data = new Uint8Array(bytes);
+  for (const [at, length, byte] of runs) data.fill(byte, at, at + length);
+  const path = join(both.start, name);
+  writeFileSync(path, data);
+  return path;
+}
+
+const { skipIf } = describe;
+
+skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distribution’s tool', () => {
+  beforeAll(() => {
+    const first = rawFile('first.raw', 2 * MIB, [0, 300_000, 1], [700_000, 100_000, 2]);
+    const mid = rawFile('mid.raw', 2 * MIB, [0, 300_000, 1], [700_000, 100_000, 2], [2 * MIB - 9000, 4000, 3]);
+    const top = rawFile('top.raw', 3 * MIB, [0, 300_000, 1], [1_000_000, 700, 4], [3 * MIB - 9000, 4000, 5]);
+    rawFile('other.raw', MIB, [0, 200_000, 1], [600_000, 300_000, 6]);
+    qemuImg('convert', '-O', 'qcow2', first, join(both.start, 'base'));
+    qemuImg('convert', '-O', 'qcow2', '-B', 'base', '-F', 'qcow2', mid, join(both.start, 'mid'));
+    qemuImg('convert', '-O', 'qcow2', '-B', 'mid', '-F', 'qcow2', top, join(both.start, 'top'));
+    qemuImg('convert', '-O', 'qcow2', join(both.start, 'other.raw'), join(both.start, 'other'));
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=512', join(both.start, 'small'), '1M');
+    qemuImg('create', '-q', '-f', 'qcow2', '-b', 'other.raw', '-F', 'raw', join(both.start, 'thin'), '1M');
+  });
+  beforeEach(() => both.reset());
+
+  const long = 'a'.repeat(1100);
+  test.each([
+    'rebase -b other -F qcow2 @/top', 'rebase -p -b base -F qcow2 @/top', 'rebase -b  @/top', 'rebase -b @/other.raw -F raw @/top',
+    'rebase -u -b base -F qcow2 @/mid', 'rebase -u -b  @/thin', 'rebase -p -u -b x -F raw @/thin', 'rebase -u @/thin',
+    'rebase -b none -F qcow2 @/top', 'rebase -b base -F none @/top', 'rebase -b base @/top', 'rebase', 'rebase @/top',
+    'rebase -t x -b base -F qcow2 @/top', 'rebase -T x -b base -F qcow2 @/top', 'rebase -b  -f raw @/top',
+    `rebase -u -b ${long} -F raw @/mid`, `rebase -u -b ${long.slice(0, 500)} -F raw @/small`, 'rebase -b  @/top @/mid',
+    'commit @/top', 'commit -p -d @/top', 'commit -q @/thin', 'commit -b base @/top', 'commit -b @/base @/top', 'commit -b none @/top',
+    'commit @/base', 'commit -f raw @/first.raw', 'commit -t x @/top', 'commit -r x @/top', 'commit @/top @/mid', 'commit @/none',
+    'commit -b mid @/top', 'commit --image-opts driver=qcow2,file.filename=@/top',
+  ])('%s', async (words) => {
+    await both.say(words);
+    if (words.startsWith('rebase') && !words.endsWith('@/top')) return;
+    await both.say('info --output=json @/top');
+    const changed = words.startsWith('rebase') ? ['top'] : words.includes('base') ? ['base'] : ['mid', 'other.raw'];
+    for (const name of changed) both.alike(name, name.endsWith('raw') ? 'raw' : 'qcow2');
+  }); // prettier-ignore
+});
