@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 // The launcher: plain JavaScript that any Node understands. It finds a Node new enough, then runs the bundled command line
 // (dist/cli.js), or in a clone whose sources are newer than the bundle, the sources themselves.
-import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import * as modules from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+
+/** Node's own modules, without what importing them would load besides; an old Node cannot give them so. */
+const builtin = async (name) => process.getBuiltinModule?.(name) ?? import(name);
+const { existsSync, readdirSync, statSync } = await builtin('node:fs');
 
 const OLDEST_NODE_MAJOR = 24;
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -31,7 +32,7 @@ function bundleIsCurrent() {
 
 async function run() {
   // What V8 made of the bundle is kept for the next start, where this Node can.
-  modules.enableCompileCache?.();
+  (await builtin('node:module')).enableCompileCache?.();
   if (bundleIsCurrent()) {
     await import(pathToFileURL(join(root, 'dist', 'cli.js')).href);
     return;
@@ -43,7 +44,8 @@ async function run() {
 }
 
 /** Runs this same command under another Node and ends as it ends; signals reach both through the terminal or are passed on. */
-function runUnder(node) {
+async function runUnder(node) {
+  const { spawn } = await builtin('node:child_process');
   const child = spawn(node, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: 'inherit',
   });
@@ -63,5 +65,5 @@ function fail(message) {
 }
 
 if (Number.parseInt(process.versions.node, 10) >= OLDEST_NODE_MAJOR) await run();
-else if (existsSync(pinnedNode)) runUnder(pinnedNode);
+else if (existsSync(pinnedNode)) await runUnder(pinnedNode);
 else fail(`Node ${OLDEST_NODE_MAJOR} or newer is needed, and this is Node ${process.versions.node}`);

@@ -20,6 +20,19 @@ const BROWSER_ENTRIES = { browser: 'src/browser.ts' };
 /** Packages whose code the browser's bundle contains (docs/decisions/0010). */
 const BUNDLED_PACKAGES: readonly string[] = ['fzstd', 'pako'];
 
+/**
+ * What tools on images load anyway is one chunk: each chunk costs as much time as a small command on an image. What is about sockets is
+ * not among it, and what every command has stands alone.
+ */
+const NODE_CHUNKS = [
+  { name: 'base', test: /src\/base\//, priority: 2 },
+  {
+    name: 'block',
+    test: /src\/(?:block\/|host\/(?:fetch-range|node\/block\/(?!streams))|cli\/(?:img|block-objects|nbd\/getopt|system\/option-text))/,
+    priority: 1,
+  },
+];
+
 type Entries = Readonly<Record<string, string>>;
 
 function present(entries: Entries): Record<string, string> {
@@ -60,7 +73,14 @@ async function bundle(entries: Entries, side: 'node' | 'browser'): Promise<void>
       rolldownOptions: {
         input,
         preserveEntrySignatures: 'strict',
-        output: { format: 'es', entryFileNames: '[name].js', chunkFileNames: `chunks/${side}-[name]-[hash].js` },
+        output: {
+          format: 'es',
+          entryFileNames: '[name].js',
+          chunkFileNames: `chunks/${side}-[name]-[hash].js`,
+          ...(side === 'node' && {
+            codeSplitting: { groups: NODE_CHUNKS },
+          }),
+        },
       },
     },
   });

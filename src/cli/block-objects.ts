@@ -1,8 +1,8 @@
 /** `--object TYPE,id=ID,…` of the block tools: secrets, the keys of TLS connections, groups that are throttled together. */
-import { readFile } from 'node:fs/promises';
 import { UserError } from '../base/errors.ts';
 import { ImageError } from '../block/block-error.ts';
 import type { BlockHost, TlsOptions } from '../block/host.ts';
+import { fs } from '../host/node/block/builtin.ts';
 import { loadTlsCredentials, TLS_OBJECT_TYPES } from '../block/tls-credentials.ts';
 import { parseOptionList } from './system/option-text.ts';
 
@@ -137,7 +137,7 @@ function limitsOf(properties: Properties): Readonly<Record<string, number>> {
 
 async function readSecret(file: string): Promise<Uint8Array> {
   try {
-    return await readFile(file);
+    return await fs.promises.readFile(file);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new UserError(`Failed to open file “${file}”: ${code === 'ENOENT' ? 'No such file or directory' : message}`);

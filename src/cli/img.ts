@@ -3,7 +3,6 @@ import { UserError } from '../base/errors.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Command } from './command.ts';
 import { HelpWanted, ImgFailure, usageError } from './img/arguments.ts';
-import { versionLine } from './version.ts';
 
 /** Each returns the exit status, and is loaded when it is wanted. */
 const SUBCOMMANDS: Readonly<Record<string, (words: readonly string[]) => Promise<number>>> = {
@@ -29,7 +28,7 @@ async function run(args: readonly string[]): Promise<number> {
   if (name === undefined) throw usageError('Not enough arguments');
   if (name === '--help' || name === '-h') throw new HelpWanted();
   if (name === '--version' || name === '-V') {
-    process.stdout.write(`${versionLine()}\n`);
+    process.stdout.write(`${(await import('./version.ts')).versionLine()}\n`);
     return 0;
   }
   if (name.startsWith('-')) throw usageError(`unrecognized option '${name}'`);

@@ -2,7 +2,6 @@
 import { describeError, UserError } from '../base/errors.ts';
 import { didYouMean } from '../base/nearest.ts';
 import type { Command } from './command.ts';
-import { versionLine } from './version.ts';
 
 interface Entry {
   readonly name: string;
@@ -64,7 +63,7 @@ async function main(args: readonly string[]): Promise<number> {
     case 'version':
     case '--version':
     case '-version':
-      process.stdout.write(`${versionLine()}\n`);
+      process.stdout.write(`${(await import('./version.ts')).versionLine()}\n`);
       return 0;
   }
   const command = COMMANDS.find((candidate) => candidate.name === name);

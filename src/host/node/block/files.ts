@@ -1,8 +1,11 @@
 /** Files and block devices of Node's host, for the block layer. */
-import * as fs from 'node:fs';
-import { constants } from 'node:fs';
+import type { Stats } from 'node:fs';
 import type { HostFile, OpenFileOptions } from '../../../block/host.ts';
+import { fs } from './builtin.ts';
 import { type Libc, libc } from './libc.ts';
+import { OpenFile } from './open-file.ts';
+
+const { constants } = fs;
 
 const SEEK_END = 2;
 const SEEK_DATA = 3;
@@ -25,7 +28,7 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
     (truncate === true ? constants.O_TRUNC : 0) |
     (direct === true ? constants.O_DIRECT : 0) |
     (sync === true ? constants.O_DSYNC : 0);
-  const handle = await fs.promises.open(path, flags, 0o644);
+  const handle = await OpenFile.open(path, flags, 0o644);
   try {
     const stat = await handle.stat();
     if (stat.isDirectory()) throw Object.assign(new Error('Is a directory'), { code: 'EISDIR' });
@@ -40,7 +43,7 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
 }
 
 /** `stat` tells 0 for devices. */
-function deviceBytes(fd: number, { rdev }: fs.Stats, native: Libc | undefined): number {
+function deviceBytes(fd: number, { rdev }: Stats, native: Libc | undefined): number {
   if (native !== undefined) return Math.max(native.lseek(fd, 0, SEEK_END), 0);
   // makedev(3) of the GNU C library.
   const [major, minor] = [(rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xfff00)];
@@ -57,20 +60,14 @@ class NodeFile implements HostFile {
   readonly kind: 'file' | 'device';
   readonly size: number;
   readonly alignment: number;
-  private readonly handle: fs.promises.FileHandle;
+  private readonly handle: OpenFile;
   private readonly fd: number;
   private readonly native: Libc | undefined;
   /** What is read may be in the page cache, and the host tells. */
   private cached: boolean;
   private locked: boolean = false;
 
-  constructor(
-    handle: fs.promises.FileHandle,
-    kind: 'file' | 'device',
-    size: number,
-    direct: boolean,
-    native: Libc | undefined,
-  ) {
+  constructor(handle: OpenFile, kind: 'file' | 'device', size: number, direct: boolean, native: Libc | undefined) {
     this.handle = handle;
     this.fd = handle.fd;
     this.kind = kind;

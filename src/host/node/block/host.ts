@@ -1,9 +1,8 @@
 /** The block layer's platform on Node. */
-import { access, readFile, unlink } from 'node:fs/promises';
-import { promisify } from 'node:util';
 import type * as Zlib from 'node:zlib';
 import type { BlockHost } from '../../../block/host.ts';
 import { fetchRange } from '../../fetch-range.ts';
+import { fs, utilModule } from './builtin.ts';
 import { nodeCrypto, opensslModule } from './crypto.ts';
 import { openFile } from './files.ts';
 
@@ -23,6 +22,7 @@ let loaded: Compression | undefined;
 function compression(): Compression {
   if (loaded !== undefined) return loaded;
   const zlib = process.getBuiltinModule('node:zlib');
+  const { promisify } = utilModule();
   loaded = {
     inflateRaw: promisify<Uint8Array, Zlib.ZlibOptions, Buffer>(zlib.inflateRaw),
     inflate: promisify<Uint8Array, Zlib.ZlibOptions, Buffer>(zlib.inflate),
@@ -58,13 +58,13 @@ export const nodeBlockHost: BlockHost = {
   connect: async (address) => (await import('./streams.ts')).connectStream(address),
   listen: async (address, accept) => (await import('./streams.ts')).listenStream(address, accept),
   exists: (path) =>
-    access(path).then(
+    fs.promises.access(path).then(
       () => true,
       () => false,
     ),
-  removeFile: (path) => unlink(path),
+  removeFile: (path) => fs.promises.unlink(path),
   resolve: (base, name) => (name.startsWith('/') ? name : base.slice(0, base.lastIndexOf('/') + 1) + name),
-  readFile: (path) => readFile(path),
+  readFile: (path) => fs.promises.readFile(path),
   fetchRange,
   // GUEST: compressed data of an image; what comes out is bounded by `limit`.
   inflateRaw: (data, limit) => compression().inflateRaw(data, { ...expanded(limit), finishFlush: SYNC_FLUSH }),

@@ -3,6 +3,8 @@
  * this is undefined, and then files are as dense as they are written and nobody is kept out of them.
  */
 
+import type * as Koffi from 'koffi';
+
 export interface Libc {
   /** 0, or -1. */
   fallocate(fd: number, mode: number, offset: number, bytes: number): number;
@@ -30,9 +32,16 @@ export function libc(): Promise<Libc | undefined> {
   return loading;
 }
 
+/** As `require` gives it: an import would load modules of Node's that nobody uses. */
+function koffiModule(): typeof Koffi {
+  const { createRequire } = process.getBuiltinModule('node:module');
+  // INVARIANT: the package's own declarations are of what it exports either way.
+  return createRequire(import.meta.url)('koffi') as typeof Koffi;
+}
+
 async function load(): Promise<Libc | undefined> {
   if (process.platform !== 'linux') return undefined;
-  const { default: koffi } = await import('koffi');
+  const koffi = koffiModule();
   const library = koffi.load('libc.so.6');
   const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t bytes)');
   const preadv2 = library.func('int64_t preadv2(int fd, void *iov, int count, int64_t offset, int flags)');
