@@ -4,6 +4,7 @@ import type { HostFile, OpenFileOptions } from '../../../block/host.ts';
 import { fs } from './builtin.ts';
 import { type Libc, libc } from './libc.ts';
 import { OpenFile } from './open-file.ts';
+import { WriteRuns } from './write-runs.ts';
 
 const { constants } = fs;
 
@@ -66,6 +67,7 @@ class NodeFile implements HostFile {
   /** What is read may be in the page cache, and the host tells. */
   private cached: boolean;
   private locked: boolean = false;
+  private readonly runs: WriteRuns = new WriteRuns((offset, pieces) => this.writeAll(offset, pieces));
 
   constructor(handle: OpenFile, kind: 'file' | 'device', size: number, direct: boolean, native: Libc | undefined) {
     this.handle = handle;
@@ -97,8 +99,13 @@ class NodeFile implements HostFile {
     return done === bytes;
   }
 
-  async writev(offset: number, from: Pieces): Promise<void> {
+  writev(offset: number, from: Pieces): Promise<void> {
     if (this.alignment > 1) return this.writeAligned(offset, from);
+    const bytes = from.reduce((sum, piece) => sum + piece.length, 0);
+    return this.runs.add(offset, from, bytes);
+  }
+
+  private async writeAll(offset: number, from: Pieces): Promise<void> {
     let done = 0;
     for (let pieces: Pieces = from.filter((piece) => piece.length > 0); pieces.length > 0;) {
       const count = await transfer('write', this.fd, pieces, offset + done);
