@@ -47,6 +47,8 @@ export interface OpenFileOptions {
 export interface HostStream {
   /** The next bytes; undefined at the end. They are the reader's until it reads again. */
   read(): Promise<Uint8Array | undefined>;
+  /** Leaves the piece that was read last to the reader until it calls the function given. Absent: pieces are the reader's for good. */
+  keep?(): () => void;
   write(pieces: readonly Uint8Array[]): Promise<void>;
   /** The same connection inside TLS from here on. */
   startTls?(options: TlsOptions): Promise<void>;

@@ -5,6 +5,11 @@ import type { IoVector } from '../io-vector.ts';
 
 const NOTHING: Uint8Array = new Uint8Array(0);
 
+export interface Borrowed {
+  readonly pieces: IoVector;
+  release(): void;
+}
+
 export class StreamReader {
   private readonly stream: HostStream;
   /** What came last and was not asked for yet: the stream's memory, which it uses again for the next piece. */
@@ -37,6 +42,30 @@ export class StreamReader {
     const whole = new Uint8Array(count);
     await this.into([whole]);
     return whole;
+  }
+
+  /** The next `count` bytes where they are; `release` gives the memory back. */
+  async borrow(count: number): Promise<Borrowed> {
+    const pieces: Uint8Array[] = [];
+    const releases: (() => void)[] = [];
+    const release = (): void => {
+      for (const each of releases) each();
+    };
+    try {
+      for (let left = count; left > 0;) {
+        if (this.bufferedBytes === 0) await this.needMore();
+        const bytes = Math.min(this.bufferedBytes, left);
+        pieces.push(this.piece.subarray(this.at, this.at + bytes));
+        const giveBack = this.stream.keep?.();
+        if (giveBack !== undefined) releases.push(giveBack);
+        this.at += bytes;
+        left -= bytes;
+      }
+    } catch (error) {
+      release();
+      throw error;
+    }
+    return { pieces, release };
   }
 
   /** Copies the next bytes to where they are wanted as they come. */

@@ -123,13 +123,12 @@ export class Session {
     const cookie = head.slice(8, 16);
     const held = carriesPayload || command === NBD_CMD_READ ? Math.min(length, MAX_PAYLOAD_BYTES) : 0;
     if (this.isFull(held)) await this.makeRoom(held);
-    const buffer = carriesPayload && length > 0 ? this.pool.get(length) : undefined;
-    const payload = buffer === undefined ? [] : [buffer.subarray(0, length)];
-    if (buffer !== undefined) await this.reader.into(payload);
-    const request = { command, flags, cookie, offset, length, payload, contexts: this.contexts };
+    const payload = carriesPayload ? await this.reader.borrow(length) : undefined;
+    const { contexts } = this;
+    const request = { command, flags, cookie, offset, length, payload: payload?.pieces ?? [], contexts };
     this.bytesUnderWay += held;
     const work = this.serve(request, carriesPayload).finally(() => {
-      if (buffer !== undefined) this.pool.put(buffer);
+      payload?.release();
       this.bytesUnderWay -= held;
       this.underWay.delete(work);
       this.roomMade?.();

@@ -14,6 +14,8 @@ import type { HostAddress, HostListener, HostStream, TlsOptions } from '../../..
 /** Pieces that may wait to be read before the other side is made to wait, and what one has at most. */
 const PIECES_AHEAD = 4;
 const PIECE_BYTES: number = 256 * 1024;
+/** Pieces of memory that are kept for later. */
+const MAX_FREE = 16;
 /** TLS with pre-shared keys: OpenSSL wants its ciphers named. */
 const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:PSK';
 
@@ -23,7 +25,8 @@ class SocketStream implements HostStream {
   /** Pieces are parts of our own memory, which is used again and again: buffers that Node makes for each cost more than copying. */
   private reuses: boolean = true;
   private readonly free: Uint8Array[] = [];
-  private lent: Uint8Array | undefined;
+  /** The piece that was read last, and how many still use its memory: the reader until it reads again, and those that `keep` it. */
+  private lent: { readonly piece: Uint8Array; users: number } | undefined;
   private stopped: boolean = false;
   private ended: boolean = false;
   private failure: Error | undefined;
@@ -39,12 +42,12 @@ class SocketStream implements HostStream {
   }
 
   async read(): Promise<Uint8Array | undefined> {
-    if (this.lent !== undefined) this.free.push(new Uint8Array(this.lent.buffer));
+    if (this.lent !== undefined) this.release(this.lent);
     this.lent = undefined;
     for (;;) {
       const piece = this.pieces.shift();
       if (piece !== undefined) {
-        if (this.reuses) this.lent = piece;
+        if (this.reuses) this.lent = { piece, users: 1 };
         if (this.stopped && this.pieces.length < PIECES_AHEAD / 2) {
           this.stopped = false;
           this.socket.resume();
@@ -55,6 +58,18 @@ class SocketStream implements HostStream {
       if (this.ended) return undefined;
       await new Promise<void>((resolve) => (this.wake = resolve));
     }
+  }
+
+  keep(): () => void {
+    const { lent } = this;
+    if (lent === undefined) return () => {};
+    lent.users++;
+    return () => this.release(lent);
+  }
+
+  private release(lent: { readonly piece: Uint8Array; users: number }): void {
+    lent.users--;
+    if (lent.users === 0 && this.free.length < MAX_FREE) this.free.push(new Uint8Array(lent.piece.buffer));
   }
 
   write(pieces: readonly Uint8Array[]): Promise<void> {
