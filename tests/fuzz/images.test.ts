@@ -13,5 +13,5 @@ test('changed images of every format are refused, or read without harm', async (
     });
     if (result.opened) opened++;
   }
-  expect(opened).toBeGreaterThan(IMAGES / 10);
+  expect(opened).toBeGreaterThan(IMAGES / 4);
 });

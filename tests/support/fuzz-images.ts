@@ -64,7 +64,9 @@ export function makeRandom(seed: number): Random {
   };
 }
 
-function makeSeed(name: string, image: Uint8Array, options: Seed['options'] = {}): Seed {
+function makeSeed(name: string, bytes: Uint8Array, options: Seed['options'] = {}): Seed {
+  // A Buffer's `slice` would not be a copy.
+  const image = new Uint8Array(bytes);
   const pieces: number[] = [];
   for (let at = 0; at < image.length; at += 64)
     if (image.subarray(at, at + 64).some((byte) => byte !== 0)) pieces.push(at);

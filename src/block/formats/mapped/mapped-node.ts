@@ -43,6 +43,8 @@ export abstract class MappedNode extends BlockNode {
   protected abstract locate(offset: number, bytes: number): Promise<Run>;
   /** Finds room for the cluster that starts at `start`. Not called twice at once for the same cluster. */
   protected abstract reserve(start: number): Promise<Place>;
+  /** The cluster's bytes could not be written: the place is free again. */
+  protected release(_place: Place): void {}
   /** The cluster's bytes are written: the tables say from now on that they are at `place`. */
   protected abstract commit(start: number, place: Place): Promise<void>;
   /** Makes a whole cluster read as zeroes by a mark in the tables. False: the format cannot. */
@@ -219,16 +221,21 @@ export abstract class MappedNode extends BlockNode {
         return;
       }
       const place = await this.reserve(start);
-      const end = Math.min(start + this.clusterBytes, this.size);
-      const blank = run.kind === 'zero' || (run.kind === 'absent' && this.backing === undefined);
-      await this.fillAround(start, offset, place, blank);
-      await this.fillAround(offset + bytes, end, { ...place, offset: place.offset + offset + bytes - start }, blank);
-      const target = place.offset + offset - start;
-      if (from !== undefined) await place.node.write(target, from);
-      else if (!place.clean) await place.node.writeZeroes(target, bytes);
-      await this.growTo(place.node, place.offset + this.clusterBytes);
-      this.clustersPlaced = true;
-      await this.commit(start, place);
+      try {
+        const end = Math.min(start + this.clusterBytes, this.size);
+        const blank = run.kind === 'zero' || (run.kind === 'absent' && this.backing === undefined);
+        await this.fillAround(start, offset, place, blank);
+        await this.fillAround(offset + bytes, end, { ...place, offset: place.offset + offset + bytes - start }, blank);
+        const target = place.offset + offset - start;
+        if (from !== undefined) await place.node.write(target, from);
+        else if (!place.clean) await place.node.writeZeroes(target, bytes);
+        await this.growTo(place.node, place.offset + this.clusterBytes);
+        this.clustersPlaced = true;
+        await this.commit(start, place);
+      } catch (error) {
+        this.release(place);
+        throw error;
+      }
     });
   }
 

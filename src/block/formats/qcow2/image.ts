@@ -203,9 +203,8 @@ export class Qcow2Image {
 
   /** Where the last host cluster in use ends. */
   async lastUsedEnd(): Promise<number> {
-    for (let cluster = Math.ceil(this.file.size / this.clusterSize) - 1; cluster >= 0; cluster--)
-      if ((await this.refcounts.get(cluster)) > 0) return Math.min(this.file.size, (cluster + 1) * this.clusterSize);
-    return 0;
+    const end = await this.refcounts.lastUsed(Math.ceil(this.file.size / this.clusterSize));
+    return Math.min(this.file.size, end * this.clusterSize);
   }
 
   // ---- writing back ----

@@ -118,6 +118,21 @@ export class Refcounts {
     }
   }
 
+  /** One behind the last cluster below `limit` that is in use. A sparse file may be far longer than what counts there are for it. */
+  async lastUsed(limit: number): Promise<number> {
+    for (let cluster = Math.min(limit, this.reach) - 1; cluster >= 0;) {
+      const index = Math.floor(cluster / this.perBlock);
+      if (this.blocks.has(index) || this.blockOffset(index) !== 0) {
+        for (; cluster >= index * this.perBlock; cluster--) {
+          const count = this.peek(cluster) ?? (await this.get(cluster));
+          if (count > 0) return cluster + 1;
+        }
+      }
+      cluster = index * this.perBlock - 1;
+    }
+    return 0;
+  }
+
   private read(block: RefcountBlock, entry: number): number {
     switch (this.order) {
       case 4:

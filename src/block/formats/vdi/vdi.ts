@@ -24,8 +24,12 @@ class VdiNode extends MappedNode {
   private readonly header: VdiHeader;
   private readonly headerBytes: Uint8Array;
   private readonly map: PagedTable;
-  /** Next block number to give out. */
-  private nextBlock: number;
+  /** Next block number to give out; unknown before the first. */
+  private nextBlock: Promise<number> | undefined;
+  /** Given out, but the write failed. */
+  private readonly freeBlocks: number[] = [];
+  /** How many blocks the header says there are. */
+  private counted: number;
   private headerDirty = false;
 
   constructor(name: string, readOnly: boolean, file: BlockNode, headerBytes: Uint8Array) {
@@ -34,9 +38,7 @@ class VdiNode extends MappedNode {
     this.headerBytes = headerBytes;
     this.header = parseHeader(headerBytes);
     this.map = new PagedTable(file, this.header.mapOffset, this.header.blocks * 4);
-    // Blocks that a writer had placed before it was killed may not be counted in the header: never give them out again.
-    const present = Math.ceil(Math.max(0, file.size - this.header.dataOffset) / BLOCK_BYTES);
-    this.nextBlock = Math.max(this.header.allocated, present);
+    this.counted = this.header.allocated;
   }
 
   override get size(): number {
@@ -65,12 +67,32 @@ class VdiNode extends MappedNode {
     return { kind: 'data', bytes, node: this.file, offset: this.header.dataOffset + entry * BLOCK_BYTES + inBlock };
   }
 
-  protected override reserve(): Promise<Place> {
-    if (this.nextBlock >= MAX_BLOCKS)
-      throw new ImageError(`VDI image has no room for block ${this.nextBlock}`, 'EFBIG');
-    const offset = this.header.dataOffset + this.nextBlock * BLOCK_BYTES;
-    this.nextBlock++;
-    return Promise.resolve({ node: this.file, offset, clean: offset >= this.file.size });
+  protected override async reserve(): Promise<Place> {
+    const block = this.freeBlocks.pop() ?? (await this.takeBlock());
+    const offset = this.header.dataOffset + block * BLOCK_BYTES;
+    return { node: this.file, offset, clean: offset >= this.file.size };
+  }
+
+  protected override release(place: Place): void {
+    this.freeBlocks.push((place.offset - this.header.dataOffset) / BLOCK_BYTES);
+  }
+
+  private async takeBlock(): Promise<number> {
+    const next = (this.nextBlock ??= this.firstFree());
+    this.nextBlock = next.then((block) => block + 1);
+    const block = await next;
+    if (block >= MAX_BLOCKS) throw new ImageError(`VDI image has no room for block ${block}`, 'EFBIG');
+    return block;
+  }
+
+  /** Behind every block that the map names: the header's count may be from before the last writer was killed. */
+  private async firstFree(): Promise<number> {
+    let free = 0;
+    for (let index = 0; index < this.header.blocks; index++) {
+      const entry = this.map.peek32(index * 4, true) ?? (await this.map.get32(index * 4, true));
+      if (entry < DISCARDED && entry >= free) free = entry + 1;
+    }
+    return free;
   }
 
   protected override async commit(start: number, place: Place): Promise<void> {
@@ -80,16 +102,23 @@ class VdiNode extends MappedNode {
   }
 
   protected override async writeBack(): Promise<void> {
-    if (this.headerDirty) {
+    if (this.headerDirty && this.nextBlock !== undefined) {
       this.headerDirty = false;
-      viewOf(this.headerBytes).setUint32(ALLOCATED_AT, this.nextBlock, true);
-      await this.file.write(0, [this.headerBytes.slice()]);
+      this.counted = (await this.nextBlock) - this.freeBlocks.length;
+      viewOf(this.headerBytes).setUint32(ALLOCATED_AT, this.counted, true);
+      try {
+        await this.file.write(0, [this.headerBytes.slice()]);
+      } catch (error) {
+        this.headerDirty = true;
+        throw error;
+      }
     }
     await this.map.writeBack();
   }
 
   override async check(repair: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
     if (repair !== 'none') throw new ImageError("This image format does not support repair", 'ENOTSUP'); // prettier-ignore
+    if (!this.readOnly) await this.writeBack();
     const messages: string[] = [];
     let [corruptions, allocated] = [0, 0];
     const seen = new Set<number>();
@@ -108,10 +137,9 @@ class VdiNode extends MappedNode {
       }
       seen.add(entry);
     }
-    const counted = this.headerDirty ? this.nextBlock : this.header.allocated;
-    if (allocated !== counted) {
+    if (allocated !== this.counted) {
       corruptions++;
-      messages.push(`ERROR: allocated blocks mismatch, is ${allocated}, should be ${counted}`);
+      messages.push(`ERROR: allocated blocks mismatch, is ${allocated}, should be ${this.counted}`);
     }
     return { corruptions, leaks: 0, checkErrors: 0, corruptionsFixed: 0, leaksFixed: 0, messages };
   }
