@@ -40,7 +40,13 @@ export interface DriverContext {
   /** Opens a file that the image names (backing, data file, extent), relative to the image; probed unless `format` is given. */
   openNamed(
     filename: string,
-    how: { readonly format?: string; readonly readOnly: boolean; readonly role: string },
+    how: {
+      readonly format?: string;
+      readonly readOnly: boolean;
+      readonly role: string;
+      /** Further options of the node that has the format. */
+      readonly options?: NodeOptions;
+    },
   ): Promise<BlockNode>;
   /** Value of a secret object (--object secret,id=…). */
   secret(id: string): Promise<Uint8Array>;
@@ -92,6 +98,8 @@ export interface BlockDriver {
   readonly kind: 'protocol' | 'format' | 'filter';
   /** Options of -blockdev beyond those that all nodes have. */
   readonly options: readonly OptionDeclaration[];
+  /** Groups of options of which one, given when a node is opened otherwise, replaces what was said of the others. */
+  readonly replacedTogether?: readonly (readonly string[])[];
   /** Score 0 to 100 that an image is of this format, from its first bytes (at most PROBE_BYTES) and its name. */
   probe?(head: Uint8Array, filename: string): number;
   open(request: OpenRequest, context: DriverContext): Promise<BlockNode>;

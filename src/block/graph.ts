@@ -153,7 +153,9 @@ export class BlockGraph {
     await this.close(node);
     const own = Object.fromEntries(Object.entries(nested).filter(([name]) => !CHILDREN.includes(name)));
     try {
-      return await this.openOptions({ ...old.options, ...own }, settings, old.filename, old.probed);
+      const replaced = (this.driver(node.driver)?.replacedTogether ?? []).filter((group) => group.some((name) => name in own)).flat(); // prettier-ignore
+      const others = Object.fromEntries(Object.entries(old.options).filter(([name]) => !replaced.includes(name)));
+      return await this.openOptions({ ...others, ...own }, settings, old.filename, old.probed);
     } catch (error) {
       await this.openOptions(old.options, old.settings, old.filename, old.probed);
       throw error;
@@ -477,7 +479,7 @@ export class BlockGraph {
         const forceShare = settings.forceShare || (readOnly && options['driver'] === 'raw');
         return keep(await this.openOptions(child, { ...settings, readOnly, forceShare }));
       },
-      openNamed: async (filename, { format, readOnly, role }) => {
+      openNamed: async (filename, { format, readOnly, role, options: more }) => {
         const path = this.relativeTo(image, filename);
         const chain = [...settings.chain, image];
         if (role === 'backing') {
@@ -487,7 +489,10 @@ export class BlockGraph {
             throw new ImageError(`Backing chain is longer than ${MAX_CHAIN_DEPTH} images at '${filename}'`);
         }
         try {
-          return keep(await this.openFilename(path, format, { ...below(readOnly), chain }));
+          const inherited = { ...below(readOnly), chain };
+          if (more === undefined) return keep(await this.openFilename(path, format, inherited));
+          const named = { ...(format !== undefined && { driver: format }), file: this.protocolOptions(path), ...more };
+          return keep(await this.openOptions(named, inherited, path));
         } catch (error) {
           if (role !== 'backing' || !(error instanceof ImageError)) throw error;
           throw new ImageError(`Could not open backing file: ${error.message}`, error.code);

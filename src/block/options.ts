@@ -6,33 +6,39 @@ import type { JsonValue } from './node.ts';
 /** How deep options may nest: a chain of hand-written nodes is short, and a deeper one only serves to exhaust the stack. */
 const MAX_OPTION_DEPTH = 64;
 
-/** {"file.driver": "x", "size": "1"} becomes {"file": {"driver": "x"}, "size": "1"}; "extents.0" becomes a list. */
+/** {"file.driver": "x", "size": "1"} becomes {"file": {"driver": "x"}, "size": "1"}; "extents.0" becomes a list. At any depth. */
 export function nestOptions(flat: Readonly<Record<string, JsonValue>>): NodeOptions {
+  // INVARIANT: lists come from objects, and the root is none.
+  return withLists(nested(flat, 0)) as NodeOptions;
+}
+
+function nested(flat: Readonly<Record<string, JsonValue>>, depth: number): Record<string, JsonValue> {
   const root: Record<string, JsonValue> = {};
   for (const [path, value] of Object.entries(flat)) {
     const steps = path.split('.');
-    if (steps.length > MAX_OPTION_DEPTH) throw new ImageError(`Option '${path.slice(0, 80)}…' nests too deep`);
+    if (depth + steps.length > MAX_OPTION_DEPTH) throw new ImageError(`Option '${path.slice(0, 80)}…' nests too deep`);
     let at = root;
     for (const step of steps.slice(0, -1)) {
       const found = Object.hasOwn(at, step) ? at[step] : undefined;
       // The one option that is a word and has parts.
-      if (typeof found === 'string' && step === 'overlap-check') {
-        const parts = { '': found };
-        define(at, step, parts);
-        at = parts;
-        continue;
-      }
-      if (found !== undefined && (typeof found !== 'object' || found === null || Array.isArray(found)))
+      const isBoth = typeof found === 'string' && step === 'overlap-check';
+      if (found !== undefined && !isBoth && !isObject(found))
         throw new ImageError(`Option '${path}' and option '${step}' exclude each other`);
-      // INVARIANT: made right here, or given as an object that is copied.
-      const next = { ...(found as Record<string, JsonValue> | undefined) };
+      const next: Record<string, JsonValue> = isObject(found) ? { ...found } : {};
+      if (isBoth) next[''] = found;
       define(at, step, next);
       at = next;
     }
-    define(at, steps.at(-1) ?? '', value);
+    const last = steps.at(-1) ?? '';
+    const present = Object.hasOwn(at, last) ? at[last] : undefined;
+    const inner = isObject(value) ? nested(value, depth + steps.length) : value;
+    define(at, last, isObject(present) && isObject(inner) ? { ...present, ...inner } : inner);
   }
-  // INVARIANT: lists come from objects, and the root is none.
-  return withLists(root) as NodeOptions;
+  return root;
+}
+
+function isObject(value: JsonValue | undefined): value is NodeOptions {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Also for names like "__proto__". */

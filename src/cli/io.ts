@@ -8,7 +8,7 @@ import { BlockObjects } from './block-objects.ts';
 import type { Command } from './command.ts';
 import { runLine } from './io/interpreter.ts';
 import { checkAio, imageOptions, openImage, unmaps } from './io/open.ts';
-import { CommandFailed, IoSession } from './io/session.ts';
+import { CommandFailed, errnoText, IoSession } from './io/session.ts';
 import { type OptionShape, parseLongOptions, type ParsedArguments } from './nbd/getopt.ts';
 import { versionLine } from './version.ts';
 
@@ -90,7 +90,10 @@ async function exercise(parsed: ParsedArguments): Promise<number> {
     }
     const commands = values('cmd');
     succeeded = commands.length > 0 ? await runCommands(session, commands) : await runInput(session);
-    await session.close();
+    await session.close().catch((error: unknown) => {
+      process.stderr.write(`orrery io: Failed to write what was left when closing the image: ${errnoText(error)}\n`);
+      succeeded = false;
+    });
   } finally {
     session.flushOutput();
     await graph.closeAll();

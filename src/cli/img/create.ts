@@ -116,7 +116,7 @@ async function sizeOfBacking(
 ): Promise<number> {
   const path = graph.backingFilename(filename, backing);
   const node = await graph
-    .open(path, { readOnly: true, ...(format !== undefined && { format }) })
+    .open(path, { readOnly: true, noIo: true, ...(format !== undefined && { format }) })
     .catch((error: unknown) => {
       throw new ImageError(`${messageOf(error)}\nCould not open backing image.`);
     });

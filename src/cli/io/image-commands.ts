@@ -38,6 +38,9 @@ async function length(session: IoSession): Promise<void> {
 async function info(session: IoSession): Promise<void> {
   const node = openedNode(session);
   session.print(`format name: ${node.driver}\n`);
+  // What is both, format and protocol, is named as both.
+  if (session.graph.driver(node.driver)?.kind === 'protocol') session.print(`format name: ${node.driver}\n`);
+  if (node.driver.startsWith('null-')) throw new CommandFailed();
   session.print(`cluster size: ${sizeText(node.imageInfo?.().clusterSize ?? 0)}\n`);
   session.print(`vm state offset: ${sizeText(node.vmStateOffset ?? 0)}\n`);
   const specific = node.specificInfo?.();

@@ -106,7 +106,7 @@ function nodeOptions(
   if (options === undefined || Object.keys(options).length === 0) return filename;
   const nested = nestOptions(options);
   const named = graph.protocolOptions(filename);
-  if (named['driver'] === nested['driver']) return merged(named, nested);
+  if (filename.startsWith('json:') || named['driver'] === nested['driver']) return merged(named, nested);
   const { file } = nested;
   if (!isObject(file)) return { ...nested, filename };
   return { ...nested, file: merged(named, file) };

@@ -64,7 +64,9 @@ async function timed(session: IoSession, name: string, transfer: () => Promise<v
 
 /** Whether all bytes are `pattern`. */
 export function isPattern(bytes: Uint8Array, pattern: number): boolean {
-  return bytes.every((byte) => byte === pattern);
+  const { length } = bytes;
+  for (let at = 0; at < length; at++) if (bytes[at] !== pattern) return false;
+  return true;
 }
 
 export function readReport(

@@ -1,7 +1,7 @@
 /** The qcow2 format as a driver: probing, opening, creating. */
 import { ImageError } from '../../block-error.ts';
-import type { BlockDriver, DriverContext, OpenRequest } from '../../driver.ts';
-import type { BlockNode } from '../../node.ts';
+import type { BlockDriver, DriverContext, NodeOptions, OpenRequest } from '../../driver.ts';
+import type { BlockNode, JsonValue } from '../../node.ts';
 import { AMEND_OPTIONS } from './amend.ts';
 import { codecFor } from './codec.ts';
 import { CREATE_OPTIONS, createQcow2 } from './create.ts';
@@ -14,12 +14,13 @@ import {
 import { measureQcow2 } from './measure.ts';
 import { readTable } from './metadata-file.ts';
 import { Qcow2Node } from './qcow2-node.ts';
-import { RUNTIME_OPTIONS, runtimeOptions } from './runtime-options.ts';
+import { CACHE_OPTIONS, RUNTIME_OPTIONS, runtimeOptions } from './runtime-options.ts';
 
 export const qcow2: BlockDriver = {
   name: 'qcow2',
   kind: 'format',
   options: RUNTIME_OPTIONS,
+  replacedTogether: [CACHE_OPTIONS],
   probe: (head) => (isQcow2(head) ? 100 : 0),
   open: openQcow2,
   createOptions: CREATE_OPTIONS,
@@ -57,7 +58,7 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
     warn: (sentence) => context.warn(sentence),
   });
   await image.open();
-  if (!readOnly && !request.noIo && !request.check) await clearUnknown(image);
+  if (!readOnly && !request.noIo) await clearUnknown(image);
   const node = new Qcow2Node(image);
   await node.snapshots.load();
   await node.bitmaps.load();
@@ -103,12 +104,22 @@ async function openBacking(
   context: DriverContext,
 ): Promise<BlockNode | undefined> {
   if (request.noBacking || request.options['backing'] === null) return undefined;
-  const given = await context.openChild('backing', { optional: true, readOnly: true });
-  if (given !== undefined || header.backingFile === undefined) return given;
   const format = header.backingFormat;
+  const more = request.options['backing'];
+  // Options that do not say which file: they are for the one that the header names.
+  const isPartial = isObject(more) && ['file', 'filename'].every((name) => !(name in more));
+  if (!isPartial || header.backingFile === undefined) {
+    const given = await context.openChild('backing', { optional: true, readOnly: true });
+    if (given !== undefined || header.backingFile === undefined) return given;
+  }
   return context.openNamed(header.backingFile, {
     ...(format === undefined ? {} : { format }),
     readOnly: true,
     role: 'backing',
+    ...(isPartial ? { options: more } : {}),
   });
+}
+
+function isObject(value: JsonValue | undefined): value is NodeOptions {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

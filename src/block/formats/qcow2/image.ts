@@ -136,7 +136,11 @@ export class Qcow2Image {
   // ---- allocation ----
 
   /** Adjacent host clusters, at most `count`, or all of them if `exact`. Host offset and number. */
-  async allocate(count: number, exact: boolean): Promise<{ readonly host: number; readonly count: number }> {
+  async allocate(
+    count: number,
+    exact: boolean,
+    whatFor?: string,
+  ): Promise<{ readonly host: number; readonly count: number }> {
     const found = this.refcounts.tryAllocate(count, exact);
     await this.event('cluster_alloc');
     const taken = typeof found === 'number' ? await this.refcounts.allocate(count, exact) : found;
@@ -145,6 +149,8 @@ export class Qcow2Image {
     const next = Math.floor(this.compressedNext / this.clusterSize);
     if (next >= taken.first && next < taken.first + taken.count) this.compressedNext = 0;
     const what = this.metadataAt(host, taken.count * this.clusterSize);
+    if (host === 0 && whatFor !== undefined)
+      await this.corrupt(`Preventing invalid allocation of ${whatFor} at offset 0`);
     if (what !== undefined) await this.corrupt(`Preventing invalid write on metadata (overlaps with ${what})`);
     return { host, count: taken.count };
   }
@@ -175,7 +181,7 @@ export class Qcow2Image {
     const { tables } = this;
     const old = await tables.load(l1Index);
     if (old !== undefined && tables.l1IsCopied(l1Index)) return old;
-    const { host } = await this.allocate(1, true);
+    const { host } = await this.allocate(1, true, 'L2 table');
     await this.event(old === undefined ? 'l2_alloc_write' : 'l2_alloc_cow_read');
     const bytes = old === undefined ? new Uint8Array(this.clusterSize) : old.bytes.slice();
     if (old !== undefined) {

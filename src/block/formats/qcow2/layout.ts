@@ -244,7 +244,7 @@ function parseExtensions(
 }
 
 function parseFeatureNames(data: Uint8Array, names: Map<string, string>): void {
-  for (let at = 0; at + 48 <= data.length; at += 48)
+  for (let at = 0; at + 2 < data.length; at += 48)
     names.set(`${data[at]}.${data[at + 1]}`, text(data.subarray(at + 2, at + 48)).replace(/\0.*/s, ''));
 }
 

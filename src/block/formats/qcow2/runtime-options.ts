@@ -13,6 +13,7 @@ const OVERLAP_PARTS = [
   'main-header', 'active-l1', 'active-l2', 'refcount-table', 'refcount-block', 'snapshot-table', 'inactive-l1', 'inactive-l2',
   'bitmap-directory',
 ] as const; // prettier-ignore
+export const CACHE_OPTIONS: readonly string[] = ['cache-size', 'l2-cache-size', 'refcount-cache-size'];
 const INT_MAX = 2 ** 31 - 1;
 const UINT_MAX = 2 ** 32 - 1;
 
@@ -50,7 +51,7 @@ export function runtimeOptions({ options, unmap }: OpenRequest, header: Header):
 
 function checkCaches(options: NodeOptions, header: Header): void {
   const clusterSize = 2 ** header.clusterBits;
-  const [total, l2, refcounts] = ['cache-size', 'l2-cache-size', 'refcount-cache-size'].map((name) => sizeOption(options, name)); // prettier-ignore
+  const [total, l2, refcounts] = CACHE_OPTIONS.map((name) => sizeOption(options, name)); // prettier-ignore
   const tableBytes = l2EntryBytes(header);
   const needed = Math.ceil((Math.ceil(header.size / clusterSize) * tableBytes) / clusterSize) * clusterSize;
   if (total !== undefined) {
@@ -67,8 +68,9 @@ function checkCaches(options: NodeOptions, header: Header): void {
     );
   if (l2 !== undefined && Math.min(l2, needed) / entry > INT_MAX) throw new ImageError('L2 cache size too big');
   if (refcounts !== undefined && refcounts / clusterSize > INT_MAX) throw new ImageError('Refcount cache size too big');
-  const interval = sizeOption(options, 'cache-clean-interval') ?? 0;
-  if (interval > UINT_MAX) throw new ImageError('Cache clean interval too big');
+  const interval = textOption(options, 'cache-clean-interval') ?? '0';
+  if (!/^\d+$/.test(interval)) throw new ImageError("Parameter 'cache-clean-interval' expects a number");
+  if (Number(interval) > UINT_MAX) throw new ImageError('Cache clean interval too big');
 }
 
 function checkOverlap(options: NodeOptions): void {

@@ -271,16 +271,27 @@ export class Tables {
     const at = index * this.entryBytes;
     const value = host < 0 ? 0 : host;
     const high = Math.floor(value / 0x1_0000_0000);
-    table.view.setUint32(at, (host < 0 ? high : high | ENTRY_COPIED) >>> 0);
-    table.view.setUint32(at + 4, (value % 0x1_0000_0000) + (zero ? this.zeroBit : 0));
-    this.touch(table, index, 1);
+    this.setWords(
+      table,
+      at,
+      host < 0 ? high : high | ENTRY_COPIED,
+      (value % 0x1_0000_0000) + (zero ? this.zeroBit : 0),
+    );
   }
 
   /** Reads as zeroes from now on; keeps what storage it has. */
   setZero(table: L2Table, index: number): void {
-    const at = index * this.entryBytes + 4;
-    table.view.setUint32(at, (table.view.getUint32(at) | this.zeroBit) >>> 0);
-    this.touch(table, index, 1);
+    const at = index * this.entryBytes;
+    this.setWords(table, at, table.view.getUint32(at), table.view.getUint32(at + 4) | this.zeroBit);
+  }
+
+  /** Two words of an entry; a table is only written again when something is new in it. */
+  private setWords(table: L2Table, at: number, high: number, low: number): void {
+    const { view } = table;
+    if (view.getUint32(at) === high >>> 0 && view.getUint32(at + 4) === low >>> 0) return;
+    view.setUint32(at, high >>> 0);
+    view.setUint32(at + 4, low >>> 0);
+    this.touch(table, Math.floor(at / this.entryBytes), 1);
   }
 
   zeroBits(table: L2Table, index: number): number {
@@ -293,10 +304,7 @@ export class Tables {
 
   /** Which of the cluster's 32 parts read as zeroes, and which have data. */
   setBitmap(table: L2Table, index: number, zero: number, allocated: number): void {
-    const at = index * this.entryBytes;
-    table.view.setUint32(at + 8, zero >>> 0);
-    table.view.setUint32(at + 12, allocated >>> 0);
-    this.touch(table, index, 1);
+    this.setWords(table, index * this.entryBytes + 8, zero, allocated);
   }
 
   rawEntry(table: L2Table, index: number): number {

@@ -34,9 +34,9 @@ export async function zeroClaimed(image: Qcow2Image, from: number, to: number, f
   // The disk's last part counts as whole: nothing is behind it.
   const wholeFrom = Math.ceil(from / unit) * unit;
   const wholeTo = to === image.header.size ? Math.ceil(to / unit) * unit : Math.floor(to / unit) * unit;
-  if (wholeTo <= wholeFrom) return zeroPart(image, from, to, flags);
+  if (wholeTo < wholeFrom) return zeroPart(image, from, to, flags);
   if (from < wholeFrom) await zeroPart(image, from, wholeFrom, flags);
-  await zeroUnits(image, wholeFrom, wholeTo, flags);
+  if (wholeFrom < wholeTo) await zeroUnits(image, wholeFrom, wholeTo, flags);
   if (wholeTo < to) await zeroPart(image, wholeTo, to, flags);
 }
 
@@ -51,7 +51,7 @@ async function zeroPart(image: Qcow2Image, from: number, to: number, flags: Zero
     await zeroUnits(image, begin, Math.ceil(end / unit) * unit, flags);
     return;
   }
-  if (isZero(image, from, to - from)) return;
+  if (image.header.version < 3 && isZero(image, from, to - from)) return;
   if (flags.noFallback) throw new BlockError('ENOTSUP');
   await writeZeroBytes(image, from, to);
 }
