@@ -203,15 +203,14 @@ export class ModelRig {
     const top = this.chain.layers.at(-1)?.size ?? 0;
     const size = Math.floor((top / 2 + ((bytes * 31 + at) % top)) / UNIT) * UNIT;
     if (this.snapshots.size > 0) return;
-    try {
-      await this.node.truncate(size, { zero: true });
-    } finally {
-      const seen = this.node.size;
-      if (seen !== size && !this.wounded) throw new Error(`became ${seen} bytes instead of ${size}`);
-      this.model.resize(seen);
-      if (seen !== size) this.model.forget(0, seen);
-    }
-    // A backing image that is shorter or longer than the disk is not seen in what is new.
+    let failure: unknown;
+    await this.node.truncate(size, { zero: true }).catch((error: unknown) => (failure = error));
+    const seen = this.node.size;
+    if (seen !== size && !this.wounded) throw new Error(`became ${seen} bytes instead of ${size}`, { cause: failure });
+    this.model.resize(seen);
+    if (failure === undefined) return;
+    this.model.forget(0, seen);
+    throw failure;
   }
 
   private async snapshot(kind: 'snapshot' | 'apply' | 'delete', fill: number): Promise<void> {

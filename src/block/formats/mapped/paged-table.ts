@@ -9,6 +9,7 @@ import type { BlockNode } from '../../node.ts';
 const PAGE_BYTES = 64 * 1024;
 /** Pages kept of one table: 8 MiB at most, however long the table says it is. */
 const MAX_PAGES = 128;
+const LONGEST_ENTRY = 8;
 /** Changes are written in units of this, unless told otherwise. */
 const SECTOR_BYTES = 512;
 
@@ -101,7 +102,10 @@ export class PagedTable {
   }
 
   private async loadPage(start: number): Promise<void> {
-    const bytes = new Uint8Array(Math.min(PAGE_BYTES, this.bytes - start));
+    const length = Math.min(PAGE_BYTES, this.bytes - start);
+    // GUEST: a file that was cut may end within an entry, whose rest reads as zeroes.
+    const padded = new Uint8Array(Math.ceil(length / LONGEST_ENTRY) * LONGEST_ENTRY);
+    const bytes = padded.subarray(0, length);
     await this.node.read(this.offset + start, [bytes]);
     while (this.pages.size >= MAX_PAGES) {
       // INVARIANT: the map is not empty.
@@ -112,7 +116,7 @@ export class PagedTable {
     this.pages.set(start, {
       start,
       bytes,
-      view: viewOf(bytes),
+      view: viewOf(padded),
       dirty: new Uint8Array(PAGE_BYTES / this.sectorBytes),
       changed: false,
     });
