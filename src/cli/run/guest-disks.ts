@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { UserError } from '../../base/errors.ts';
 import { DISK_SERIAL_PREFIX } from '../../host/node/assets/guest-root.ts';
+import { type DiskWrite, ext4Writes, MIN_EXT4_BYTES } from '../../machine/ext4.ts';
 import { driveOf } from '../system/storage/drive-option.ts';
 import type { MachineStorage } from '../system/storage/machine-storage.ts';
 
@@ -21,7 +22,7 @@ export async function openGuestDisks(
   if (newBytes < MIN_DISK_BYTES || newBytes % SECTOR_BYTES !== 0)
     throw new UserError(`--disk-size: ${newBytes} bytes are not whole sectors of ${SECTOR_BYTES}, 1 MiB at least`);
   const { MachineStorage: Storage } = await import('../system/storage/machine-storage.ts');
-  for (const file of files) if (!existsSync(file)) await Storage.createImage(file, newBytes);
+  for (const file of files) if (!existsSync(file)) await Storage.createImage(file, newBytes, fileSystem(newBytes));
   const drives = files.map((file, index) => {
     const place = `disk${index === 0 ? '' : index}`;
     const properties = { file, if: 'virtio', id: place, serial: DISK_SERIAL_PREFIX + place };
@@ -31,4 +32,15 @@ export async function openGuestDisks(
   return Storage.open({ drives, blockdevs: [], objects: [], snapshot: false }, (sentence) => {
     process.stderr.write(`orrery: warning: ${sentence}\n`);
   });
+}
+
+/** A new disk has a file system; on one that is too small for it, the guest makes another. */
+function fileSystem(sizeBytes: number): Iterable<DiskWrite> {
+  if (sizeBytes < MIN_EXT4_BYTES) return [];
+  return ext4Writes({ sizeBytes, uuid: randomUuid(), time: Math.floor(Date.now() / 1000) });
+}
+
+/** Version 4 (RFC 9562, 5.4). */
+function randomUuid(): Uint8Array {
+  return Uint8Array.from(Buffer.from(crypto.randomUUID().replaceAll('-', ''), 'hex'));
 }

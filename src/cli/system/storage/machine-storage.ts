@@ -10,6 +10,7 @@ import type { BlockNode } from '../../../block/node.ts';
 import { nodeBlockHost } from '../../../host/node/block/host.ts';
 import type { DriveConfig } from '../../../machine/config.ts';
 import { BlockObjects } from '../../block-objects.ts';
+import type { DiskWrite } from '../../../machine/ext4.ts';
 import { parseOptionList } from '../option-text.ts';
 import type { DriveInterface, DriveRequest } from './drive-option.ts';
 import type { BlockdevRequest, StorageRequest } from './storage-request.ts';
@@ -46,11 +47,19 @@ export class MachineStorage {
     }
   }
 
-  /** Makes an empty image; nobody sees it before it is whole. @throws {UserError} */
-  static async createImage(filename: string, size: number): Promise<void> {
+  /** Makes an image that is empty but for `content`; nobody sees it before it is whole. @throws {UserError} */
+  static async createImage(filename: string, size: number, content: Iterable<DiskWrite> = []): Promise<void> {
     const unfinished = `${filename}.new`;
     const format = /\.(raw|img)$/.test(filename) ? 'raw' : 'qcow2';
-    await new BlockGraph(nodeBlockHost).create({ format, filename: unfinished, size });
+    const graph = new BlockGraph(nodeBlockHost);
+    await graph.create({ format, filename: unfinished, size });
+    const node = await graph.open(unfinished, { format });
+    try {
+      for (const { offset, bytes } of content) await node.write(offset, [bytes]);
+      await node.flush();
+    } finally {
+      await graph.close(node);
+    }
     await rename(unfinished, filename);
   }
 

@@ -2,7 +2,7 @@
  * Guest assets: a Linux kernel and an initial file system for it, fetched once with the machine's own package client, kept in
  * the user's cache folder and used from there without a network.
  *
- *     ${XDG_CACHE_HOME:-~/.cache}/orrery/guest-amd64-3/{vmlinuz,initrd.cpio,manifest.json}
+ *     ${XDG_CACHE_HOME:-~/.cache}/orrery/guest-amd64-4/{vmlinuz,initrd.cpio,manifest.json}
  */
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
@@ -25,7 +25,7 @@ const KERNEL_PACKAGES: Readonly<Record<GuestArchitecture, readonly string[]>> = 
 const BUSYBOX_PACKAGE = 'busybox-static';
 
 /** Raised when the content of the initial file system changes. Orreries of several layouts have their folders side by side. */
-const LAYOUT = 3;
+const LAYOUT = 4;
 
 export interface AssetManifest {
   readonly layout: number;

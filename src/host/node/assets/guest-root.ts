@@ -98,7 +98,8 @@ for block in /sys/block/vd*; do
   if [ -z "$(blkid "$disk")" ] && dd if="$disk" bs=64k count=16 2>/dev/null | tr -d '\\0' | cmp -s - /dev/null; then
     mke2fs -i 65536 -m 1 "$disk" >/dev/null
   fi
-  mount "$disk" "$place" || mount -t ext4 "$disk" "$place" || { echo "$place: there is nothing on the disk that can be mounted"; continue; }
+  type=$(blkid "$disk" | sed -n 's/.* TYPE="\\([^"]*\\)".*/\\1/p')
+  mount -t "\${type:-auto}" "$disk" "$place" || { echo "$place: there is nothing on the disk that can be mounted"; continue; }
   places="$place $places"
 done
 
