@@ -33,6 +33,8 @@ export abstract class MappedNode extends BlockNode {
   protected abstract readonly clusterBytes: number;
   /** Of what is absent here. */
   protected backing: BlockNode | undefined;
+  /** The format knows of backing images; in those that do not, what is absent is the image's own zeroes. */
+  protected readonly knowsBacking: boolean = true;
   /** Where this node's first byte is in the backing node (parts of a disk that is split over files). */
   protected readonly backingOffset: number = 0;
   private readonly allocations = new KeyedMutex();
@@ -145,7 +147,7 @@ export abstract class MappedNode extends BlockNode {
     }
     if (run.kind === 'packed') return { bytes: run.bytes, data: true, zero: false, allocated: true, compressed: true };
     const zero = run.kind === 'zero' || this.backing === undefined;
-    return { bytes: run.bytes, data: false, zero, allocated: run.kind === 'zero' };
+    return { bytes: run.bytes, data: false, zero, allocated: run.kind === 'zero' || !this.knowsBacking };
   }
 
   override async flush(): Promise<void> {

@@ -19,6 +19,7 @@ import type { VdiHeader } from './header.ts';
 
 class VdiNode extends MappedNode {
   override readonly driver = 'vdi';
+  protected override readonly knowsBacking = false;
   protected override readonly clusterBytes = BLOCK_BYTES;
   private readonly file: BlockNode;
   private readonly header: VdiHeader;

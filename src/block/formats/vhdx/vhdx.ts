@@ -60,6 +60,7 @@ class Headers {
 
 class VhdxNode extends MappedNode {
   override readonly driver = 'vhdx';
+  protected override readonly knowsBacking = false;
   override readonly size: number;
   protected override readonly clusterBytes: number;
   private readonly file: BlockNode;

@@ -166,7 +166,7 @@ export class VmdkNode extends BlockNode {
       if (extent.sparse !== undefined) return extent.sparse.status(from, part);
       if (extent.file === undefined) return { bytes: part, data: false, zero: true, allocated: true };
       const at = { node: extent.file, offset: extent.fileOffset + from };
-      return { bytes: part, data: true, zero: false, allocated: true, at };
+      return { bytes: part, data: true, zero: false, allocated: true, at, sparse: true };
     }
     return { bytes: 0, data: false, zero: false, allocated: false };
   }

@@ -27,6 +27,7 @@ const EXACT_CREATORS: readonly string[] = ['win ', 'qem2', 'd2v ', 'tap', 'CXS '
 
 class VpcNode extends MappedNode {
   override readonly driver = 'vpc';
+  protected override readonly knowsBacking = false;
   protected override readonly clusterBytes: number;
   override readonly size: number;
   private readonly file: BlockNode;
