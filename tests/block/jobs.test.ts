@@ -1,14 +1,14 @@
 /** Jobs over nodes in memory: what they copy, how they are stopped, and what they say of reads that fail. */
 import { describe, expect, it } from 'vitest';
-import { nodeBlockHost } from '../../host/node/block/host.ts';
-import { BlockError } from '../block-error.ts';
-import { BlockGraph } from '../graph.ts';
-import type { IoVector } from '../io-vector.ts';
-import type { BlockNode } from '../node.ts';
-import { firstDifference, firstNonZero } from './buffers.ts';
-import { compareImages } from './compare.ts';
-import { copyImage } from './copy.ts';
-import { rebaseImage } from './rebase.ts';
+import { nodeBlockHost } from '../../src/host/node/block/host.ts';
+import { BlockError } from '../../src/block/block-error.ts';
+import { BlockGraph } from '../../src/block/graph.ts';
+import type { IoVector } from '../../src/block/io-vector.ts';
+import type { BlockNode } from '../../src/block/node.ts';
+import { firstDifference, firstNonZero } from '../../src/block/jobs/buffers.ts';
+import { compareImages } from '../../src/block/jobs/compare.ts';
+import { copyImage } from '../../src/block/jobs/copy.ts';
+import { rebaseImage } from '../../src/block/jobs/rebase.ts';
 
 const MIB = 1024 ** 2;
 const SIZE = 9 * MIB + 512;
