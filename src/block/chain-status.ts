@@ -25,6 +25,8 @@ export async function statusOfChain(
   for (let depth = 1; ;) {
     const filtered = childOf(node, 'filtered');
     if (filtered !== undefined && offset < filtered.size) {
+      // A filter has nothing of its own to tell, but may fail to tell it.
+      left = Math.min(left, Math.max(1, (await node.status(offset, left)).bytes));
       node = filtered;
       continue;
     }

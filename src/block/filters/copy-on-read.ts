@@ -1,4 +1,5 @@
 /** `copy-on-read`: what is read from backing images is written to the image, so that the next one to read it finds it there. */
+import { ImageError } from '../block-error.ts';
 import type { BlockDriver } from '../driver.ts';
 import { type IoVector, scatter, sliceVector, vectorBytes } from '../io-vector.ts';
 import type { WriteFlags, ZeroFlags } from '../node.ts';
@@ -17,7 +18,6 @@ class CopyOnReadNode extends FilterNode {
   override async read(offset: number, into: IoVector): Promise<void> {
     const bytes = vectorBytes(into);
     this.checkRange(offset, bytes);
-    if (this.child.readOnly) return this.child.read(offset, into);
     for (let done = 0; done < bytes;) done += await this.readSome(offset + done, sliceVector(into, done, bytes - done));
   }
 
@@ -85,6 +85,8 @@ export const copyOnRead: BlockDriver = {
   options: [],
   async open({ name, readOnly }, context) {
     // INVARIANT: openChild throws unless the child may be missing.
-    return new CopyOnReadNode(name, readOnly, (await context.openChild('file', { probe: true }))!);
+    const child = (await context.openChild('file', { probe: true }))!;
+    if (readOnly || child.readOnly) throw new ImageError('Block node is read-only', 'EPERM');
+    return new CopyOnReadNode(name, readOnly, child);
   },
 };

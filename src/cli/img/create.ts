@@ -77,6 +77,9 @@ async function make(graph: BlockGraph, request: NewImage): Promise<void> {
     given[name] = value;
   }
   const { backing_file: backing, backing_fmt: backingFormat } = given;
+  if (backing === '') throw new ImageError('Expected backing file name, got empty string');
+  if (request.size !== undefined && given['size'] !== undefined)
+    throw new ImageError('The image size must be specified only once');
   if (backing !== undefined && backing === filename) {
     throw new ImageError('Error: Trying to create an image with the same filename as the backing file');
   }

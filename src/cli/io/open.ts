@@ -64,6 +64,8 @@ export async function openImage(session: IoSession, request: OpenImageOptions): 
     if (forceShare && !readOnly) throw new Error('force-share=on can only be used with read-only images');
     const what = nodeOptions(session.graph, filename, options);
     const { 'copy-on-read': copies, ...others } = nestOptions(typeof what === 'string' ? { filename: what } : what);
+    const copiesReads = copies !== undefined && boolOption({ copies }, 'copies', false);
+    if (copiesReads && request.readOnly) throw new Error("Can't use copy-on-read on read-only device");
     let node = await session.graph.open(typeof what === 'string' ? what : others, {
       readOnly,
       direct,
@@ -71,7 +73,7 @@ export async function openImage(session: IoSession, request: OpenImageOptions): 
       unmap,
       forceShare,
     });
-    if (copies !== undefined && boolOption({ copies }, 'copies', false))
+    if (copiesReads)
       node = await over(session, node, (below) =>
         session.graph.open({ driver: 'copy-on-read', file: below.name }, { readOnly }),
       );
@@ -107,6 +109,10 @@ function nodeOptions(
   const nested = nestOptions(options);
   const named = graph.protocolOptions(filename);
   if (filename.startsWith('json:') || named['driver'] === nested['driver']) return merged(named, nested);
+  if (nested['driver'] === 'blkdebug') {
+    const { image } = nested;
+    return { ...nested, image: { ...(isObject(image) ? image : {}), filename } };
+  }
   const { file } = nested;
   if (!isObject(file)) return { ...nested, filename };
   return { ...nested, file: merged(named, file) };

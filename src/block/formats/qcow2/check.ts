@@ -278,7 +278,9 @@ export class Check {
 
   private async checkFlags(): Promise<void> {
     const { tally } = this;
-    const fix = this.repair === 'all';
+    // After leaks were repaired and nothing else was wrong the counts are right, and the flags follow from them.
+    const isSound = tally.checkErrors === 0 && tally.corruptions === 0 && tally.leaks === 0;
+    const fix = this.repair === 'all' || (this.repair === 'leaks' && isSound);
     const how = fix ? 'Repairing' : 'ERROR';
     await fixCopiedFlags(this.image, (kind, index, entry, refcount) => {
       const hex = entry.toString(16);

@@ -69,8 +69,8 @@ function checkCaches(options: NodeOptions, header: Header): void {
   if (l2 !== undefined && Math.min(l2, needed) / entry > INT_MAX) throw new ImageError('L2 cache size too big');
   if (refcounts !== undefined && refcounts / clusterSize > INT_MAX) throw new ImageError('Refcount cache size too big');
   const interval = textOption(options, 'cache-clean-interval') ?? '0';
-  if (!/^\d+$/.test(interval)) throw new ImageError("Parameter 'cache-clean-interval' expects a number");
-  if (Number(interval) > UINT_MAX) throw new ImageError('Cache clean interval too big');
+  if (!/^-?\d+$/.test(interval)) throw new ImageError("Parameter 'cache-clean-interval' expects a number");
+  if (Number(interval) > UINT_MAX || Number(interval) < 0) throw new ImageError('Cache clean interval too big');
 }
 
 function checkOverlap(options: NodeOptions): void {
