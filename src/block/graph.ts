@@ -272,7 +272,15 @@ export class BlockGraph {
         throw new ImageError(`Could not create '${path}': ${why}`, code === 'ENOENT' ? 'ENOENT' : 'EACCES');
       }
     }
-    return this.openOptions(protocol, settingsOf({ noFlush }));
+    try {
+      return await this.openOptions(protocol, settingsOf({ noFlush }));
+    } catch (error) {
+      const driver = textOption(protocol, 'driver');
+      if (path !== undefined || driver === undefined || !(error instanceof Error)) throw error;
+      throw new ImageError(
+        `Protocol driver '${driver}' does not support image creation, and opening the image failed: ${error.message}`,
+      );
+    }
   }
 
   /** What was written through a node that does not flush reaches stable storage: flushing is a file's, whoever opened it. */

@@ -44,7 +44,7 @@ it('throttle groups have limits in both spellings', () => {
 
 it.each([
   ['secret,data=x', "Parameter 'id' is missing"],
-  ['secret,id=a', "Must provide 'file' or 'data' property"],
+  ['secret,id=a', "Either 'file' or 'data' must be provided"],
   ['secret,id=a,data=x,file=y', "'file' and 'data' are mutually exclusive"],
   ['secret,id=a,data=x,colour=red', "Parameter 'colour' is unexpected"],
   ['secret,id=a,data=x,format=hex', "Parameter 'format' does not accept value 'hex'"],

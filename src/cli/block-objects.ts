@@ -116,7 +116,7 @@ function checkSecret(properties: Properties): void {
     if (!SECRET_PROPERTIES.includes(name)) throw new UserError(`Parameter '${name}' is unexpected`);
   }
   const { data, file, format = 'raw' } = properties;
-  if (data === undefined && file === undefined) throw new UserError("Must provide 'file' or 'data' property");
+  if (data === undefined && file === undefined) throw new UserError("Either 'file' or 'data' must be provided");
   if (data !== undefined && file !== undefined) throw new UserError("'file' and 'data' are mutually exclusive");
   if (format !== 'raw' && format !== 'base64')
     throw new UserError(`Parameter 'format' does not accept value '${format}'`);

@@ -168,7 +168,7 @@ export async function createLuks(
 ): Promise<{ readonly header: Uint8Array; readonly cipher: SectorCipher }> {
   const crypto = cryptoOf(host);
   const { hash } = options;
-  if (!HASHES.includes(hash)) throw new ImageError(`Hash algorithm '${hash}' is not supported`, 'ENOTSUP');
+  if (!HASHES.includes(hash)) throw new ImageError(`Parameter 'hash-alg' does not accept value '${hash}'`);
   const suffix = options.iv === 'essiv' ? `essiv:${options.ivHash ?? 'sha256'}` : options.iv;
   const mode = `${options.mode}-${suffix}`;
   const spec = parseCipherMode(mode);

@@ -10,14 +10,16 @@ export interface ImageFacts {
   readonly actualSize?: number;
   readonly clusterSize?: number;
   readonly encrypted?: boolean;
-  readonly dirty: boolean;
+  /** Undefined for formats that do not say. */
+  readonly dirty?: boolean;
   readonly backing?: { readonly file: string; readonly format?: string; readonly path?: string };
   readonly snapshots: readonly SnapshotInfo[];
   readonly specific?: { readonly type: string; readonly data: Readonly<Record<string, JsonValue>> };
 }
 
 export async function imageFacts(graph: BlockGraph, node: BlockNode): Promise<ImageFacts> {
-  const { clusterSize, encrypted, dirty = false } = node.imageInfo?.() ?? {};
+  const info = node.imageInfo?.();
+  const { clusterSize, encrypted } = info ?? {};
   const actualSize = await allocatedBytes(node);
   const { backingReference } = node;
   const specific = node.specificInfo?.();
@@ -28,7 +30,7 @@ export async function imageFacts(graph: BlockGraph, node: BlockNode): Promise<Im
     ...(actualSize !== undefined && { actualSize }),
     ...(clusterSize !== undefined && { clusterSize }),
     ...(encrypted !== undefined && { encrypted }),
-    dirty,
+    ...(info !== undefined && { dirty: info.dirty ?? false }),
     ...(backingReference !== undefined && {
       backing: { ...backingReference, ...pathOf(graph, node.filename, backingReference.file) },
     }),

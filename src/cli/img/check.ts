@@ -1,8 +1,9 @@
 /** `orrery img check`: whether an image is consistent, and repairing it. */
+import { ERRNO_TEXT, errnoOf } from '../../block/block-error.ts';
 import type { BlockNode, CheckResult, JsonValue } from '../../block/node.ts';
 import { Arguments, ImgFailure, SHAPES, usageError } from './arguments.ts';
 import { jsonText, knownMembers } from './json.ts';
-import { cacheMode, newGraph, openImage } from './open.ts';
+import { cacheMode, messageOf, newGraph, openImage } from './open.ts';
 
 const { format: FORMAT, imageOpts, output: OUTPUT, forceShare, quiet, sourceCache } = SHAPES;
 const REPAIR = { name: 'repair', short: 'r', value: true };
@@ -54,7 +55,12 @@ export async function check(words: readonly string[]): Promise<number> {
 
 async function run(node: BlockNode, repair: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
   if (node.check === undefined) throw new ImgFailure('This image format does not support checks', UNSUPPORTED);
-  const result = await node.check(repair);
+  const result = await node.check(repair).catch((error: unknown) => {
+    const code = errnoOf(error);
+    if (code === 'ENOTSUP') throw new ImgFailure('This image format does not support checks', UNSUPPORTED);
+    if (messageOf(error) !== ERRNO_TEXT[code]) process.stderr.write(`${messageOf(error)}\n`);
+    throw new ImgFailure(`Check failed: ${ERRNO_TEXT[code]}`);
+  });
   for (const sentence of result.messages) process.stderr.write(`${sentence}\n`);
   return result;
 }

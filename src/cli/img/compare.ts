@@ -1,7 +1,7 @@
 /** `orrery img compare`: whether two images have the same content. */
 import { CompareError, compareImages } from '../../block/jobs/compare.ts';
 import { Arguments, ImgFailure, SHAPES, usageError } from './arguments.ts';
-import { cacheMode, newGraph, openImage } from './open.ts';
+import { type CacheMode, cacheMode, newGraph, openImage } from './open.ts';
 import { Progress } from './progress.ts';
 
 const { format: FORMAT, imageOpts, forceShare, quiet, progress: PROGRESS, sourceCache } = SHAPES;
@@ -30,7 +30,7 @@ export async function compare(words: readonly string[]): Promise<number> {
   const [first, second, ...more] = args.operands;
   if (first === undefined || second === undefined || more.length > 0)
     throw usageError('Expecting two image file names');
-  const cache = cacheMode(args.get(sourceCache) ?? 'writeback', 'source cache');
+  const cache = sourceMode(args.get(sourceCache) ?? 'writeback');
   const say = (text: string): void => {
     if (!args.quiet) process.stdout.write(text);
   };
@@ -66,5 +66,13 @@ export async function compare(words: readonly string[]): Promise<number> {
   } finally {
     progress.end(false);
     await graph.closeAll();
+  }
+}
+
+function sourceMode(text: string): CacheMode {
+  try {
+    return cacheMode(text, 'source cache');
+  } catch (error) {
+    throw error instanceof ImgFailure ? new ImgFailure(error.message, CANNOT_OPEN) : error;
   }
 }

@@ -71,7 +71,7 @@ async function make(graph: BlockGraph, request: NewImage): Promise<void> {
   ] as const) {
     if (value === undefined) continue;
     if (declarations.every((option) => option.name !== name)) {
-      const what = name === 'backing_file' ? 'Backing file' : 'Backing format';
+      const what = name === 'backing_file' ? 'Backing file' : 'Backing file format';
       throw new ImageError(`${what} not supported for file format '${format}'`);
     }
     given[name] = value;

@@ -46,7 +46,7 @@ export function describeFacts(facts: ImageFacts): string {
   ];
   if (facts.encrypted === true) lines.push('encrypted: yes');
   if (facts.clusterSize !== undefined) lines.push(`cluster_size: ${facts.clusterSize}`);
-  if (facts.dirty) lines.push('cleanly shut down: no');
+  if (facts.dirty === true) lines.push('cleanly shut down: no');
   if (backing !== undefined) {
     const { file, path, format } = backing;
     const where =

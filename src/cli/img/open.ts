@@ -1,4 +1,5 @@
 /** Opening images for subcommands: a graph with the objects of the command line, caches by name, and the tool's sentences on failure. */
+import { ImageError } from '../../block/block-error.ts';
 import type { JsonValue, BlockNode } from '../../block/node.ts';
 import { BlockGraph, type OpenFlags } from '../../block/graph.ts';
 import { nodeBlockHost } from '../../host/node/block/host.ts';
@@ -52,9 +53,12 @@ export interface OpenRequest extends OpenFlags {
 export async function openImage(graph: BlockGraph, name: string, request: OpenRequest): Promise<BlockNode> {
   const { imageOpts = false, ...flags } = request;
   if (imageOpts && flags.format !== undefined) throw new ImgFailure('--image-opts and --format are mutually exclusive');
-  const what = imageOpts ? imageOptions(name) : name;
+  let what: ReturnType<typeof imageOptions> | string = name;
   let node: BlockNode;
   try {
+    if (imageOpts) what = imageOptions(name);
+    if (flags.forceShare === true && flags.readOnly !== true)
+      throw new ImgFailure('force-share=on can only be used with read-only images');
     node = await graph.open(what, flags);
   } catch (error) {
     throw new ImgFailure(`Could not open '${name}': ${messageOf(error)}`);
@@ -76,7 +80,7 @@ function namesFormat(what: string | Readonly<Record<string, JsonValue>>, format:
 
 function imageOptions(text: string): Readonly<Record<string, JsonValue>> {
   const { name, properties } = parseOptionList('-image-opts', text);
-  if (name !== undefined) throw new ImgFailure(`Expected '=' after parameter '${name}'`);
+  if (name !== undefined) throw new ImageError(`Cannot find device='${name}' nor node-name='${name}'`);
   return properties;
 }
 

@@ -28,7 +28,6 @@ export async function rebase(words: readonly string[]): Promise<number> {
     const image = await openImage(graph, filename, {
       imageOpts: args.has(imageOpts),
       noBacking: unsafe,
-      forceShare: args.has(forceShare),
       direct: cache.direct,
       noFlush: cache.noFlush,
       ...(format !== undefined && { format }),

@@ -75,8 +75,7 @@ async function apply(node: BlockNode, which: string): Promise<void> {
   const fail = (why: string): never => {
     throw new ImgFailure(`Could not apply snapshot '${which}': ${why}`);
   };
-  if (node.snapshots === undefined)
-    return fail("Block format '" + node.driver + "' does not support internal snapshots");
+  if (node.snapshots === undefined) return fail('Block driver does not support snapshots');
   if ((node.bitmaps?.list() ?? []).length > 0) return fail('Device has active dirty bitmaps');
   if (!node.snapshots.list().some(({ id, name }) => id === which || name === which))
     return fail(`Failed to load snapshot: ${ERRNO_TEXT.ENOENT}`);

@@ -14,8 +14,7 @@ export function boolOption(options: Options, name: string, otherwise = false): b
 export function wordOption<T extends string>(options: Options, name: string, words: readonly T[], otherwise: T): T {
   const value = options[name] ?? otherwise;
   const found = words.find((word) => word === value);
-  if (found === undefined)
-    throw new ImageError(`Invalid parameter '${name}=${value}': it is one of ${words.join(', ')}`);
+  if (found === undefined) throw new ImageError(`Parameter '${name}' does not accept value '${value}'`);
   return found;
 }
 

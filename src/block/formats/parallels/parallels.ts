@@ -5,7 +5,7 @@
 import { asciiBytes, asciiText, viewOf } from '../../../base/bytes.ts';
 import { BlockError, ImageError } from '../../block-error.ts';
 import type { BlockDriver, CreateRequest, OpenRequest } from '../../driver.ts';
-import type { BlockNode, Child } from '../../node.ts';
+import type { BlockNode, CheckResult, Child } from '../../node.ts';
 import { roundUp, sizeOption } from '../mapped/create-options.ts';
 import { MappedNode } from '../mapped/mapped-node.ts';
 import type { Place, Run } from '../mapped/mapped-node.ts';
@@ -121,6 +121,62 @@ class ParallelsNode extends MappedNode {
 
   protected override writeBack(): Promise<void> {
     return this.table.writeBack();
+  }
+
+  override async check(repair: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    const { entries, unit, dataOffset } = this.header;
+    const messages: string[] = [];
+    const counts = {
+      corruptions: 0,
+      leaks: 0,
+      corruptionsFixed: 0,
+      leaksFixed: 0,
+      allocatedClusters: 0,
+      fragmentedClusters: 0,
+    };
+    const verb = (fixes: boolean): string => (fixes ? 'Repairing' : 'ERROR');
+    if (this.header.inUse && this.announced === undefined) {
+      messages.push(`${verb(repair === 'all')} image was not closed correctly`);
+      counts.corruptions++;
+      if (repair === 'all') {
+        counts.corruptionsFixed++;
+        await this.beforeWrite();
+      }
+    }
+    let [end, before] = [dataOffset, 0];
+    for (let index = 0; index < entries; index++) {
+      const at = HEADER_BYTES + index * 4;
+      const offset = (await this.table.get32(at, true)) * unit;
+      if (offset === 0) {
+        before = 0;
+        continue;
+      }
+      if (offset > this.file.size) {
+        messages.push(`${verb(repair === 'all')} cluster ${index} is outside image`);
+        counts.corruptions++;
+        before = 0;
+        if (repair !== 'all') continue;
+        counts.corruptionsFixed++;
+        await this.table.set32(at, 0, true);
+        continue;
+      }
+      counts.allocatedClusters++;
+      if (before !== 0 && before + this.clusterBytes !== offset) counts.fragmentedClusters++;
+      before = offset;
+      end = Math.max(end, offset + this.clusterBytes);
+    }
+    if (this.file.size > end) {
+      const fixes = repair !== 'none';
+      messages.push(`${verb(fixes)} space leaked at the end of the image ${this.file.size - end}`);
+      counts.leaks = Math.ceil((this.file.size - end) / this.clusterBytes);
+      if (fixes) {
+        await this.file.truncate(end);
+        counts.leaksFixed = counts.leaks;
+        this.nextOffset = roundUp(end, this.clusterBytes);
+      }
+    }
+    if (repair !== 'none') await this.table.writeBack();
+    return { ...counts, checkErrors: 0, totalClusters: entries, imageEndOffset: end, messages };
   }
 
   override async close(): Promise<void> {

@@ -65,6 +65,8 @@ export function planCreate(size: number, options: Readonly<Record<string, string
   const dataFile = options['data_file'];
   const dataFileRaw = boolOf(options['data_file_raw'], 'data_file_raw');
   const backingFile = options['backing_file'];
+  if (backingFile === undefined && options['backing_fmt'] !== undefined)
+    throw new ImageError('Backing format cannot be used without backing file');
   if (version < 3 && dataFile !== undefined)
     throw new ImageError(`External data files are only supported with ${newer}`);
   if (dataFileRaw && dataFile === undefined) throw new ImageError('data-file-raw requires data-file');
@@ -76,7 +78,7 @@ export function planCreate(size: number, options: Readonly<Record<string, string
     throw new ImageError('Extended L2 entries are only supported with cluster sizes of at least 16384 bytes');
   const preallocation = preallocationOf(options['preallocation'] ?? mode ?? 'off');
   if (backingFile !== undefined && preallocation !== 'off' && !extended)
-    throw new ImageError('Backing file and preallocation can only be used at the same time if extended_l2 is enabled');
+    throw new ImageError('Backing file and preallocation can only be used at the same time if extended_l2 is on');
   const compressionType = compressionOf(options['compression_type']);
   if (version < 3 && compressionType !== COMPRESSION_ZLIB)
     throw new ImageError(`Non-zlib compression type is only supported with ${newer}`);

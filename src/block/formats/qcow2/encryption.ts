@@ -83,10 +83,11 @@ export async function setUpEncryption(
   const format = old ? 'aes' : options['encrypt.format'];
   if (format === undefined) {
     const stray = Object.keys(options).find((name) => name.startsWith('encrypt.'));
-    if (stray !== undefined) throw new ImageError(`Parameter '${stray}' needs encrypt.format`);
+    if (stray !== undefined) throw new ImageError("Parameter 'encrypt.format' is missing");
     return;
   }
-  if (format !== 'luks' && format !== 'aes') throw new ImageError(`Unknown encryption format ${format}`);
+  if (format !== 'luks' && format !== 'aes')
+    throw new ImageError(`Parameter 'format' does not accept value '${format}'`);
   const secret = options['encrypt.key-secret'];
   if (secret === undefined) throw new ImageError("Parameter 'encrypt.key-secret' is required for cipher");
   if (format === 'aes') {

@@ -2,14 +2,13 @@
 import type { Qcow2Image } from './image.ts';
 
 export async function hasUnusedClusters(image: Qcow2Image): Promise<boolean> {
-  const { dataFile, clusterSize, refcounts } = image;
-  if (image.hasDataFile) return true;
-  const storage = await dataFile.allocatedBytes?.();
+  const { file, clusterSize, refcounts } = image;
+  const storage = await file.allocatedBytes?.();
   if (storage === undefined) return false;
   const stored = Math.floor(storage / clusterSize);
   // As much as file systems' own granularity and a few holes in tables make.
   const most = Math.max(Math.floor((stored * 10) / 9), stored + 2);
-  const clusters = Math.ceil(dataFile.size / clusterSize);
+  const clusters = Math.ceil(file.size / clusterSize);
   let used = 0;
   for (let cluster = 0; cluster < clusters; cluster++) {
     const refcount = refcounts.peek(cluster) ?? (await refcounts.get(cluster));

@@ -122,6 +122,10 @@ export class RawNode extends BlockNode {
     await this.file.truncate(this.start + size, options);
   }
 
+  override imageInfo(): Record<never, never> {
+    return {};
+  }
+
   async close(): Promise<void> {}
 }
 
@@ -149,6 +153,7 @@ export const raw: BlockDriver = {
   ], // prettier-ignore
   async create({ file, size, options }) {
     const preallocation = options['preallocation'] ?? 'off';
+    if (preallocation === 'metadata') throw new ImageError('Unsupported preallocation mode: metadata');
     if (preallocation !== 'off' && preallocation !== 'falloc' && preallocation !== 'full')
       throw new ImageError(`Parameter 'preallocation' does not accept value '${preallocation}'`);
     await file.truncate(0);

@@ -152,6 +152,7 @@ async function create({ file, size, options }: CreateRequest, randomBytes: (n: n
   if (blocks > MAX_BLOCKS)
     throw new ImageError(`Unsupported VDI image size (size is 0x${size.toString(16)}, max supported is 0x${(MAX_BLOCKS * BLOCK_BYTES).toString(16)})`, 'ENOTSUP'); // prettier-ignore
   const isStatic = boolOption(options, 'static');
+  if (options['preallocation'] === 'metadata') throw new ImageError('Unsupported preallocation mode: metadata');
   const mapBytes = roundUp(blocks * 4, 512);
   const header: VdiHeader = {
     type: isStatic ? TYPE_STATIC : TYPE_DYNAMIC,

@@ -264,13 +264,10 @@ async function create({ file, size, options }: CreateRequest, host: BlockHost): 
   if (size > MAX_DISK_BYTES) throw new ImageError('Image size too large; max of 64TB');
   const fixed = wordOption(options, 'subformat', ['dynamic', 'fixed'], 'dynamic') === 'fixed';
   const zeroState = boolOption(options, 'block_state_zero', true);
-  const logBytes = sizeOption(options, 'log_size') ?? MIB;
-  if (logBytes < MIB || logBytes % MIB !== 0 || logBytes > 64 * MIB)
-    throw new ImageError('Log size must be a multiple of 1 MB, 64 MB at most');
+  const logBytes = roundUp(sizeOption(options, 'log_size') || MIB, MIB);
+  if (logBytes > 64 * MIB) throw new ImageError('Log size must be a multiple of 1 MB, 64 MB at most');
   const asked = sizeOption(options, 'block_size') ?? 0;
-  const blockBytes = asked === 0 ? defaultBlockBytes(size) : asked;
-  if (blockBytes < MIN_BLOCK_BYTES || blockBytes % MIB !== 0)
-    throw new ImageError('Block size must be a multiple of 1 MB');
+  const blockBytes = asked === 0 ? defaultBlockBytes(size) : roundUp(asked, MIN_BLOCK_BYTES);
   if (blockBytes > MAX_BLOCK_BYTES) throw new ImageError(`Block size must not exceed ${MAX_BLOCK_BYTES}`);
   if (!Number.isInteger(Math.log2(blockBytes))) throw new ImageError('Block size must be a power of two');
 
@@ -328,7 +325,7 @@ export const vhdxDriver: BlockDriver = {
     { name: 'log_size', type: 'size', help: 'Log size; min 1MB.', default: '1048576' },
     { name: 'block_size', type: 'size', help: 'Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size.', default: '0' },
     { name: 'subformat', type: 'string', help: "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'." },
-    { name: 'block_state_zero', type: 'bool', help: "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic." },
+    { name: 'block_state_zero', type: 'bool', help: "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'orrery img convert' with subformat=dynamic." },
   ], // prettier-ignore
   probe: (head) => (asciiText(head.subarray(0, 8)) === 'vhdxfile' ? 100 : 0),
   open,

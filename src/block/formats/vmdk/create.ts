@@ -3,7 +3,7 @@ import { asciiBytes } from '../../../base/bytes.ts';
 import { ImageError } from '../../block-error.ts';
 import type { CreateRequest, DriverContext, OptionDeclaration } from '../../driver.ts';
 import type { IoVector } from '../../io-vector.ts';
-import { boolOption, roundUp, wordOption } from '../mapped/create-options.ts';
+import { boolOption, roundUp } from '../mapped/create-options.ts';
 import { buildDescriptor, NO_PARENT } from './descriptor.ts';
 import { buildSparseStart, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_ZERO_GRAIN, SECTOR_BYTES } from './sparse-header.ts';
 
@@ -42,8 +42,8 @@ interface Target {
 
 export async function createVmdk({ file, size, options }: CreateRequest, context: DriverContext): Promise<void> {
   const { host } = context;
-  const subformat = wordOption(options, 'subformat', SUBFORMATS, 'monolithicSparse');
-  const adapterType = wordOption(options, 'adapter_type', ADAPTERS, 'ide');
+  const subformat = known(options['subformat'] ?? 'monolithicSparse', SUBFORMATS);
+  const adapterType = known(options['adapter_type'] ?? 'ide', ADAPTERS);
   const flat = subformat.endsWith('Flat');
   const split = subformat.startsWith('twoGb');
   const compressed = subformat === 'streamOptimized';
@@ -127,13 +127,19 @@ async function newFile({ host }: DriverContext, base: string, name: string): Pro
   };
 }
 
+function known<T extends string>(value: string, words: readonly T[]): T {
+  const found = words.find((word) => word === value);
+  if (found === undefined) throw new ImageError(`invalid parameter value: ${value}`);
+  return found;
+}
+
 async function parentCidOf(options: CreateRequest['options'], context: DriverContext): Promise<number> {
   const backing = options['backing_file'];
   if (backing === undefined) return NO_PARENT;
   const parent = await context.openNamed(backing, { readOnly: true, role: 'backing' });
   try {
     const cid = parent.driver === 'vmdk' ? parent.specificInfo?.()?.data['cid'] : undefined;
-    if (typeof cid !== 'number') throw new ImageError(`Invalid backing file format: ${parent.driver}. Must be vmdk`);
+    if (typeof cid !== 'number') throw new ImageError('backing_file must be a vmdk image');
     return cid;
   } finally {
     await parent.close();

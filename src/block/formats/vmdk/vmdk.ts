@@ -8,7 +8,7 @@ import type { BlockDriver, DriverContext, OpenRequest } from '../../driver.ts';
 import { fillVector, sliceVector, vectorBytes } from '../../io-vector.ts';
 import type { IoVector } from '../../io-vector.ts';
 import { BlockNode } from '../../node.ts';
-import type { BlockStatus, Child, JsonValue, RequestLimits, WriteFlags, ZeroFlags } from '../../node.ts';
+import type { BlockStatus, CheckResult, Child, JsonValue, RequestLimits, WriteFlags, ZeroFlags } from '../../node.ts';
 import { readExactly, readOrZero } from '../mapped/node-bytes.ts';
 import { createOptions, createVmdk } from './create.ts';
 import { isDescriptor, MAX_DESCRIPTOR_BYTES, NO_PARENT, parseDescriptor, withCid } from './descriptor.ts';
@@ -184,6 +184,22 @@ export class VmdkNode extends BlockNode {
 
   override async close(): Promise<void> {
     await this.flush();
+  }
+
+  override async check(repair: 'none' | 'leaks' | 'all'): Promise<CheckResult> {
+    if (repair !== 'none') throw new BlockError('ENOTSUP');
+    for (let offset = 0; offset < this.size;) {
+      const { at, bytes, data } = await this.status(offset, this.size - offset);
+      const behind = data && at !== undefined ? at.offset + bytes - at.node.size : 0;
+      // The last grain of a disk need not be whole.
+      const grain = this.grainBytes() ?? bytes;
+      if (behind >= Math.min(grain, bytes)) {
+        const sector = Math.ceil((offset + bytes - behind) / grain) * (grain / SECTOR_BYTES);
+        throw new BlockError('EINVAL', `ERROR: cluster offset for sector ${sector} points after EOF`);
+      }
+      offset += bytes;
+    }
+    return { corruptions: 0, leaks: 0, checkErrors: 0, corruptionsFixed: 0, leaksFixed: 0, messages: [] };
   }
 
   private grainBytes(): number | undefined {
