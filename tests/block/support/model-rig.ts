@@ -292,7 +292,10 @@ export class ModelRig {
     for (const file of this.files) file.failAt(0, 'EIO');
     this.disturbed ||= this.wounded;
     await this.open();
-    if (this.model.size !== this.node.size) this.model.resize(this.node.size);
+    const before = this.model.size;
+    if (before !== this.node.size) this.model.resize(this.node.size);
+    // A resize that was lost has brought back what was there.
+    if (before < this.node.size) this.model.forget(before, this.node.size - before);
     await this.keepSnapshots();
   }
 

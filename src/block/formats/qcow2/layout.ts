@@ -271,8 +271,9 @@ function checkFeatures(header: Header, view: DataView, names: Map<string, string
   if (unknown !== 0n) {
     const said: string[] = [];
     for (const [key, name] of names) {
+      if (!key.startsWith('0.')) continue;
       const bit = 1n << BigInt(key.slice(2));
-      if (!key.startsWith('0.') || !(unknown & bit)) continue;
+      if (!(unknown & bit)) continue;
       said.push(name);
       unknown &= ~bit;
     }

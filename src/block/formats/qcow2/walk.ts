@@ -1,7 +1,7 @@
 /** Walking an L1 table and everything it refers to, as it is in the file. */
 import type { Qcow2Image } from './image.ts';
 import { ENTRY_COMPRESSED, ENTRY_COPIED, ENTRY_OFFSET_HIGH, ENTRY_OFFSET_LOW, viewOf } from './layout.ts';
-import { readTable } from './metadata-file.ts';
+import { checkClusterOffset, readTable } from './metadata-file.ts';
 
 /** Offset in an L1 entry, or in one of an L2 table that is not compressed. */
 export function entryOffset(view: DataView, at: number): number {
@@ -32,10 +32,13 @@ export async function forEachReference(
   for (let at = 0; at < l1.length; at += 8) {
     const l2Offset = entryOffset(view, at);
     if (l2Offset === 0) continue;
+    checkClusterOffset('L2 table', l2Offset, image.clusterSize);
     const l2 = viewOf(await readTable(image.file, l2Offset, image.clusterSize));
     for (let entry = 0; entry < image.clusterSize; entry += image.tables.entryBytes) {
       const { offset, clusters } = entryClusters(image, l2, entry);
-      if (clusters > 0) await visit(offset, clusters);
+      if (clusters === 0) continue;
+      checkClusterOffset('Data cluster', offset, image.clusterSize);
+      await visit(offset, clusters);
     }
     await visit(l2Offset, 1);
   }
