@@ -109,13 +109,16 @@ function nodeOptions(
   const nested = nestOptions(options);
   const named = graph.protocolOptions(filename);
   if (filename.startsWith('json:') || named['driver'] === nested['driver']) return merged(named, nested);
-  if (nested['driver'] === 'blkdebug') {
-    const { image } = nested;
-    return { ...nested, image: { ...(isObject(image) ? image : {}), filename } };
-  }
+  if (nested['driver'] === 'blkdebug') return overImage(nested, filename);
   const { file } = nested;
   if (!isObject(file)) return { ...nested, filename };
-  return { ...nested, file: merged(named, file) };
+  return { ...nested, file: file['driver'] === 'blkdebug' ? overImage(file, filename) : merged(named, file) };
+}
+
+/** A name that is no rules' is that of what such a node is over. */
+function overImage(options: NodeOptions, filename: string): NodeOptions {
+  const { image } = options;
+  return { ...options, image: { ...(isObject(image) ? image : {}), filename } };
 }
 
 /** What a name says, and options that say more; of what is below, too. */
