@@ -134,3 +134,16 @@ function isTold(format: string, { name }: OptionDeclaration): boolean {
 function escaped(value: string): string {
   return value.replaceAll(',', ',,');
 }
+
+/** Without what is the protocol's business only, and empty names of backing images. */
+export function forDriver(
+  declarations: readonly { readonly name: string }[],
+  options: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(options).filter(
+      ([name, value]) =>
+        declarations.some((option) => option.name === name) && !(name === 'backing_file' && value === ''),
+    ),
+  );
+}

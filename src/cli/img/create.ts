@@ -2,7 +2,7 @@
 import { ImageError } from '../../block/block-error.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { Arguments, ImgFailure, SHAPES, usageError } from './arguments.ts';
-import { createOptionsOf, optionHelp, parseOptions, tellOptions, wantsHelp } from './create-options.ts';
+import { createOptionsOf, forDriver, optionHelp, parseOptions, tellOptions, wantsHelp } from './create-options.ts';
 import { messageOf, newGraph } from './open.ts';
 import { parseNumber } from './sizes.ts';
 
@@ -96,19 +96,6 @@ async function make(graph: BlockGraph, request: NewImage): Promise<void> {
     process.stdout.write(`Formatting '${filename}', fmt=${format} ${tellOptions(format, told, declarations)}\n`);
   }
   await graph.create({ format, filename, size, options: forDriver(driver.createOptions ?? [], told) });
-}
-
-/** Without what is the protocol's business only, and empty names of backing images. */
-export function forDriver(
-  declarations: readonly { readonly name: string }[],
-  options: Readonly<Record<string, string>>,
-): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(options).filter(
-      ([name, value]) =>
-        declarations.some((option) => option.name === name) && !(name === 'backing_file' && value === ''),
-    ),
-  );
 }
 
 async function sizeOfBacking(
