@@ -7,6 +7,8 @@ export {
   type CopyImageOptions, createImage, DiskImage, type ImageExtent, type NewImageOptions, openImage,
   type OpenImageOptions,
 } from './image.ts'; // prettier-ignore
+export { benchImage, type BenchOptions } from './jobs/bench.ts';
+export { type BitmapAction, changeBitmap } from './jobs/bitmap-actions.ts';
 export { commitImage, type CommitOptions } from './jobs/commit.ts';
 export { CompareError, compareImages, type CompareOptions, type Comparison } from './jobs/compare.ts';
 export { copyImage, type CopyOptions } from './jobs/copy.ts';

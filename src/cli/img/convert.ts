@@ -72,6 +72,7 @@ function checkArguments(args: Arguments, list: string | undefined): void {
   refuse(args.has(SALVAGE) && args.has(OFFLOAD), 'Cannot use copy offloading in salvaging mode');
   refuse(args.has(TARGET_OPTS) && !skipsCreation, '--target-image-opts requires use of -n flag');
   refuse(skipsCreation && list !== undefined, '-o has no effect when skipping image creation');
+  refuse(args.has(TARGET_OPTS) && args.has(OUTPUT_FORMAT), '--image-opts and --format are mutually exclusive');
   refuse(args.has(TARGET_ZERO) && !skipsCreation, '--target-is-zero requires use of -n flag');
 }
 
@@ -94,7 +95,7 @@ class Conversion {
     const sparseBytes = sparse === undefined ? undefined : parseSparse(sparse);
     const rate = args.get(RATE);
     const rateLimit = rate === undefined ? undefined : parseNumber('rate limit', rate);
-    const sources = await this.openSources();
+    let sources = await this.openSources();
     const total = sources.reduce((sum, { size }) => sum + Math.ceil(size / SECTOR) * SECTOR, 0);
     const options = args.has(NO_CREATE) ? {} : this.targetOptions(total);
     const backing = options['backing_file'] ?? args.get(BACKING);
@@ -102,7 +103,10 @@ class Conversion {
     if (!args.has(NO_CREATE)) await this.create(options, total);
     const target = await this.openTarget(options);
     if (args.has(BITMAPS)) this.checkBitmaps(sources, target);
-    if (args.has(NO_CREATE) && target.size < total) throw new ImgFailure('output file is smaller than input file');
+    if (target.size < total) {
+      if (args.has(NO_CREATE)) throw new ImgFailure('output file is smaller than input file');
+      if (backing === undefined) sources = await this.shortened(sources, target.size);
+    }
     const below = backing === undefined ? undefined : backingOf(target);
     const targetIsZero = args.has(TARGET_ZERO) || (!args.has(NO_CREATE) && backing === undefined && target.zeroWhenNew);
     const parallel = args.get(PARALLEL);
@@ -220,14 +224,32 @@ class Conversion {
   }
 
   private checkBitmaps(sources: readonly BlockNode[], target: BlockNode): void {
-    if (sources.length !== 1 || sources[0]?.bitmaps === undefined || target.bitmaps === undefined)
-      throw new ImgFailure('This will continue to be an error until both images support persistent bitmaps');
+    if (sources.length !== 1) throw new ImgFailure('Copying bitmaps only possible with single source');
+    if (sources[0]?.bitmaps === undefined) throw new ImgFailure('Source lacks bitmap support');
+    const stores = target.bitmaps !== undefined && target.specificInfo?.().data['compat'] !== '0.10';
+    if (!stores) throw new ImgFailure(`Format driver '${target.driver}' does not support bitmaps`);
+  }
+
+  /** The sources as far as they fit into the target, whose size was given. */
+  private async shortened(sources: readonly BlockNode[], bytes: number): Promise<BlockNode[]> {
+    const fitting: BlockNode[] = [];
+    let left = bytes;
+    for (const source of sources) {
+      const size = Math.min(left, source.size);
+      if (size === source.size) fitting.push(source);
+      else if (size > 0)
+        fitting.push(await this.graph.open({ driver: 'raw', size, file: source.name }, { readOnly: true }));
+      left -= size;
+    }
+    return fitting;
   }
 
   private async copyBitmaps(sources: readonly BlockNode[], target: BlockNode): Promise<void> {
     const skipped = await copyBitmaps(sources[0], target, { skipBroken: this.args.has(SKIP_BROKEN) }).catch(
       (error: unknown) => {
-        throw new ImgFailure(messageOf(error));
+        const hint = "Try --skip-broken-bitmaps, or use 'orrery img bitmap --remove' to delete it";
+        const broken = messageOf(error).startsWith('Cannot copy inconsistent bitmap');
+        throw new ImgFailure(broken ? `${messageOf(error)}\n${hint}` : messageOf(error));
       },
     );
     for (const name of skipped) warn(`orrery img: warning: Skipping inconsistent bitmap '${name}'`);
