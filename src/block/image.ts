@@ -23,6 +23,8 @@ export interface OpenImageOptions extends OpenFlags {
   readonly secrets?: Readonly<Record<string, string | Uint8Array>>;
   /** Keys of TLS connections by id. */
   readonly tlsCredentials?: Readonly<Record<string, TlsOptions>>;
+  /** Limits of throttle groups by id, in the names of QEMU's (`iops-total`, `bps-read-max` …). */
+  readonly throttleGroups?: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Told one sentence about what is odd but no error. */
   readonly warn?: (sentence: string) => void;
   readonly signal?: AbortSignal;
@@ -207,7 +209,7 @@ export async function openImage(
   what: string | NodeOptions,
   options: OpenImageOptions = {},
 ): Promise<DiskImage> {
-  const { graph: given, secrets: _, tlsCredentials: __, warn: ___, signal, ...flags } = options;
+  const { graph: given, secrets: _, tlsCredentials: __, throttleGroups: ___, warn: ____, signal, ...flags } = options;
   signal?.throwIfAborted();
   const graph = given ?? graphFor(host, options);
   const image = new DiskImage(graph, await graph.open(what, flags));
@@ -241,11 +243,15 @@ export async function createImage(
   return openImage(host, keys.length === 0 ? filename : what, { ...openOptions, graph, format });
 }
 
-function graphFor(host: BlockHost, { secrets = {}, tlsCredentials = {}, warn }: OpenImageOptions): BlockGraph {
+function graphFor(
+  host: BlockHost,
+  { secrets = {}, tlsCredentials = {}, throttleGroups = {}, warn }: OpenImageOptions,
+): BlockGraph {
   return new BlockGraph(host, {
     ...(warn !== undefined && { warn }),
     secret: (id) => secretOf(secrets, id),
     tlsCredentials: (id) => credentialsOf(tlsCredentials, id),
+    throttleGroup: (id) => (Object.hasOwn(throttleGroups, id) ? throttleGroups[id] : undefined),
   });
 }
 

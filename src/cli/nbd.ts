@@ -23,7 +23,7 @@ Connection:
   -x, --export-name NAME    name of the export (default: the empty name)
   -D, --description TEXT    text that a list of exports shows
   -L, --list                list the exports of the server at the address above
-      --object TYPE,id=ID,… tls-creds-x509, tls-creds-psk, secret
+      --object TYPE,id=ID,… tls-creds-x509, tls-creds-psk, secret, throttle-group
       --tls-creds ID        TLS only, with the keys of this object
       --tls-hostname NAME   with --list: name that the server's certificate must have
       --fork                serve in the background, return when it does
