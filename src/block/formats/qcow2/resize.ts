@@ -13,6 +13,9 @@ export async function resize(image: Qcow2Image, size: number, options: TruncateO
   const preallocation = options.preallocation ?? 'off';
   if (!Number.isSafeInteger(size) || size < 0) throw new ImageError(`The new size ${size} is not a size`);
   if (size % 512 !== 0) throw new ImageError('The new size must be a multiple of 512');
+  // Their records may have no place for the size that the disk had.
+  if (header.version < 3 && header.snapshotCount > 0 && size !== old)
+    throw new ImageError("Can't resize a v2 image which has snapshots", 'ENOTSUP');
   const entries = l1EntriesFor(header, size);
   if (entries * 8 > L1_BYTES_MAX) throw new BlockError('EFBIG', `The new size ${size} needs too large an L1 table`);
   if (size < old) {
