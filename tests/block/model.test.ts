@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { ModelRig } from './support/model-rig.ts';
 import type { Chain, Layer, Operation } from './support/model-rig.ts';
 
-const RUNS = Number(process.env['ORRERY_MODEL_RUNS'] ?? 6);
+const RUNS = Number(process.env['ORRERY_MODEL_RUNS'] ?? 3);
 const SEED = Number(process.env['ORRERY_MODEL_SEED'] ?? 1);
 
 const KIB = 1024;
@@ -18,6 +18,9 @@ const single = (name: string, layer: Layer, more: Partial<Chain> = {}): Chain =>
 const qcow2 = (options: Record<string, string>, size: number = SMALL): Layer => ({ format: 'qcow2', options, size });
 const raw = (size: number): Layer => ({ format: 'raw', size });
 const fixedSize = { fixedSize: true };
+/** Version 2 cannot say that a snapshot was under way: its "copied" flags fit no count then, until it is repaired. */
+const NO_DIRTY_BIT = 'ERROR OFLAG_COPIED';
+const NOT_CLOSED = 'ERROR image was not closed correctly';
 
 const CHAINS: readonly Chain[] = [
   single('raw', raw(SMALL)),
@@ -25,7 +28,7 @@ const CHAINS: readonly Chain[] = [
   single('qcow2, clusters of 512 bytes', qcow2({ cluster_size: '512', refcount_bits: '64' }), { clusterBytes: 512 }),
   single('qcow2, lazy refcounts', qcow2({ cluster_size: '4k', lazy_refcounts: 'on' }), { clusterBytes: 4096 }),
   single('qcow2, extended L2', qcow2({ cluster_size: '16k', extended_l2: 'on', compression_type: 'zstd' }), { clusterBytes: 16_384 }),
-  single('qcow2, version 2', qcow2({ cluster_size: '4k', compat: '0.10' }), { clusterBytes: 4096 }),
+  single('qcow2, version 2', qcow2({ cluster_size: '4k', compat: '0.10' }), { clusterBytes: 4096, excused: NO_DIRTY_BIT }),
   single('vmdk', { format: 'vmdk', size: SMALL }, fixedSize),
   single('vmdk with zeroed grains', { format: 'vmdk', options: { zeroed_grain: 'on' }, size: SMALL }, fixedSize),
   single('vdi', { format: 'vdi', size: LARGE }, fixedSize),
@@ -33,8 +36,8 @@ const CHAINS: readonly Chain[] = [
   single('vhdx', { format: 'vhdx', options: { block_size: '1M' }, size: LARGE }, fixedSize),
   single('vpc', { format: 'vpc', options: { force_size: 'on' }, size: LARGE }, fixedSize),
   single('vpc, fixed', { format: 'vpc', options: { subformat: 'fixed', force_size: 'on' }, size: SMALL }, fixedSize),
-  single('parallels', { format: 'parallels', options: { cluster_size: '4k' }, size: SMALL }, fixedSize),
-  single('luks', { format: 'luks', options: { 'key-secret': 's', 'iter-time': '1' }, open: { 'key-secret': 's' }, size: 64 * KIB }, fixedSize),
+  single('parallels', { format: 'parallels', options: { cluster_size: '4k' }, size: SMALL }, { ...fixedSize, excused: NOT_CLOSED }),
+  single('luks', { format: 'luks', options: { 'key-secret': 's', 'iter-time': '1' }, open: { 'key-secret': 's' }, size: 64 * KIB }, { ...fixedSize, slow: true }),
   { name: 'qcow2 over raw', layers: [raw(SMALL), qcow2({ cluster_size: '4k' })], clusterBytes: 4096 },
   { name: 'qcow2 over a shorter qcow2 over raw', layers: [raw(300 * KIB), qcow2({}, 500 * KIB), qcow2({ cluster_size: '8k' })], clusterBytes: 8192 },
   { name: 'extended L2 over a longer raw', layers: [raw(SMALL + 9 * KIB), qcow2({ cluster_size: '16k', extended_l2: 'on' })], clusterBytes: 16_384 },
@@ -66,7 +69,11 @@ describe('a disk is what was written to it', () => {
             await rig.finish();
           },
         );
-        await fc.assert(property, { numRuns: RUNS, seed: SEED, endOnFailure: RUNS > 10 });
+        await fc.assert(property, {
+          numRuns: chain.slow === true ? Math.ceil(RUNS / 5) : RUNS,
+          seed: SEED,
+          endOnFailure: RUNS > 10,
+        });
         expect.assertions(0);
       },
       600_000,
