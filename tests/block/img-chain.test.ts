@@ -1,4 +1,5 @@
 /** `orrery img rebase` and `commit` beside the distribution's tool. */
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, test } from 'vitest';
@@ -22,7 +23,7 @@ const { skipIf } = describe;
 
 skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distribution’s tool', () => {
   beforeAll(() => {
-    const first = rawFile('first.raw', 2 * MIB, [0, 300_000, 1], [700_000, 100_000, 2]);
+    const first = rawFile('first.raw', 2 * MIB, [0, 300_000, 1], [700_000, 100_000, 2], [1_500_000, 50_000, 7]);
     const mid = rawFile('mid.raw', 2 * MIB, [0, 300_000, 1], [700_000, 100_000, 2], [2 * MIB - 9000, 4000, 3]);
     const top = rawFile('top.raw', 3 * MIB, [0, 300_000, 1], [1_000_000, 700, 4], [3 * MIB - 9000, 4000, 5]);
     rawFile('other.raw', MIB, [0, 200_000, 1], [600_000, 300_000, 6]);
@@ -30,6 +31,18 @@ skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distrib
     qemuImg('convert', '-O', 'qcow2', '-B', 'base', '-F', 'qcow2', mid, join(both.start, 'mid'));
     qemuImg('convert', '-O', 'qcow2', '-B', 'mid', '-F', 'qcow2', top, join(both.start, 'top'));
     qemuImg('convert', '-O', 'qcow2', join(both.start, 'other.raw'), join(both.start, 'other'));
+    // One that ends before the image that it is on, and a longer one on that; data begins and ends within clusters.
+    const short = join(both.start, 'short');
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=512', '-b', 'base', '-F', 'qcow2', short, '1200640');
+    const changes = [
+      'write -P 1 64k 300k',
+      'write -z 400k 130k',
+      'write -P 2 534k 1k',
+      'write -P 3 640k 512',
+      'write -P 4 650k 512',
+    ];
+    execFileSync('/usr/bin/qemu-io', [...changes.flatMap((change) => ['-c', change]), short]);
+    qemuImg('create', '-q', '-f', 'qcow2', '-b', 'short', '-F', 'qcow2', join(both.start, 'long'), '2500k');
     qemuImg('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=512', join(both.start, 'small'), '1M');
     qemuImg('create', '-q', '-f', 'qcow2', '-b', 'other.raw', '-F', 'raw', join(both.start, 'thin'), '1M');
   });
@@ -44,9 +57,13 @@ skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distrib
     `rebase -u -b ${long} -F raw @/mid`, `rebase -u -b ${long.slice(0, 500)} -F raw @/small`, 'rebase -b  @/top @/mid',
     'commit @/top', 'commit -p -d @/top', 'commit -q @/thin', 'commit -b base @/top', 'commit -b @/base @/top', 'commit -b none @/top',
     'commit @/base', 'commit -f raw @/first.raw', 'commit -t x @/top', 'commit -r x @/top', 'commit @/top @/mid', 'commit @/none',
-    'commit -b mid @/top', 'commit --image-opts driver=qcow2,file.filename=@/top',
+    'commit @/long', 'resize @/short 2M', 'convert -c -O qcow2 -B base -F qcow2 @/short @/x', 'commit -b mid @/top', 'commit --image-opts driver=qcow2,file.filename=@/top',
   ])('%s', async (words) => {
     await both.say(words);
+    if (words.includes('@/short') || words.includes('@/long')) {
+      for (const name of ['short', ...(words.includes('@/x') ? ['x'] : [])]) both.alike(name, 'qcow2');
+      return;
+    }
     if (words.startsWith('rebase') && !words.endsWith('@/top')) return;
     await both.say('info --output=json @/top');
     const changed = words.startsWith('rebase') ? ['top'] : words.includes('base') ? ['base'] : ['mid', 'other.raw'];

@@ -15,7 +15,8 @@ export async function* commitImage(
   base: BlockNode,
   { rateLimit, sleep, signal }: CommitOptions = {},
 ): AsyncGenerator<JobProgress, void, void> {
-  if (top.size > base.size) await base.truncate(top.size);
+  // What is below the base, and longer, must not appear.
+  if (top.size > base.size) await base.truncate(top.size, { zero: true });
   yield* copyImage({
     sources: [top],
     target: base,

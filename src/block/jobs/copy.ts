@@ -144,16 +144,14 @@ class Copy {
 
   /** What is left of the last one, or the next one that is the target's business. */
   private async nextRun(): Promise<Run | undefined> {
-    const { current } = this;
-    this.current = undefined;
-    if (current !== undefined && current.kind !== 'below') return current;
     for (;;) {
-      const next = await this.runs.next();
-      if (next.done === true) return undefined;
-      if (next.value.kind !== 'below') return next.value;
+      const run = this.current ?? (await this.runs.next()).value;
+      this.current = undefined;
+      if (run === undefined) return undefined;
+      if (run.kind !== 'below') return run;
       if (this.options.compressed !== true) continue;
       // The part of it that shares a cluster with what comes behind it must be read with that.
-      const { at, bytes } = next.value;
+      const { at, bytes } = run;
       const shared = (at + bytes) % this.chunkBytes;
       if (shared > 0 && at + bytes < this.totalBytes)
         return { kind: 'below', at: at + bytes - Math.min(shared, bytes), bytes: Math.min(shared, bytes) };

@@ -42,7 +42,8 @@ export async function resize(words: readonly string[]): Promise<number> {
           'Before performing such an operation, make sure there is no important data there.',
       );
     }
-    await node.truncate(total, { preallocation, exact: true });
+    // What a longer backing image has there must not appear.
+    await node.truncate(total, { preallocation, exact: true, zero: true });
     await node.flush();
     if (!args.quiet) process.stdout.write('Image resized.\n');
     return 0;

@@ -21,7 +21,7 @@ export async function measureQcow2(
     data = header.backingFile === undefined ? await dataBytes(source, clusterSize) : virtual;
   const fullyAllocated = fullBytes(virtual, clusterSize, header.refcountOrder, (header.incompatible & 16) !== 0);
   const required = fullyAllocated - virtual + data;
-  if (source?.bitmaps === undefined || header.version < 3) return { required, fullyAllocated };
+  if (source?.bitmaps === undefined || !keepsBitmaps(source) || header.version < 3) return { required, fullyAllocated };
   return { required, fullyAllocated, bitmaps: bitmapBytes(source, clusterSize) };
 }
 
@@ -32,6 +32,11 @@ function plan(size: number, options: Readonly<Record<string, string>>): CreatePl
     if (!(error instanceof ImageError) || error.code !== 'EFBIG') throw error;
     throw new ImageError('The image size is too large (try using a larger cluster size)', 'EFBIG');
   }
+}
+
+/** Images of version 2 have none. */
+function keepsBitmaps(source: BlockNode): boolean {
+  return source.specificInfo?.().data['compat'] !== '0.10';
 }
 
 function roundUp(value: number, unit: number): number {
