@@ -97,6 +97,8 @@ export class Qcow2Image {
   }
 
   /** Bytes of the disk that the backing node has. */
+  private headerStale = false;
+
   get backingBytes(): number {
     return this.backing === undefined ? 0 : Math.min(this.backing.size, this.header.size);
   }
@@ -107,9 +109,11 @@ export class Qcow2Image {
   }
 
   async writeHeader(): Promise<void> {
+    this.headerStale = true;
     await this.file.flush();
     await this.file.write(0, [serializeHeader(this.header)]);
     await this.file.flush();
+    this.headerStale = false;
   }
 
   /** Marks an image that contradicts itself so that nobody writes to it, and fails the request. */
@@ -241,6 +245,8 @@ export class Qcow2Image {
   }
 
   private async writeBack(): Promise<void> {
+    // A header that could not be written names tables that are not ours any more.
+    if (this.headerStale && !this.readOnly) await this.writeHeader();
     if (!this.isDirty || this.readOnly) return this.flushFiles();
     const { tables, refcounts } = this;
     // What is referred to at this moment has its refcounts in memory at this moment: taken together, written in order.
