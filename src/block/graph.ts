@@ -240,15 +240,17 @@ export class BlockGraph {
     // An image that is not whole is worth nothing: it is made without waiting for the disk, and flushed once.
     const file = await this.createProtocol(filename, true);
     const made: BlockNode[] = [];
+    const written: string[] = [];
     try {
       const preallocation = preallocationOf(options['preallocation']);
       const request: CreateRequest = { file, size, options, ...(preallocation !== undefined && { preallocation }) };
       await driver.create(request, this.context({}, settingsOf({ noFlush: true }), made, filename));
-      if (!noFlush) for (const node of [...made, file]) await this.syncFile(node);
+      if (!noFlush) for (const node of [...made, file]) written.push(...(await flushAll(node)));
     } finally {
       for (const node of made) await this.close(node);
       await this.close(file);
     }
+    for (const path of new Set(written)) await this.syncFile(path);
   }
 
   /** The node below a new image: an empty file, or whatever the name says and exists. */
@@ -284,11 +286,9 @@ export class BlockGraph {
   }
 
   /** What was written through a node that does not flush reaches stable storage: flushing is a file's, whoever opened it. */
-  private async syncFile(node: BlockNode): Promise<void> {
-    await node.flush();
-    for (const { role, node: child } of node.children) if (role !== 'backing') await this.syncFile(child);
-    if (node.driver !== 'file' || this.host.openFile === undefined) return;
-    const file = await this.host.openFile(node.filename, { write: true });
+  private async syncFile(path: string): Promise<void> {
+    if (this.host.openFile === undefined) return;
+    const file = await this.host.openFile(path, { write: true });
     try {
       await file.flush();
     } finally {
@@ -566,4 +566,12 @@ function preallocationOf(text: string | undefined): TruncateOptions['preallocati
   if (text === undefined) return undefined;
   if (text === 'off' || text === 'metadata' || text === 'falloc' || text === 'full') return text;
   throw new BlockError('EINVAL', `Parameter 'preallocation' does not accept value '${text}'`);
+}
+
+/** Nodes write back what they hold; gives the files below them. */
+async function flushAll(node: BlockNode): Promise<string[]> {
+  await node.flush();
+  const below: string[] = node.driver === 'file' ? [node.filename] : [];
+  for (const { role, node: child } of node.children) if (role !== 'backing') below.push(...(await flushAll(child)));
+  return below;
 }

@@ -49,7 +49,14 @@ describe.skipIf(CHROMIUM === undefined)('disk images in Chromium', () => {
   const ranges: string[] = [];
   const at = (name: string): string => join(folder, name);
   const text = (count: number): Uint8Array => new Uint8Array(Buffer.alloc(count, 'the quick brown fox jumps over '));
-  const run = (code: string, where = 'run'): Promise<unknown> => page.evaluate(`${where}(${JSON.stringify(code)})`);
+  const run = async (code: string, where = 'run'): Promise<unknown> => {
+    try {
+      return await page.evaluate(`${where}(${JSON.stringify(code)})`);
+    } catch (error) {
+      // The page's stack names places that are no files of ours, which the report of a failure would look for.
+      throw new Error(String((error as Error).message).split('\n')[0]);
+    }
+  };
   /** A file that the page has made in the private file system. */
   async function fetchPrivate(name: string): Promise<string> {
     const base64 = await run(
