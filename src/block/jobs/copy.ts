@@ -35,7 +35,8 @@ export interface CopyOptions {
 
 /** Bytes of a chunk. */
 const CHUNK_BYTES: number = 2 * 1024 ** 2;
-const PARALLEL = 8;
+/** As many as Node has threads for files; more only wait for each other at the file that is written. */
+const PARALLEL = 4;
 const SECTOR = 512;
 const SPARSE_BYTES = 4096;
 
