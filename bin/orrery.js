@@ -46,7 +46,7 @@ async function run() {
 /** Runs this same command under another Node and ends as it ends; signals reach both through the terminal or are passed on. */
 async function runUnder(node) {
   const { spawn } = await builtin('node:child_process');
-  const child = spawn(node, [...process.execArgv, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+  const child = spawn(node, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: 'inherit',
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1']) process.on(signal, () => child.kill(signal));

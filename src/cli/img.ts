@@ -3,6 +3,7 @@ import { UserError } from '../base/errors.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Command } from './command.ts';
 import { HelpWanted, ImgFailure, usageError } from './img/arguments.ts';
+import { calledAs } from './called-as.ts';
 
 /** Each returns the exit status, and is loaded when it is wanted. */
 const SUBCOMMANDS: Readonly<Record<string, (words: readonly string[]) => Promise<number>>> = {
@@ -37,6 +38,12 @@ async function run(args: readonly string[]): Promise<number> {
   return subcommand(words);
 }
 
+/** Where the block layer names this tool as the way to do something else, its user's name for it stands. */
+function complain(message: string): void {
+  const name = calledAs('img');
+  if (message !== '') process.stderr.write(`${name}: ${message.replaceAll("'orrery img ", `'${name} `)}\n`);
+}
+
 export const imgCommand: Command = {
   async run(args) {
     try {
@@ -48,7 +55,7 @@ export const imgCommand: Command = {
       }
       const ours = error instanceof UserError || error instanceof BlockError;
       if (!ours && (error as { code?: unknown }).code === undefined) throw error;
-      if (error instanceof Error && error.message !== '') process.stderr.write(`orrery img: ${error.message}\n`);
+      if (error instanceof Error) complain(error.message);
       return error instanceof ImgFailure ? error.status : 1;
     }
   },

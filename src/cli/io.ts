@@ -11,6 +11,7 @@ import { checkAio, imageOptions, openImage, unmaps } from './io/open.ts';
 import { CommandFailed, errnoText, IoSession } from './io/session.ts';
 import { type OptionShape, parseLongOptions, type ParsedArguments } from './nbd/getopt.ts';
 import { versionLine } from './version.ts';
+import { calledAs } from './called-as.ts';
 
 const USAGE = `usage: orrery io [options] [-c COMMAND]... [FILE]
 
@@ -55,11 +56,9 @@ const SHAPES: readonly OptionShape[] = [
   { name: 'force-share', short: 'U', value: false },
 ];
 
-const PROMPT = 'orrery io> ';
-
 export const ioCommand: Command = {
   async run(args) {
-    const parsed = parseLongOptions(args, SHAPES, "'orrery io --help' tells the options");
+    const parsed = parseLongOptions(args, SHAPES, `'${calledAs('io')} --help' tells the options`);
     const given = (name: string): boolean => parsed.options.some((option) => option.name === name);
     if (given('help')) process.stdout.write(USAGE);
     else if (given('version')) process.stdout.write(`${versionLine()}\n`);
@@ -91,7 +90,9 @@ async function exercise(parsed: ParsedArguments): Promise<number> {
     const commands = values('cmd');
     succeeded = commands.length > 0 ? await runCommands(session, commands) : await runInput(session);
     await session.close().catch((error: unknown) => {
-      process.stderr.write(`orrery io: Failed to write what was left when closing the image: ${errnoText(error)}\n`);
+      process.stderr.write(
+        `${calledAs('io')}: Failed to write what was left when closing the image: ${errnoText(error)}\n`,
+      );
       succeeded = false;
     });
   } finally {
@@ -142,7 +143,7 @@ async function runInput(session: IoSession): Promise<boolean> {
   const input = createInterface({ input: process.stdin, crlfDelay: Infinity });
   let succeeded = true;
   const prompt = (): void => {
-    session.print(PROMPT);
+    session.print(`${calledAs('io')}> `);
     session.flushOutput();
   };
   prompt();

@@ -2,6 +2,7 @@
 import { describeError, UserError } from '../base/errors.ts';
 import { didYouMean } from '../base/nearest.ts';
 import type { Command } from './command.ts';
+import { commandOfLink, programName } from './called-as.ts';
 
 interface Entry {
   readonly name: string;
@@ -76,11 +77,12 @@ async function main(args: readonly string[]): Promise<number> {
 
 let status: number;
 try {
-  status = await main(process.argv.slice(2));
+  const linked = commandOfLink();
+  status = await main([...(linked === undefined ? [] : [linked]), ...process.argv.slice(2)]);
 } catch (error) {
   status = 1;
   const bug = !(error instanceof UserError);
-  process.stderr.write(`orrery: ${describeError(error)}\n`);
+  process.stderr.write(`${programName()}: ${describeError(error)}\n`);
   // A defect of ours comes with what helps to find it.
   if (bug && error instanceof Error) {
     const state = 'state' in error ? `${JSON.stringify(error.state, undefined, 2)}\n` : '';

@@ -1,6 +1,7 @@
 /** Options and operands of a subcommand, as qemu-img takes and refuses them. */
 import { UserError } from '../../base/errors.ts';
 import { type OptionShape, type ParsedOption, parseLongOptions } from '../nbd/getopt.ts';
+import { calledAs } from '../called-as.ts';
 
 /** What ends a subcommand: a sentence (or none, when all was said already) and the exit status. */
 export class ImgFailure extends UserError {
@@ -14,10 +15,12 @@ export class ImgFailure extends UserError {
 }
 
 /** The line after a sentence about wrong usage. */
-const HINT = "Try 'orrery img --help' for more information";
+function hint(): string {
+  return `Try '${calledAs('img')} --help' for more information`;
+}
 
 export function usageError(sentence: string): ImgFailure {
-  return new ImgFailure(`${sentence}\n${HINT}`);
+  return new ImgFailure(`${sentence}\n${hint()}`);
 }
 
 /** A subcommand asked for help. */

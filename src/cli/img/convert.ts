@@ -10,6 +10,7 @@ import { backingOf, cacheMode, messageOf, newGraph, openImage, warn } from './op
 import { Progress } from './progress.ts';
 import { parseNumber } from './sizes.ts';
 import { snapshotOf } from './snapshot-view.ts';
+import { calledAs } from '../called-as.ts';
 
 const { format: FORMAT, imageOpts, forceShare, quiet, progress: PROGRESS, cache: CACHE, sourceCache, options: OPTIONS, backingFormat: BACKING_FORMAT } = SHAPES; // prettier-ignore
 const OUTPUT_FORMAT = { name: 'output-format', short: 'O', value: true };
@@ -247,12 +248,12 @@ class Conversion {
   private async copyBitmaps(sources: readonly BlockNode[], target: BlockNode): Promise<void> {
     const skipped = await copyBitmaps(sources[0], target, { skipBroken: this.args.has(SKIP_BROKEN) }).catch(
       (error: unknown) => {
-        const hint = "Try --skip-broken-bitmaps, or use 'orrery img bitmap --remove' to delete it";
+        const hint = `Try --skip-broken-bitmaps, or use '${calledAs('img')} bitmap --remove' to delete it`;
         const broken = messageOf(error).startsWith('Cannot copy inconsistent bitmap');
         throw new ImgFailure(broken ? `${messageOf(error)}\n${hint}` : messageOf(error));
       },
     );
-    for (const name of skipped) warn(`orrery img: warning: Skipping inconsistent bitmap '${name}'`);
+    for (const name of skipped) warn(`${calledAs('img')}: warning: Skipping inconsistent bitmap '${name}'`);
   }
 }
 
@@ -275,5 +276,5 @@ function parseSparse(text: string): number {
 }
 
 function tellSkipped(offset: number, error: unknown): void {
-  warn(`orrery img: warning: error while reading offset ${offset}: ${messageOf(error)}`);
+  warn(`${calledAs('img')}: warning: error while reading offset ${offset}: ${messageOf(error)}`);
 }

@@ -5,6 +5,7 @@ import type { BlockNode } from '../../block/node.ts';
 import { Arguments, ImgFailure, SHAPES } from './arguments.ts';
 import { messageOf, newGraph, openImage, warn } from './open.ts';
 import { parseNumber } from './sizes.ts';
+import { calledAs } from '../called-as.ts';
 
 const { format: FORMAT, imageOpts, forceShare } = SHAPES;
 const OUTPUT_FORMAT = { name: 'output-format', short: 'O', value: true };
@@ -68,7 +69,7 @@ function partOf(source: BlockNode, { input, blockBytes, count, skip }: Operands)
   const end = Math.min(source.size, count === undefined ? source.size : count * blockBytes);
   const from = skip * blockBytes;
   if (from <= end) return { from, bytes: end - from };
-  warn(`orrery img: ${input}: cannot skip to specified offset`);
+  warn(`${calledAs('img')}: ${input}: cannot skip to specified offset`);
   return { from: 0, bytes: 0 };
 }
 

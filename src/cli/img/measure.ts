@@ -5,6 +5,7 @@ import { jsonText, knownMembers } from './json.ts';
 import { messageOf, newGraph, openImage } from './open.ts';
 import { parseNumber } from './sizes.ts';
 import { snapshotOf } from './snapshot-view.ts';
+import { calledAs } from '../called-as.ts';
 
 const { format: FORMAT, imageOpts, output: OUTPUT, forceShare, options: OPTIONS } = SHAPES;
 const OUTPUT_FORMAT = { name: 'output-format', short: 'O', value: true };
@@ -66,6 +67,6 @@ function optionsOf(
   try {
     return parseOptions(list, declarations);
   } catch (error) {
-    throw new ImgFailure(`${messageOf(error)}\norrery img: Invalid options for file format '${format}'`);
+    throw new ImgFailure(`${messageOf(error)}\n${calledAs('img')}: Invalid options for file format '${format}'`);
   }
 }

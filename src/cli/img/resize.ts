@@ -3,6 +3,7 @@ import type { Preallocation } from '../../block/node.ts';
 import { Arguments, ImgFailure, SHAPES, usageError } from './arguments.ts';
 import { parseOptions } from './create-options.ts';
 import { newGraph, openImage } from './open.ts';
+import { calledAs } from '../called-as.ts';
 
 const { format: FORMAT, imageOpts, quiet } = SHAPES;
 const PREALLOCATION = { name: 'preallocation', value: true };
@@ -38,7 +39,7 @@ export async function resize(words: readonly string[]): Promise<number> {
     if (total < node.size && !args.has(SHRINK)) {
       throw new ImgFailure(
         'Use the --shrink option to perform a shrink operation.\n' +
-          "orrery img: warning: Shrinking an image will delete all data beyond the shrunken image's end. " +
+          `${calledAs('img')}: warning: Shrinking an image will delete all data beyond the shrunken image's end. ` +
           'Before performing such an operation, make sure there is no important data there.',
       );
     }

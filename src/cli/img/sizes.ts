@@ -1,5 +1,6 @@
 /** Sizes as people write them, and as they are told. */
 import { ImgFailure } from './arguments.ts';
+import { calledAs } from '../called-as.ts';
 
 const SUFFIXES = 'BKMGTPE';
 const MAX_INT64 = '9223372036854775807';
@@ -25,7 +26,7 @@ export function parseNumber(what: string, text: string, min = 0, max: number = N
   if (bytes === undefined) {
     throw new ImgFailure(
       `Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for\n` +
-        'orrery img: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.',
+        `${calledAs('img')}: kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.`,
     );
   }
   if (bytes < min || bytes > max) {

@@ -7,6 +7,7 @@
 import { ERRNO_TEXT, errnoOf } from '../../block/block-error.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';
+import { calledAs } from '../called-as.ts';
 
 /** Where text goes. */
 export interface TextSinks {
@@ -74,7 +75,7 @@ export class IoSession {
 
   /** The same on standard error, behind the program's name. */
   refuse(sentence: string): never {
-    this.sinks.error(`orrery io: ${sentence}\n`);
+    this.sinks.error(`${calledAs('io')}: ${sentence}\n`);
     throw new CommandFailed();
   }
 

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { UserError } from '../../base/errors.ts';
+import { commandOfLink, programName } from '../called-as.ts';
 
 /** First of the sockets that a service manager hands over (sd_listen_fds(3)). */
 const FIRST_HANDED_FD = 3;
@@ -39,7 +40,8 @@ export function inBackground(): boolean {
  */
 export function runInBackground(args: readonly string[]): Promise<number> {
   const [script = ''] = process.argv.slice(1);
-  const child = spawn(process.execPath, [...process.execArgv, script, 'nbd', ...args], {
+  const command = commandOfLink() === undefined ? ['nbd'] : [];
+  const child = spawn(process.execPath, [...process.execArgv, script, ...command, ...args], {
     detached: true,
     env: { ...process.env, [FORKED]: '1' },
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -47,7 +49,7 @@ export function runInBackground(args: readonly string[]): Promise<number> {
   return new Promise((resolve) => {
     child.stderr?.on('data', (text: Uint8Array) => process.stderr.write(text));
     child.on('error', (error) => {
-      process.stderr.write(`orrery: the server cannot be started: ${error.message}\n`);
+      process.stderr.write(`${programName()}: the server cannot be started: ${error.message}\n`);
       resolve(1);
     });
     child.on('exit', (status) => resolve(status ?? 1));

@@ -3,6 +3,7 @@ import { UserError } from '../../base/errors.ts';
 import type { HostAddress } from '../../block/host.ts';
 import { NBD_DEFAULT_PORT } from '../../block/nbd/constants.ts';
 import { parseLongOptions, type OptionShape } from './getopt.ts';
+import { calledAs } from '../called-as.ts';
 
 export type CacheMode = 'none' | 'writethrough' | 'writeback' | 'unsafe' | 'directsync';
 
@@ -73,7 +74,9 @@ const SHAPES: readonly OptionShape[] = [
   { name: 'image-opts', value: false },
 ];
 
-export const HELP_HINT = "Try `orrery nbd --help' for more information.";
+function helpHint(): string {
+  return `Try \`${calledAs('nbd')} --help' for more information.`;
+}
 /** Options that say something of the device, which a list of exports has nothing to do with. */
 const DEVICE_OPTIONS: readonly string[] = [
   'export-name', 'description', 'offset', 'allocation-depth', 'bitmap', 'format', 'read-only', 'snapshot',
@@ -89,7 +92,7 @@ const CACHE_MODES: readonly string[] = ['none', 'writethrough', 'writeback', 'un
 
 /** @throws {UserError} in qemu-nbd's words. */
 export function parseNbdArguments(args: readonly string[]): NbdRequest {
-  const { options, operands } = parseLongOptions(args, SHAPES, HELP_HINT);
+  const { options, operands } = parseLongOptions(args, SHAPES, helpHint());
   const all = (name: string): string[] => options.filter((option) => option.name === name).map(({ value }) => value);
   const last = (name: string): string | undefined => all(name).at(-1);
   const given = (name: string): boolean => last(name) !== undefined;
@@ -105,7 +108,7 @@ export function parseNbdArguments(args: readonly string[]): NbdRequest {
   const action = given('help') ? 'help' : given('version') ? 'version' : given('list') ? 'list' : 'serve';
   if (action === 'list') checkList(operands, given);
   else if (action === 'serve' && operands.length !== 1)
-    throw new UserError(`Invalid number of arguments\n${HELP_HINT}`);
+    throw new UserError(`Invalid number of arguments\n${helpHint()}`);
   if (given('tls-hostname') && !given('tls-creds'))
     throw new UserError('--tls-hostname is not permitted without --tls-creds');
   if (given('tls-hostname') && action !== 'list')

@@ -10,6 +10,7 @@ import { BlockObjects } from '../block-objects.ts';
 import { handedSocket, tellServing, writePidFile } from './daemon.ts';
 import { openImage } from './open-image.ts';
 import type { NbdRequest } from './request.ts';
+import { programName } from '../called-as.ts';
 
 export async function serveImage(request: NbdRequest): Promise<number> {
   const objects = new BlockObjects(nodeBlockHost, request.objects);
@@ -21,14 +22,14 @@ export async function serveImage(request: NbdRequest): Promise<number> {
           throw new UserError(`Failed to get TLS creds: ${error instanceof Error ? error.message : String(error)}`);
         });
   const graph = new BlockGraph(nodeBlockHost, {
-    warn: (sentence) => process.stderr.write(`orrery: warning: ${sentence}\n`),
+    warn: (sentence) => process.stderr.write(`${programName()}: warning: ${sentence}\n`),
     secret: objects.secret,
     tlsCredentials: objects.tlsCredentials,
     throttleGroup: objects.throttleGroup,
   });
   const node = await openImage(graph, request);
   const say = (sentence: string): void => {
-    if (request.verbose) process.stderr.write(`orrery: ${sentence}\n`);
+    if (request.verbose) process.stderr.write(`${programName()}: ${sentence}\n`);
   };
   const stopped = Promise.withResolvers<void>();
   const server = new NbdServer({
