@@ -193,12 +193,18 @@ export class BlockGraph {
     return Object.fromEntries(entries);
   }
 
+  /** Closes all nodes, those too that come after one that fails to; then fails with the first error. */
   async closeAll(): Promise<void> {
+    const errors: unknown[] = [];
     // A node that somebody opened and others were built on is closed once for each.
     for (let nodes = this.nodes(); nodes.length > 0; nodes = this.nodes()) {
       const inside = new Set([...this.owned.values()].flat());
-      for (const node of nodes) if (!inside.has(node) && this.byName.has(node.name)) await this.close(node);
+      for (const node of nodes) {
+        if (inside.has(node) || !this.byName.has(node.name)) continue;
+        await this.close(node).catch((error: unknown) => errors.push(error));
+      }
     }
+    if (errors.length > 0) throw errors[0];
   }
 
   /** Puts a node made elsewhere (a filter, a job's) into the graph; it owns `children`. */

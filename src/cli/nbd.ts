@@ -6,13 +6,15 @@ import type { Command } from './command.ts';
 import { inBackground, runInBackground } from './nbd/daemon.ts';
 import { describeExports } from './nbd/list.ts';
 import { type NbdRequest, parseNbdArguments } from './nbd/request.ts';
-import { serveImage } from './nbd/serve.ts';
+import { serveImages } from './nbd/serve.ts';
 import { versionLine } from './version.ts';
 
 const USAGE = `usage: orrery nbd [options] FILE
+       orrery nbd [options] -x NAME -x NAME… FILE FILE…
        orrery nbd --list [options]
 
 Serves a disk image to NBD clients, by default to one client after which it ends; or lists the exports of a server.
+Several images are served by one server when each has its -x, in the same order; the other options are for all.
 
 Connection:
   -p, --port PORT           TCP port (default 10809)
@@ -20,8 +22,8 @@ Connection:
   -k, --socket PATH         Unix-domain socket instead
   -e, --shared NUM          clients at once (default 1, 0 for any number)
   -t, --persistent          go on after the last client
-  -x, --export-name NAME    name of the export (default: the empty name)
-  -D, --description TEXT    text that a list of exports shows
+  -x, --export-name NAME    name of the export (default: the empty name); one for each FILE
+  -D, --description TEXT    text that a list of exports shows; one for each FILE, or none
   -L, --list                list the exports of the server at the address above
       --object TYPE,id=ID,… tls-creds-x509, tls-creds-psk, secret, throttle-group
       --tls-creds ID        TLS only, with the keys of this object
@@ -71,7 +73,7 @@ export const nbdCommand: Command = {
       case 'list':
         return listServer(request);
       case 'serve':
-        return request.fork && !inBackground() ? runInBackground(args) : serveImage(request);
+        return request.fork && !inBackground() ? runInBackground(args) : serveImages(request);
     }
   },
 };

@@ -86,6 +86,18 @@ describe('files', () => {
   });
 });
 
+test('a node that cannot be closed keeps no other open', async () => {
+  const graph = new BlockGraph(nodeBlockHost);
+  for (const name of ['one.raw', 'two.raw']) {
+    await graph.create({ format: 'raw', filename: at(name), size: KIB });
+    await graph.open(at(name), { format: 'raw' });
+  }
+  const [first] = graph.nodes().filter(({ driver }) => driver === 'raw');
+  Object.assign(first ?? {}, { close: () => Promise.reject(new Error('no space')) });
+  await expect(graph.closeAll()).rejects.toThrow('no space');
+  expect(graph.nodes()).toEqual([]);
+});
+
 describe('options', () => {
   test('nested, dotted and as JSON, with names and references', async () => {
     writeFileSync(at('named.img'), bytes(64 * KIB, 9));

@@ -218,6 +218,16 @@ describe('nbd', () => {
     await expect(node.flush()).rejects.toThrow('the export is another one');
   });
 
+  it('flushes all exports when it closes, and tells the first that cannot be', async () => {
+    const { server, disk } = await rig();
+    const [second, readOnly] = [new RamNode(new Uint8Array(512)), new RamNode(new Uint8Array(512), true)];
+    server.add({ name: 'second', node: second });
+    server.add({ name: 'third', node: readOnly });
+    disk.failNext = new BlockError('ENOSPC');
+    await expect(server.close()).rejects.toMatchObject({ code: 'ENOSPC' });
+    expect([second.log, readOnly.log]).toEqual([['flush'], []]);
+  });
+
   it('lets clients wait for a place, and tells when the last is gone', async () => {
     const pair = new PairHost();
     const gone: number[] = [];

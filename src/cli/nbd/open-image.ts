@@ -1,4 +1,4 @@
-/** The node that `orrery nbd` exports: the image, an internal snapshot of it, or a temporary image over it. */
+/** A node that `orrery nbd` exports: an image, an internal snapshot of it, or a temporary image over it. */
 import { UserError } from '../../base/errors.ts';
 import type { BlockGraph, OpenFlags } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';
@@ -6,8 +6,8 @@ import { parseOptionList } from '../system/option-text.ts';
 import { overlayOn } from '../temporary-overlay.ts';
 import type { NbdRequest } from './request.ts';
 
-export async function openImage(graph: BlockGraph, request: NbdRequest): Promise<BlockNode> {
-  const { file, format, cache, discard, temporaryOverlay, loadSnapshot } = request;
+export async function openImage(graph: BlockGraph, file: string, request: NbdRequest): Promise<BlockNode> {
+  const { format, cache, discard, temporaryOverlay, loadSnapshot } = request;
   const flags: OpenFlags = {
     ...(format !== undefined && { format }),
     readOnly: request.readOnly || temporaryOverlay,

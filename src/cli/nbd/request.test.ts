@@ -5,8 +5,9 @@ const FILE = 'disk.qcow2';
 
 it('without options serves one client on all interfaces', () => {
   expect(parseNbdArguments([FILE])).toMatchObject({
-    action: 'serve', address: { type: 'inet', host: '0.0.0.0', port: 10_809 }, file: FILE, shared: 1, persistent: false,
-    readOnly: false, cache: 'writeback', discard: false, detectZeroes: 'off', exportName: '', offset: 0, bitmaps: [],
+    action: 'serve', address: { type: 'inet', host: '0.0.0.0', port: 10_809 }, shared: 1, persistent: false,
+    images: [{ file: FILE, exportName: '', description: '' }],
+    readOnly: false, cache: 'writeback', discard: false, detectZeroes: 'off', offset: 0, bitmaps: [],
   }); // prettier-ignore
 });
 
@@ -15,10 +16,26 @@ it('takes short options in clusters, long ones shortened, operands anywhere', ()
     'disk.qcow2 -rtfqcow2 --shar=0 -x name --desc text -B one -B two -B one -An -o 0x200 --pid /p -k /s'.split(' '),
   );
   expect(request).toMatchObject({
-    file: FILE, readOnly: true, persistent: true, format: 'qcow2', shared: 0, exportName: 'name', description: 'text',
+    images: [{ file: FILE, exportName: 'name', description: 'text' }],
+    readOnly: true, persistent: true, format: 'qcow2', shared: 0,
     bitmaps: ['one', 'two'], allocationDepth: true, cache: 'none', offset: 512, pidFile: '/p',
     address: { type: 'unix', path: '/s' }, addressGiven: 'Unix socket',
   }); // prettier-ignore
+});
+
+it('gives several images their names in order', () => {
+  expect(parseNbdArguments('-x a one.raw -D first -x b -r two.raw -D second'.split(' '))).toMatchObject({
+    images: [
+      { file: 'one.raw', exportName: 'a', description: 'first' },
+      { file: 'two.raw', exportName: 'b', description: 'second' },
+    ],
+    readOnly: true,
+  });
+  expect(parseNbdArguments(['-x', '', '-x', 'b', FILE, FILE]).images.map(({ exportName }) => exportName)).toEqual([
+    '',
+    'b',
+  ]);
+  expect(parseNbdArguments(['-x', 'a', '-x', 'b', FILE]).images).toMatchObject([{ exportName: 'b' }]);
 });
 
 it('a snapshot to load makes it read-only', () => {
@@ -30,7 +47,10 @@ it('a snapshot to load makes it read-only', () => {
 
 it.each([
   [[], 'Invalid number of arguments'],
-  [['a', 'b'], 'Invalid number of arguments'],
+  [['a', 'b'], 'Invalid number of arguments: 2 images need as many export names (-x), in the same order, not 0'],
+  [['-x', '1', '-x', '2', '-x', '3', 'a', 'b'], 'need as many export names (-x), in the same order, not 3'],
+  [['-x', '1', '-x', '2', '-D', 't', 'a', 'b'], 'need as many descriptions (-D), in the same order, or none, not 1'],
+  [['-x', '1', '-x', '1', 'a', 'b'], "-x '1': two images cannot have the same export name"],
   [['-c', '/dev/nbd0', FILE], 'there is no kernel device to attach to'],
   [['-d', '/dev/nbd0'], 'there is no kernel device to detach from'],
   [['--tls-authz', 'a', FILE], 'there are no authorization objects'],

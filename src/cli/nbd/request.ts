@@ -7,12 +7,20 @@ import { calledAs } from '../called-as.ts';
 
 export type CacheMode = 'none' | 'writethrough' | 'writeback' | 'unsafe' | 'directsync';
 
+/** An image to serve, and what clients know it by. */
+export interface ServedImage {
+  readonly file: string;
+  readonly exportName: string;
+  readonly description: string;
+}
+
 export interface NbdRequest {
   readonly action: 'serve' | 'list' | 'help' | 'version';
   readonly address: HostAddress;
   /** Where to listen was said, which a socket that was handed over does not go with. */
   readonly addressGiven: string | undefined;
-  readonly file: string;
+  /** At least one when it serves; what the other options say is for all of them. */
+  readonly images: readonly ServedImage[];
   readonly imageOpts: boolean;
   readonly format: string | undefined;
   readonly readOnly: boolean;
@@ -21,8 +29,6 @@ export interface NbdRequest {
   readonly detectZeroes: 'off' | 'on' | 'unmap';
   readonly temporaryOverlay: boolean;
   readonly loadSnapshot: string | undefined;
-  readonly exportName: string;
-  readonly description: string;
   readonly offset: number;
   readonly allocationDepth: boolean;
   readonly bitmaps: readonly string[];
@@ -107,8 +113,6 @@ export function parseNbdArguments(args: readonly string[]): NbdRequest {
   if (all('cache').length + all('nocache').length > 1) throw new UserError('-n and --cache can only be specified once');
   const action = given('help') ? 'help' : given('version') ? 'version' : given('list') ? 'list' : 'serve';
   if (action === 'list') checkList(operands, given);
-  else if (action === 'serve' && operands.length !== 1)
-    throw new UserError(`Invalid number of arguments\n${helpHint()}`);
   if (given('tls-hostname') && !given('tls-creds'))
     throw new UserError('--tls-hostname is not permitted without --tls-creds');
   if (given('tls-hostname') && action !== 'list')
@@ -128,7 +132,7 @@ export function parseNbdArguments(args: readonly string[]): NbdRequest {
   return {
     action,
     ...addressOf(last('socket'), last('bind'), last('port')),
-    file: operands[0] ?? '',
+    images: action === 'serve' ? imagesOf(operands, all('export-name'), all('description')) : [],
     imageOpts: given('image-opts'),
     format: last('format'),
     readOnly: given('read-only') || loadSnapshot !== undefined,
@@ -137,8 +141,6 @@ export function parseNbdArguments(args: readonly string[]): NbdRequest {
     detectZeroes,
     temporaryOverlay: given('snapshot'),
     loadSnapshot,
-    exportName: last('export-name') ?? '',
-    description: last('description') ?? '',
     offset: offsetOf(last('offset')),
     allocationDepth: given('allocation-depth'),
     bitmaps: [...new Set(all('bitmap'))],
@@ -157,6 +159,31 @@ function checkList(operands: readonly string[], given: (name: string) => boolean
   if (operands.length > 0) throw new UserError('List mode is incompatible with a file name');
   if (DEVICE_OPTIONS.some(given)) throw new UserError('List mode is incompatible with per-device settings');
   if (given('fork')) throw new UserError('List mode is incompatible with forking');
+}
+
+/** One image is called by the last name given, or the empty one; several have a name each, in their order. */
+function imagesOf(
+  files: readonly string[],
+  names: readonly string[],
+  descriptions: readonly string[],
+): readonly ServedImage[] {
+  const [file] = files;
+  if (file === undefined) throw new UserError(`Invalid number of arguments\n${helpHint()}`);
+  if (files.length === 1) return [{ file, exportName: names.at(-1) ?? '', description: descriptions.at(-1) ?? '' }];
+  const wrong = (what: string): never => {
+    throw new UserError(`Invalid number of arguments: ${files.length} images ${what}\n${helpHint()}`);
+  };
+  if (names.length !== files.length) wrong(`need as many export names (-x), in the same order, not ${names.length}`);
+  if (descriptions.length > 0 && descriptions.length !== files.length) {
+    wrong(`need as many descriptions (-D), in the same order, or none, not ${descriptions.length}`);
+  }
+  const twice = names.find((name, index) => names.indexOf(name) < index);
+  if (twice !== undefined) throw new UserError(`-x '${twice}': two images cannot have the same export name`);
+  return files.map((each, index) => ({
+    file: each,
+    exportName: names[index] ?? '',
+    description: descriptions[index] ?? '',
+  }));
 }
 
 function addressOf(

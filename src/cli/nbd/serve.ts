@@ -1,18 +1,19 @@
-/** `orrery nbd FILE`: serves an image until it is told to stop, or the last client has gone. */
+/** `orrery nbd FILE…`: serves images until it is told to stop, or the last client has gone. */
 import { UserError } from '../../base/errors.ts';
 import { ERRNO_TEXT, errnoOf } from '../../block/block-error.ts';
 import { BlockGraph } from '../../block/graph.ts';
 import type { HostAddress } from '../../block/host.ts';
 import { describeAddress } from '../../block/nbd/client/connect.ts';
+import type { NbdExportOptions } from '../../block/nbd/server/export.ts';
 import { NbdServer } from '../../block/nbd/server/server.ts';
 import { nodeBlockHost } from '../../host/node/block/host.ts';
 import { BlockObjects } from '../block-objects.ts';
 import { handedSocket, tellServing, writePidFile } from './daemon.ts';
 import { openImage } from './open-image.ts';
-import type { NbdRequest } from './request.ts';
+import type { NbdRequest, ServedImage } from './request.ts';
 import { programName } from '../called-as.ts';
 
-export async function serveImage(request: NbdRequest): Promise<number> {
+export async function serveImages(request: NbdRequest): Promise<number> {
   const objects = new BlockObjects(nodeBlockHost, request.objects);
   const { tlsCreds } = request;
   const tls =
@@ -27,7 +28,6 @@ export async function serveImage(request: NbdRequest): Promise<number> {
     tlsCredentials: objects.tlsCredentials,
     throttleGroup: objects.throttleGroup,
   });
-  const node = await openImage(graph, request);
   const say = (sentence: string): void => {
     if (request.verbose) process.stderr.write(`${programName()}: ${sentence}\n`);
   };
@@ -42,30 +42,36 @@ export async function serveImage(request: NbdRequest): Promise<number> {
     },
   });
   try {
-    server.add({
-      name: request.exportName,
-      description: request.description,
-      node,
-      offset: request.offset,
-      readOnly: request.readOnly,
-      multiConn: request.shared !== 1,
-      writethrough: request.cache === 'writethrough' || request.cache === 'directsync',
-      discard: request.discard,
-      detectZeroes: request.detectZeroes,
-      allocationDepth: request.allocationDepth,
-      bitmaps: request.bitmaps,
-    });
+    for (const image of request.images) server.add(await exportOf(graph, image, request));
     await listen(server, request);
     if (request.pidFile !== undefined) writePidFile(request.pidFile);
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopped.resolve());
-    say(`export '${request.exportName}' of ${node.size - request.offset} bytes at ${describeAddress(request.address)}`);
+    for (const { name, size } of server.exports) {
+      say(`export '${name}' of ${size} bytes at ${describeAddress(request.address)}`);
+    }
     tellServing();
     await stopped.promise;
   } finally {
-    await server.close();
-    await graph.closeAll();
+    // What cannot be flushed keeps no image open.
+    await server.close().finally(() => graph.closeAll());
   }
   return 0;
+}
+
+async function exportOf(graph: BlockGraph, image: ServedImage, request: NbdRequest): Promise<NbdExportOptions> {
+  return {
+    name: image.exportName,
+    description: image.description,
+    node: await openImage(graph, image.file, request),
+    offset: request.offset,
+    readOnly: request.readOnly,
+    multiConn: request.shared !== 1,
+    writethrough: request.cache === 'writethrough' || request.cache === 'directsync',
+    discard: request.discard,
+    detectZeroes: request.detectZeroes,
+    allocationDepth: request.allocationDepth,
+    bitmaps: request.bitmaps,
+  };
 }
 
 async function listen(server: NbdServer, { address, addressGiven }: NbdRequest): Promise<void> {

@@ -1,6 +1,6 @@
 /** `orrery nbd` as a process of its own: what qemu-nbd's options do, seen by clients of others; TLS; a server that is killed. */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -125,6 +125,33 @@ describe.skipIf(missing.length > 0)('orrery nbd', () => {
     ]);
     // The overlay took its write with it.
     await io(file, ['read -P 7 1M 64k'], '-f', 'qcow2');
+  });
+
+  it('serves several images to several clients at once, and lists them', async () => {
+    const [one, two] = [await image('one.qcow2'), at('two.raw')];
+    writeFileSync(two, Buffer.alloc(MIB));
+    const files = ['-x', 'one', '-x', 'the second', '-D', 'first', '-D', '', one, two];
+    const { socket, child, ended } = await serve(['-e', '2', '-t', '-f', 'raw', ...files]);
+    const list = await run('qemu-nbd', ['-L', '-k', at(socket)]);
+    expect((await orrery('-L', '-k', at(socket))).stdout).toBe(list.stdout);
+    const { stdout } = await run('nbdinfo', ['--json', '--list', uri(socket)]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      exports: [
+        { 'export-name': 'one', description: 'first', 'export-size': statSync(one).size },
+        { 'export-name': 'the second', 'export-size': MIB },
+      ],
+    });
+    await Promise.all([
+      io(uri(socket, 'the%20second'), ['write -P 3 0 64k', 'flush']),
+      run('nbdcopy', [uri(socket, 'one'), at('one.copy')]),
+    ]);
+    expect(readFileSync(at('one.copy')).equals(readFileSync(one))).toBe(true);
+    await expect(run('nbdinfo', [uri(socket)])).rejects.toThrow();
+    child.kill();
+    expect(await ended).toBe(0);
+    expect(readFileSync(two).indexOf(0)).toBe(65_536);
+    await expect(orrery('-x', 'a', '-x', 'b', '-k', at('n'), one, at('none'))).rejects.toThrow(/none.*No such file/);
+    expect(existsSync(at('n'))).toBe(false);
   });
 
   it('keeps what is discarded unless told otherwise', async () => {

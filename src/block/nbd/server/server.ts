@@ -31,7 +31,7 @@ export class NbdServer {
   /** Where clients find it, in the order of `listen`. */
   readonly addresses: HostAddress[] = [];
   private readonly options: NbdServerOptions;
-  private readonly exports: Map<string, NbdExport> = new Map();
+  private readonly byName: Map<string, NbdExport> = new Map();
   private readonly listeners: HostListener[] = [];
   private readonly clients: Set<HostStream> = new Set();
   private readonly work: Set<Promise<void>> = new Set();
@@ -46,15 +46,15 @@ export class NbdServer {
 
   /** @throws {ImageError} when the name is taken, or what NbdExport finds wrong. */
   add(options: NbdExportOptions): NbdExport {
-    if (this.exports.has(options.name)) throw new ImageError(`there is an export '${options.name}' already`, 'EEXIST');
+    if (this.byName.has(options.name)) throw new ImageError(`there is an export '${options.name}' already`, 'EEXIST');
     const added = new NbdExport(options);
-    this.exports.set(added.name, added);
+    this.byName.set(added.name, added);
     return added;
   }
 
   /** Clients that use it keep it. */
   remove(name: string): void {
-    this.exports.delete(name);
+    this.byName.delete(name);
   }
 
   /** Where it listens: with the port that the system chose, if it was 0. */
@@ -74,18 +74,28 @@ export class NbdServer {
     else this.start(stream);
   }
 
+  /** In the order in which they were added. */
+  get exports(): readonly NbdExport[] {
+    return [...this.byName.values()];
+  }
+
   get clientCount(): number {
     return this.clients.size;
   }
 
-  /** Takes no more clients, closes those that are there when the requests that they have made are done, and flushes. */
+  /**
+   * Takes no more clients, closes those that are there when the requests that they have made are done, and flushes. Fails with the first
+   * export's error when some cannot be flushed; the others are.
+   */
   async close(): Promise<void> {
     this.closed = true;
     await Promise.all(this.listeners.map((listener) => listener.close()));
     for (const stream of [...this.waiting, ...this.clients]) stream.close();
     this.waiting = [];
     while (this.work.size > 0) await Promise.all(this.work);
-    for (const { node, readOnly } of this.exports.values()) if (!readOnly) await node.flush();
+    const writable = this.exports.filter(({ readOnly }) => !readOnly);
+    const flushes = await Promise.allSettled(writable.map(async ({ node }) => node.flush()));
+    for (const flush of flushes) if (flush.status === 'rejected') throw flush.reason;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -122,7 +132,7 @@ export class NbdServer {
       if (!done) stream.close();
     });
     try {
-      return await negotiate(stream, { exports: () => [...this.exports.values()], tls: this.options.tls });
+      return await negotiate(stream, { exports: () => this.exports, tls: this.options.tls });
     } catch {
       // A connection that broke, or a client without the right key: it is closed, and others go on.
       return undefined;
