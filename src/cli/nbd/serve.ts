@@ -52,8 +52,11 @@ export async function serveImages(request: NbdRequest): Promise<number> {
     tellServing();
     await stopped.promise;
   } finally {
-    // What cannot be flushed keeps no image open.
-    await server.close().finally(() => graph.closeAll());
+    try {
+      await server.close();
+    } finally {
+      await graph.closeAll();
+    }
   }
   return 0;
 }
