@@ -9,12 +9,13 @@ import {
   type BlockDriver, type CreateRequest, type DriverContext, type NodeOptions, type OpenRequest, PROBE_BYTES,
 } from './driver.ts'; // prettier-ignore
 import { DRIVERS } from './drivers.ts';
+import { Filenames, plainPath } from './filenames.ts';
 import { detectZeroes } from './filters/detect-zeroes.ts';
 import { ThrottleGroup } from './filters/throttle/group.ts';
 import type { BlockHost, TlsOptions } from './host.ts';
 import type { BlockNode, JsonValue, TruncateOptions } from './node.ts';
 import { type OpenFlags, type Settings, settingsOf, settle } from './open-settings.ts';
-import { jsonFilename, nestOptions, textOption } from './options.ts';
+import { childOption, jsonFilename, nestOptions, textOption } from './options.ts';
 
 export type { OpenFlags } from './open-settings.ts';
 
@@ -64,6 +65,7 @@ interface OpenRecord {
 export class BlockGraph {
   readonly host: BlockHost;
   readonly drivers: readonly BlockDriver[];
+  readonly filenames: Filenames;
   private readonly options: GraphOptions;
   private readonly byName = new Map<string, BlockNode>();
   private readonly owned = new Map<BlockNode, BlockNode[]>();
@@ -76,6 +78,7 @@ export class BlockGraph {
     this.host = host;
     this.options = options;
     this.drivers = options.drivers ?? DRIVERS;
+    this.filenames = new Filenames(this.drivers, host);
   }
 
   driver(name: string): BlockDriver | undefined {
@@ -261,7 +264,7 @@ export class BlockGraph {
 
   /** The node below a new image: an empty file, or whatever the name says and exists. */
   async createProtocol(filename: string, noFlush = false): Promise<BlockNode> {
-    const protocol = this.protocolOptions(filename);
+    const protocol = this.filenames.protocolOptions(filename);
     const path = protocol['driver'] === 'file' ? textOption(protocol, 'filename') : undefined;
     if (path !== undefined && this.host.openFile !== undefined) {
       try {
@@ -308,32 +311,13 @@ export class BlockGraph {
     return found === 'raw' ? undefined : found;
   }
 
-  /** The options that a file name stands for, below any format. */
-  protocolOptions(filename: string): NodeOptions {
-    const json = jsonFilename(filename);
-    if (json !== undefined) return json;
-    for (const driver of this.drivers) {
-      const options = driver.parseFilename?.(filename);
-      if (options !== undefined) return options;
-    }
-    return { driver: 'file', filename };
-  }
-
-  /** Path of the backing image that `image` would have with this name in it. */
-  backingFilename(image: string, name: string): string {
-    const path = this.relativeTo(image, name);
-    if (image === '' && !name.startsWith('/') && path === name && !this.hasProtocol(name))
-      throw new ImageError(`Cannot use relative backing file names for '${image}'`);
-    return path;
-  }
-
   // ---- opening ----
 
   private async openFilename(filename: string, format: string | undefined, settings: Settings): Promise<BlockNode> {
     const json = jsonFilename(filename);
     if (json !== undefined)
       return this.openOptions(format === undefined ? json : { driver: format, ...json }, settings);
-    const file = this.protocolOptions(filename);
+    const file = this.filenames.protocolOptions(filename);
     if (format === undefined) return this.openProbed({}, file, filename, settings);
     const driver = this.driver(format);
     if (driver === undefined) throw new ImageError(`Unknown driver '${format}'`);
@@ -390,7 +374,7 @@ export class BlockGraph {
       const path = textOption(options, 'filename');
       if (path === undefined) throw new ImageError("Parameter 'driver' is missing");
       const { filename: _, ...rest } = options;
-      return this.openProbed(rest, this.protocolOptions(path), path, inherited);
+      return this.openProbed(rest, this.filenames.protocolOptions(path), path, inherited);
     }
     const driver = this.driver(name);
     if (driver === undefined) throw new ImageError(`Unknown driver '${name}'`);
@@ -434,7 +418,7 @@ export class BlockGraph {
   private withFile(driver: BlockDriver, options: NodeOptions): NodeOptions {
     const { filename, ...others } = options;
     if (driver.kind === 'protocol' || typeof filename !== 'string' || 'file' in options) return options;
-    return { ...others, file: this.protocolOptions(filename) };
+    return { ...others, file: this.filenames.protocolOptions(filename) };
   }
 
   /** Options of a protocol node; without a driver, of the one that its file name says. */
@@ -443,7 +427,7 @@ export class BlockGraph {
     const filename = textOption(options, 'filename');
     if (filename === undefined) throw new ImageError("Parameter 'driver' is missing");
     const { filename: _, ...others } = options;
-    return { ...others, ...this.protocolOptions(filename) };
+    return { ...others, ...this.filenames.protocolOptions(filename) };
   }
 
   /** What names in an image are relative to. */
@@ -494,7 +478,7 @@ export class BlockGraph {
         return keep(await this.openOptions(child, { ...settings, readOnly, forceShare }));
       },
       openNamed: async (filename, { format, readOnly, role, options: more }) => {
-        const path = this.relativeTo(image, filename);
+        const path = this.filenames.relativeTo(image, filename);
         const chain = [...settings.chain, image];
         if (role === 'backing') {
           if (chain.some((name) => plainPath(name) === plainPath(path)))
@@ -505,7 +489,11 @@ export class BlockGraph {
         try {
           const inherited = { ...below(readOnly), chain };
           if (more === undefined) return keep(await this.openFilename(path, format, inherited));
-          const named = { ...(format !== undefined && { driver: format }), file: this.protocolOptions(path), ...more };
+          const named = {
+            ...(format !== undefined && { driver: format }),
+            file: this.filenames.protocolOptions(path),
+            ...more,
+          };
           return keep(await this.openOptions(named, inherited, path));
         } catch (error) {
           if (role !== 'backing' || !(error instanceof ImageError)) throw error;
@@ -522,50 +510,11 @@ export class BlockGraph {
       warn: (sentence) => warn?.(sentence),
     };
   }
-
-  /** A file name in an image: relative to the image's folder, unless it has a protocol or is absolute. */
-  private relativeTo(image: string, filename: string): string {
-    if (this.hasProtocol(filename) || filename.startsWith('/') || image === '' || this.host.resolve === undefined)
-      return filename;
-    return this.host.resolve(this.underFilters(image), filename);
-  }
-
-  /** The file of a name like "blkdebug:rules:file". */
-  private underFilters(name: string): string {
-    for (const driver of this.drivers) {
-      const { image } = driver.parseFilename?.(name) ?? {};
-      if (typeof image !== 'object' || image === null || Array.isArray(image)) continue;
-      // INVARIANT: an object that is no list.
-      return this.underFilters(textOption(image as NodeOptions, 'filename') ?? '');
-    }
-    return name;
-  }
-
-  private hasProtocol(filename: string): boolean {
-    return (
-      filename.startsWith('json:') || this.drivers.some((driver) => driver.parseFilename?.(filename) !== undefined)
-    );
-  }
 }
 
 /** Whether a driver has this option, a part of it (`server.host` of `server`), or several that begin with it (`encrypt` of `encrypt.format`). */
 function declares({ options }: BlockDriver, option: string): boolean {
   return options.some(({ name }) => option === name || option.startsWith(`${name}.`) || name.startsWith(`${option}.`));
-}
-
-function childOption(options: NodeOptions, name: string): JsonValue | undefined {
-  let value: JsonValue | undefined = options;
-  for (const step of name.split('.')) {
-    if (typeof value !== 'object' || value === null) return undefined;
-    // INVARIANT: objects and lists are both read by name.
-    value = (value as Readonly<Record<string, JsonValue>>)[step];
-  }
-  return value;
-}
-
-/** A path without the steps that go nowhere. */
-function plainPath(path: string): string {
-  return path.replace(/(^|\/)(?:\.\/)+/g, '$1');
 }
 
 function preallocationOf(text: string | undefined): TruncateOptions['preallocation'] {

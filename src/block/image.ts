@@ -239,7 +239,7 @@ export async function createImage(
   });
   // An encrypted image is opened with the secret that it was made with.
   const keys = text.filter(([name]) => KEY_OPTIONS.includes(name));
-  const what = { driver: format, file: graph.protocolOptions(filename), ...Object.fromEntries(keys) };
+  const what = { driver: format, file: graph.filenames.protocolOptions(filename), ...Object.fromEntries(keys) };
   return openImage(host, keys.length === 0 ? filename : what, { ...openOptions, graph, format });
 }
 

@@ -80,6 +80,17 @@ function doubleQuoted(text: string): string {
   });
 }
 
+/** Options of a child by its name, which may be a path ("extents.0"). */
+export function childOption(options: NodeOptions, name: string): JsonValue | undefined {
+  let value: JsonValue | undefined = options;
+  for (const step of name.split('.')) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    // INVARIANT: objects and lists are both read by name.
+    value = (value as Readonly<Record<string, JsonValue>>)[step];
+  }
+  return value;
+}
+
 export function textOption(options: NodeOptions, name: string): string | undefined {
   const value = options[name];
   if (value === undefined || value === null) return undefined;

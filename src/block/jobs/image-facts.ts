@@ -41,7 +41,7 @@ export async function imageFacts(graph: BlockGraph, node: BlockNode): Promise<Im
 
 function pathOf(graph: BlockGraph, image: string, name: string): { readonly path?: string } {
   try {
-    return { path: graph.backingFilename(image, name) };
+    return { path: graph.filenames.backingFilename(image, name) };
   } catch {
     return {};
   }

@@ -55,7 +55,7 @@ async function chainOf(args: Arguments, filename: string): Promise<readonly Link
   });
   try {
     const base = args.get(BASE);
-    const wanted = base === undefined ? undefined : graph.backingFilename(top.filename, base);
+    const wanted = base === undefined ? undefined : graph.filenames.backingFilename(top.filename, base);
     const chain: Link[] = [];
     for (let node: BlockNode | undefined = top; node !== undefined; node = backingOf(node)) {
       chain.push({ filename: node.filename, driver: node.driver });
@@ -83,12 +83,12 @@ async function openForCommit(
   const base = await graph.open(last.filename, { ...flags, format: last.driver, unmap: true });
   let node = base;
   for (const { driver, filename } of below.slice(0, -1).reverse()) {
-    const options = { driver, file: graph.protocolOptions(filename), backing: node.name };
+    const options = { driver, file: graph.filenames.protocolOptions(filename), backing: node.name };
     node = await graph.open(options, { readOnly: true });
   }
   const own = args.has(imageOpts)
     ? parseOptionList('-image-opts', args.operands[0] ?? '').properties
-    : { file: graph.protocolOptions(overlay.filename) };
+    : { file: graph.filenames.protocolOptions(overlay.filename) };
   const top = await graph.open({ driver: overlay.driver, ...own, backing: node.name }, { ...flags, unmap: true });
   return { top, base };
 }

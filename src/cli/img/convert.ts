@@ -220,7 +220,7 @@ class Conversion {
     if (args.has(TARGET_OPTS)) return openImage(graph, target, { ...flags, imageOpts: true });
     const secret = Object.entries(options).filter(([name]) => name.endsWith('key-secret'));
     if (secret.length === 0) return openImage(graph, target, { ...flags, format: outputFormat });
-    const file = graph.protocolOptions(target);
+    const file = graph.filenames.protocolOptions(target);
     return graph.open({ driver: outputFormat, file, ...Object.fromEntries(secret) }, flags);
   }
 

@@ -104,7 +104,7 @@ async function sizeOfBacking(
   backing: string,
   format: string | undefined,
 ): Promise<number> {
-  const path = graph.backingFilename(filename, backing);
+  const path = graph.filenames.backingFilename(filename, backing);
   const node = await graph
     .open(path, { readOnly: true, noIo: true, ...(format !== undefined && { format }) })
     .catch((error: unknown) => {

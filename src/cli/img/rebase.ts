@@ -65,7 +65,7 @@ async function openNew(
   if (backing === '') return { newBacking: undefined, common: undefined };
   let path: string;
   try {
-    path = graph.backingFilename(image.filename, backing);
+    path = graph.filenames.backingFilename(image.filename, backing);
   } catch (error) {
     throw new ImgFailure(`Could not resolve backing filename: ${messageOf(error)}`);
   }

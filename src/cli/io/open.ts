@@ -107,7 +107,7 @@ function nodeOptions(
   if (filename === undefined) return nestOptions(options ?? {});
   if (options === undefined || Object.keys(options).length === 0) return filename;
   const nested = nestOptions(options);
-  const named = graph.protocolOptions(filename);
+  const named = graph.filenames.protocolOptions(filename);
   if (filename.startsWith('json:') || named['driver'] === nested['driver']) return merged(named, nested);
   if (nested['driver'] === 'blkdebug') return overImage(nested, filename);
   const { file } = nested;

@@ -161,7 +161,7 @@ export class MachineStorage {
     const isObject = typeof below === 'object' && below !== null && !Array.isArray(below);
     // INVARIANT: an object that is no list.
     const more = isObject ? (below as NodeOptions) : {};
-    return { ...node, file: { ...this.graph.protocolOptions(file), ...more } };
+    return { ...node, file: { ...this.graph.filenames.protocolOptions(file), ...more } };
   }
 
   /** A new image over `base` that takes the writes; its file has no name any more when this returns. */

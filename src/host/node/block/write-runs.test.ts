@@ -44,6 +44,20 @@ it('a failure is that of its run, and the next is written all the same', async (
   expect(log).toEqual(['0: 1', '1: 1+1', '3: 1']);
 });
 
+it('long writes take their turns, also behind one that failed', async () => {
+  const { runs, log, go } = rig();
+  const [first, second, short] = [add(runs, 0, 1 << 20), add(runs, 1 << 20, 1 << 20), add(runs, 5 << 20, 10)];
+  const failed = first.catch((error: Error) => error.message);
+  expect(log).toEqual(['0: 1048576', '5242880: 10']);
+  await go(new Error('no'));
+  expect(await failed).toBe('no');
+  expect(log).toHaveLength(3);
+  await go();
+  await go();
+  await short;
+  await second;
+});
+
 it('long writes go by themselves, and runs end at 4 MiB', async () => {
   const { runs, log, go } = rig();
   const big = add(runs, 0, 1 << 20);

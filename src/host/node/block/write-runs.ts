@@ -25,18 +25,31 @@ export class WriteRuns {
   private readonly underWay: Map<number, Promise<void>> = new Map();
   private readonly waiting: Map<number, Run> = new Map();
 
+  /** The long write that was added last, until it is done. */
+  private lastLong: Promise<void> | undefined;
+
   constructor(write: (offset: number, pieces: Pieces) => Promise<void>) {
     this.write = write;
   }
 
   /** Done when these bytes are written. A failure is that of all that went together. */
   add(offset: number, pieces: Pieces, bytes: number): Promise<void> {
-    if (bytes > MAX_JOINED_BYTES) return this.write(offset, pieces);
+    if (bytes > MAX_JOINED_BYTES) return this.addLong(offset, pieces);
     const run = this.waiting.get(offset);
     if (run !== undefined && run.bytes + bytes <= MAX_RUN_BYTES && run.pieces.length + pieces.length <= MAX_RUN_PIECES)
       return this.join(run, pieces, bytes);
     const before = run?.written ?? this.underWay.get(offset);
     return before === undefined ? this.start(offset, pieces, bytes) : this.wait(before, offset, pieces, bytes);
+  }
+
+  /** Long ones gain nothing by being joined: they take their turns. */
+  private addLong(offset: number, pieces: Pieces): Promise<void> {
+    const begin = (): Promise<void> => this.write(offset, pieces);
+    const written = (this.lastLong?.then(begin, begin) ?? begin()).finally(() => {
+      if (this.lastLong === written) this.lastLong = undefined;
+    });
+    this.lastLong = written;
+    return written;
   }
 
   private join(run: Run, pieces: Pieces, bytes: number): Promise<void> {
