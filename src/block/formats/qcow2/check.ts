@@ -44,6 +44,8 @@ export class Check {
   private readonly extras: Extras;
   private readonly messages: string[] = [];
   private references = new References();
+  /** Those of them that the refcount structure itself is. */
+  private structure = new References();
   private readonly tally: Tally = {
     corruptions: 0, leaks: 0, checkErrors: 0, corruptionsFixed: 0, leaksFixed: 0, allocatedClusters: 0, fragmentedClusters: 0,
     compressedClusters: 0, highest: 0, rebuild: false,
@@ -99,25 +101,28 @@ export class Check {
   /** Corruptions that were found before refcounts were compared. */
   private walked = 0;
 
-  private refer(offset: number, bytes: number, weight = 1): void {
-    if (bytes <= 0) return;
+  /** Clusters that it counted: none when they are not in the file. */
+  private refer(offset: number, bytes: number, weight = 1): number {
+    if (bytes <= 0) return 0;
     const { clusterSize, file } = this.image;
     if (offset + bytes - file.size >= clusterSize) {
       this.say(
         `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${offset.toString(16)} size 0x${bytes.toString(16)}`,
       );
       this.tally.corruptions++;
-      return;
+      return 0;
     }
+    const first = Math.floor(offset / clusterSize);
     const last = Math.floor((offset + bytes - 1) / clusterSize);
-    for (let cluster = Math.floor(offset / clusterSize); cluster <= last; cluster++)
-      this.references.add(cluster, weight);
+    for (let cluster = first; cluster <= last; cluster++) this.references.add(cluster, weight);
+    return last - first + 1;
   }
 
-  /** All references, without comparing (the caller holds the gate and has settled the image). */
+  /** All references but those of the refcount structure, without comparing (the caller holds the gate and has settled the image). */
   async count(): Promise<References> {
     await this.countAll();
     if (this.tally.corruptions > 0) throw new ImageError('The image is corrupt; it has to be repaired first', 'EIO');
+    this.references.remove(this.structure);
     return this.references;
   }
 
@@ -125,6 +130,7 @@ export class Check {
     const { image, tally } = this;
     const { header, clusterSize } = image;
     this.references = new References();
+    this.structure = new References();
     [tally.allocatedClusters, tally.fragmentedClusters, tally.compressedClusters] = [0, 0, 0];
     this.refer(0, clusterSize);
     // Each L2 table is walked once, for as many L1 entries as refer to it.
@@ -138,7 +144,8 @@ export class Check {
       this.refer(header.snapshotsOffset, serializeSnapshots(this.extras.snapshots).length);
     if (header.crypto !== undefined) this.refer(header.crypto.offset, header.crypto.bytes);
     for (const range of this.extras.bitmapRanges) this.refer(range.offset, range.bytes);
-    this.refer(header.refcountTableOffset, header.refcountTableClusters * clusterSize);
+    const counted = this.refer(header.refcountTableOffset, header.refcountTableClusters * clusterSize);
+    for (let at = 0; at < counted; at++) this.structure.add(header.refcountTableOffset / clusterSize + at, 1);
     this.countBlocks();
     this.walked = tally.corruptions;
   }
@@ -208,7 +215,9 @@ export class Check {
       } else if (offset >= image.file.size) {
         this.say(`ERROR refcount block ${index} is outside image`);
       } else {
-        const count = this.references.add(offset / image.clusterSize, 1);
+        const cluster = offset / image.clusterSize;
+        this.structure.add(cluster, 1);
+        const count = this.references.add(cluster, 1);
         if (count === 1) continue;
         this.say(`ERROR refcount block ${index} refcount=${count}`);
       }
@@ -265,6 +274,7 @@ export class Check {
     const { image, tally } = this;
     this.say('Rebuilding refcount structure');
     const before = { corruptions: tally.corruptions, leaks: tally.leaks };
+    this.references.remove(this.structure);
     await writeStructure(image, this.references, image.header.refcountOrder);
     tally.corruptions = 0;
     tally.leaks = 0;

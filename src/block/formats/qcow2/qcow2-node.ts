@@ -225,7 +225,7 @@ export class Qcow2Node extends BlockNode {
     return { snapshots: this.snapshots.records, bitmapRanges: this.bitmaps.ranges };
   }
 
-  /** All references to host clusters; for who holds the gate and has settled the image. */
+  /** All references to host clusters but those of the refcount structure; for who holds the gate and has settled the image. */
   countReferences(): Promise<References> {
     return new Check(this.image, 'none', this.extras).count();
   }
