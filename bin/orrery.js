@@ -14,20 +14,15 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** The Node 26 that the npm package `node` brings, in a clone with its development dependencies. */
 const pinnedNode = join(root, 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
 
-function newestChange(folder) {
-  let newest = statSync(folder).mtimeMs;
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    newest = Math.max(newest, entry.isDirectory() ? newestChange(path) : statSync(path).mtimeMs);
-  }
-  return newest;
-}
-
+/** In a clone this looks at each source at every start: names in one call, and nothing more than a date of each. */
 function bundleIsCurrent() {
-  const bundle = join(root, 'dist', 'cli.js');
+  const bundle = statSync(join(root, 'dist', 'cli.js'), { throwIfNoEntry: false });
+  if (bundle === undefined) return false;
   const sources = join(root, 'src');
-  if (!existsSync(bundle)) return false;
-  return !existsSync(sources) || newestChange(sources) <= statSync(bundle).mtimeMs;
+  if (!existsSync(sources)) return true;
+  return readdirSync(sources, { recursive: true }).every(
+    (name) => statSync(`${sources}/${name}`).mtimeMs <= bundle.mtimeMs,
+  );
 }
 
 async function run() {
