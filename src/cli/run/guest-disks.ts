@@ -26,8 +26,10 @@ export async function openGuestDisks(
   const drives = files.map((file, index) => {
     const place = `disk${index === 0 ? '' : index}`;
     const properties = { file, if: 'virtio', id: place, serial: DISK_SERIAL_PREFIX + place };
+    // Any other name says nothing of what is in the file.
+    const format = file.endsWith('.raw') ? { format: 'raw' } : {};
     const policy = { discard: 'unmap', 'detect-zeroes': 'unmap', werror: interactive ? 'enospc' : 'report' };
-    return driveOf(`--disk ${file}`, new Map(Object.entries({ ...properties, ...policy })));
+    return driveOf(`--disk ${file}`, new Map(Object.entries({ ...properties, ...format, ...policy })));
   });
   return Storage.open({ drives, blockdevs: [], objects: [], snapshot: false }, (sentence) => {
     process.stderr.write(`orrery: warning: ${sentence}\n`);
