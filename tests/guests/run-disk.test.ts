@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { createGraph, openImage } from '../../src/node.ts';
+import { openImage } from '../../src/node.ts';
 import { guest } from './guest.ts';
 
 const amd64 = await guest('amd64');
