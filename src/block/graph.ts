@@ -246,6 +246,13 @@ export class BlockGraph {
       if (driver.createOptions?.every((option) => option.name !== name))
         throw new ImageError(`Invalid parameter '${name}'`);
     }
+    if (!Number.isSafeInteger(size)) {
+      const hint = driver.createOptions?.some((option) => option.name === 'cluster_size') === true;
+      throw new ImageError(
+        `The image size is too large for file format '${format}'${hint ? ' (try using a larger cluster size)' : ''}`,
+        'EFBIG',
+      );
+    }
     // An image that is not whole is worth nothing: it is made without waiting for the disk, and flushed once.
     const file = await this.createProtocol(filename, true);
     const made: BlockNode[] = [];

@@ -3,6 +3,7 @@ import { UserError } from '../base/errors.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Command } from './command.ts';
 import { HelpWanted, ImgFailure, usageError } from './img/arguments.ts';
+import { flushOutput } from './img/output.ts';
 import { calledAs } from './called-as.ts';
 
 /** Each returns the exit status, and is loaded when it is wanted. */
@@ -57,6 +58,8 @@ export const imgCommand: Command = {
       if (!ours && (error as { code?: unknown }).code === undefined) throw error;
       if (error instanceof Error) complain(error.message);
       return error instanceof ImgFailure ? error.status : 1;
+    } finally {
+      flushOutput();
     }
   },
 };

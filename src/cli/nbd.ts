@@ -1,4 +1,5 @@
 /** `orrery nbd`: serves a disk image over NBD, or lists what a server has; qemu-nbd's options. */
+import { UserError } from '../base/errors.ts';
 import { listNbd } from '../block/nbd/client/connect.ts';
 import { nodeBlockHost } from '../host/node/block/host.ts';
 import { BlockObjects } from './block-objects.ts';
@@ -56,7 +57,11 @@ async function listServer(request: NbdRequest): Promise<number> {
     tlsCreds === undefined
       ? undefined
       : { ...(await objects.tlsCredentials(tlsCreds, 'client')), ...(hostname !== undefined && { hostname }) };
-  process.stdout.write(describeExports(await listNbd(nodeBlockHost, address, tls)));
+  const exports = await listNbd(nodeBlockHost, address, tls).catch((error: unknown) => {
+    // What the system says of the connection is the user's to read.
+    throw (error as { code?: unknown }).code === undefined ? error : new UserError((error as Error).message);
+  });
+  process.stdout.write(describeExports(exports));
   return 0;
 }
 

@@ -94,14 +94,15 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     'check @/o.q', 'check --output=json @/c.q', 'check @/b.raw', 'check -r x @/o.q',
     'compare @/o.q @/b.raw', 'compare -p @/c.q @/b.raw', 'compare -s @/c.q @/o.q', 'compare @/c.q',
     'snapshot -l @/c.q', 'measure -O qcow2 @/o.q', 'measure --output=json --size 1G -O qcow2',
-    'measure -O qcow2 -l one @/c.q', 'measure', 'measure --size 1G -O vdi', 'convert', 'convert @/b.raw', 'convert -m 99 @/b.raw @/x', 'nothing', 'info --wrong @/o.q', 'info -f',
+    'measure -O qcow2 -l one @/c.q', 'measure', 'measure --size 1G -O vdi', 'measure --size 7E -O qcow2', 'measure -l snapshot.x=y',
+    'measure --size 1G -O qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10', 'convert', 'convert @/b.raw', 'convert -m 99 @/b.raw @/x', 'nothing', 'info --wrong @/o.q', 'info -f',
   ])('%s', both); // prettier-ignore
 
   test.each([
     'create -f qcow2 @/x 3M', 'create -f qcow2 -b @/b.raw -F raw @/x', 'create -f qcow2 -b @/b.raw @/x',
     'create -f qcow2 -o cluster_size=4k,lazy_refcounts=on,refcount_bits=1 @/x 1G', 'create -f raw @/x 10k',
     'create -f vmdk @/x 1M', 'create -f vdi @/x 1M', 'create -f qcow2 @/x', 'create -f qcow2 -o cluster_size=3 @/x 1M',
-    'create -f qcow2 -o wrong=1 @/x 1M', 'create -f raw -o help', 'create @/x 1Z', 'create @/x 1M 2M',
+    'create -f qcow2 -o wrong=1 @/x 1M', 'create -f raw -o help', 'create @/x 1Z', 'create -f qcow2 @/x 1E', 'create -f qcow2 -o refcount_bits=-1 @/x 1M', 'create @/x 1M 2M',
     'convert -O qcow2 @/b.raw @/x', 'convert -p -c -O qcow2 @/b.raw @/x', 'convert -W -m 3 @/o.q @/x',
     'convert -c -O qcow2 -o compression_type=zstd,cluster_size=8k @/b.raw @/x', 'convert -S 0 @/c.q @/x',
     'convert -O qcow2 -B @/b.raw -F raw @/o.q @/x', 'convert -l one -O vmdk @/c.q @/x', 'convert @/b.raw @/o.q @/x',

@@ -1,5 +1,5 @@
 /** Jobs over nodes in memory: what they copy, how they are stopped, and what they say of reads that fail. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { nodeBlockHost } from '../../src/host/node/block/host.ts';
 import { BlockError } from '../../src/block/block-error.ts';
 import { BlockGraph } from '../../src/block/graph.ts';
@@ -94,6 +94,14 @@ describe('copyImage', () => {
     await ended(copyImage({ ...options, salvage: (offset) => skipped.push(offset) }));
     expect(skipped).toEqual([3 * 512]);
     whole.fill(0, 3 * 512, 4 * 512);
+    expect(firstDifference(await bytesOf(target), whole)).toBe(-1);
+    const told: string[] = [];
+    const status = source.status.bind(source);
+    vi.spyOn(source, 'status').mockImplementation((offset, bytes) =>
+      offset <= 5 * 512 && offset + bytes > 5 * 512 ? Promise.reject(new BlockError('EIO')) : status(offset, bytes),
+    );
+    await ended(copyImage({ ...options, salvage: (offset, _error, what) => told.push(`${what} ${offset}`) }));
+    expect(told.toSorted()).toEqual(['data 1536', 'status 2560', 'status 2560']);
     expect(firstDifference(await bytesOf(target), whole)).toBe(-1);
   });
 });

@@ -284,6 +284,11 @@ export function luksLayout(keyBytes: number): { slotOffset(slot: number): number
   return { slotOffset: (slot) => unit + slot * slotBytes, payloadOffset: unit + SLOTS * slotBytes };
 }
 
+/** What lies before the encrypted disk in a new volume. */
+export function luksBytes({ keyBits, mode }: LuksOptions): number {
+  return luksLayout((keyBits / 8) * (mode === 'xts' ? 2 : 1)).payloadOffset;
+}
+
 /** Iterations that take `ms` here, at least the least that is allowed. */
 async function measureIterations(
   hash: string,

@@ -1,5 +1,5 @@
 /** What is to be copied: runs of the sources, one behind the other, by what is known of them. */
-import { statusOfChain } from '../chain-status.ts';
+import { type ChainStatus, statusOfChain } from '../chain-status.ts';
 import type { BlockNode } from '../node.ts';
 
 /** 'below': the target's backing image has it already. */
@@ -17,8 +17,8 @@ export interface PlanOptions {
   readonly above: BlockNode | undefined;
   /** Where the target's backing image ends, with `above`; what is behind it reads as zeroes without being written. */
   readonly backingEnd: number;
-  /** Runs whose status cannot be told are taken for data. */
-  readonly salvage: boolean;
+  /** Sectors whose status cannot be told are taken for data; called with the place of each, in the target. */
+  readonly salvage: ((offset: number, error: unknown) => void) | undefined;
 }
 
 /** Questions of status are about so many bytes at most. */
@@ -58,16 +58,25 @@ async function runAt(
   base: number,
   { above, backingEnd, salvage }: PlanOptions,
 ): Promise<{ readonly kind: RunKind; readonly bytes: number }> {
-  const most = Math.min(source.size - from, STEP_BYTES);
-  try {
-    const { zero, bytes, depth } = await statusOfChain(source, from, most, above);
-    if (above === undefined) return { kind: zero ? 'zero' : 'data', bytes };
-    if (depth === 0) return { kind: 'below', bytes };
-    if (!zero) return { kind: 'data', bytes };
-    const behind = base + from >= backingEnd;
-    return { kind: behind ? 'below' : 'zero', bytes: behind ? bytes : Math.min(bytes, backingEnd - base - from) };
-  } catch (error) {
-    if (!salvage) throw error;
-    return { kind: 'data', bytes: Math.min(SECTOR, most) };
+  let status: ChainStatus | undefined;
+  let most = Math.min(source.size - from, STEP_BYTES);
+  while (status === undefined) {
+    try {
+      status = await statusOfChain(source, from, most, above);
+    } catch (error) {
+      if (salvage === undefined) throw error;
+      if (most <= SECTOR) {
+        salvage(base + from, error);
+        return { kind: 'data', bytes: most };
+      }
+      // Less may be before the place that fails.
+      most = Math.ceil(most / 2 / SECTOR) * SECTOR;
+    }
   }
+  const { zero, bytes, depth } = status;
+  if (above === undefined) return { kind: zero ? 'zero' : 'data', bytes };
+  if (depth === 0) return { kind: 'below', bytes };
+  if (!zero) return { kind: 'data', bytes };
+  const behind = base + from >= backingEnd;
+  return { kind: behind ? 'below' : 'zero', bytes: behind ? bytes : Math.min(bytes, backingEnd - base - from) };
 }

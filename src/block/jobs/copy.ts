@@ -25,8 +25,8 @@ export interface CopyOptions {
   readonly parallel?: number;
   /** Chunks are written as they come. */
   readonly outOfOrder?: boolean;
-  /** What cannot be read becomes zeroes; called with its place. */
-  readonly salvage?: (offset: number, error: unknown) => void;
+  /** What cannot be read becomes zeroes; called with its place. `what` it was that failed: reading it, or being told whether there is data. */
+  readonly salvage?: (offset: number, error: unknown, what: 'data' | 'status') => void;
   /** Bytes a second. */
   readonly rateLimit?: number;
   readonly sleep?: (ms: number) => Promise<void>;
@@ -87,7 +87,8 @@ class Copy {
 
   private plan(): AsyncGenerator<Run, void, void> {
     const { sources, above, backingBytes = Number.POSITIVE_INFINITY, salvage } = this.options;
-    return planCopy(sources, { above, backingEnd: backingBytes, salvage: salvage !== undefined });
+    const statusFailed = salvage && ((offset: number, error: unknown): void => salvage(offset, error, 'status'));
+    return planCopy(sources, { above, backingEnd: backingBytes, salvage: statusFailed });
   }
 
   async run(): Promise<void> {
@@ -213,7 +214,7 @@ class Copy {
       try {
         await readSources(sources, at + done, sector);
       } catch (error) {
-        salvage(at + done, error);
+        salvage(at + done, error, 'data');
         sector.fill(0);
       }
     }

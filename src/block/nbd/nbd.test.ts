@@ -178,7 +178,7 @@ describe('nbd', () => {
   it('names the export that is not there', async () => {
     const { open, pair } = await rig();
     await expect(open({ exportName: 'nope' })).rejects.toThrow(
-      "the server answers: it does not have export 'nope': export 'nope' not present",
+      "Requested export not available\nserver reported: export 'nope' not present",
     );
     await expect(
       NbdNode.open('n', true, new PairHost().host, { address: { type: 'inet', host: 'h', port: 1 } }),

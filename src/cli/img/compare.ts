@@ -2,6 +2,7 @@
 import { CompareError, compareImages } from '../../block/jobs/compare.ts';
 import { Arguments, ImgFailure, SHAPES, usageError } from './arguments.ts';
 import { type CacheMode, cacheMode, newGraph, openImage } from './open.ts';
+import { print } from './output.ts';
 import { Progress } from './progress.ts';
 
 const { format: FORMAT, imageOpts, forceShare, quiet, progress: PROGRESS, sourceCache } = SHAPES;
@@ -32,7 +33,7 @@ export async function compare(words: readonly string[]): Promise<number> {
     throw usageError('Expecting two image file names');
   const cache = sourceMode(args.get(sourceCache) ?? 'writeback');
   const say = (text: string): void => {
-    if (!args.quiet) process.stdout.write(text);
+    if (!args.quiet) print(text);
   };
   const graph = newGraph(args);
   const open = async (name: string, format: string | undefined): ReturnType<typeof openImage> => {

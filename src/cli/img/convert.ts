@@ -1,4 +1,5 @@
 /** `orrery img convert`: one or several images as another one. */
+import { ERRNO_TEXT, errnoOf } from '../../block/block-error.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { copyImage } from '../../block/jobs/copy.ts';
 import { copyBitmaps } from '../../block/jobs/copy-bitmaps.ts';
@@ -9,7 +10,7 @@ import { createOptionsOf, forDriver, optionHelp, parseOptions, wantsHelp } from 
 import { backingOf, cacheMode, messageOf, newGraph, openImage, warn } from './open.ts';
 import { Progress } from './progress.ts';
 import { parseNumber } from './sizes.ts';
-import { snapshotOf } from './snapshot-view.ts';
+import { checkSnapshotName, snapshotOf } from './snapshot-view.ts';
 import { calledAs } from '../called-as.ts';
 
 const { format: FORMAT, imageOpts, forceShare, quiet, progress: PROGRESS, cache: CACHE, sourceCache, options: OPTIONS, backingFormat: BACKING_FORMAT } = SHAPES; // prettier-ignore
@@ -121,7 +122,7 @@ class Conversion {
       ...(sparseBytes !== undefined && { sparseBytes }),
       ...(parallel !== undefined && { parallel: Number(parallel) }),
       outOfOrder: args.has(UNORDERED),
-      ...(args.has(SALVAGE) && { salvage: tellSkipped }),
+      ...(args.has(SALVAGE) && { salvage: args.quiet ? () => {} : tellSkipped }),
       ...(rateLimit !== undefined && { rateLimit, sleep: (ms: number) => nodeBlockHost.sleep(ms) }),
     });
     for await (const { done, total: all } of job) progress.show(done / all);
@@ -133,6 +134,8 @@ class Conversion {
     const { args, graph } = this;
     const cache = cacheMode(args.get(sourceCache) ?? 'writeback', 'source cache');
     const format = args.get(FORMAT);
+    const snapshot = args.get(SNAPSHOT);
+    if (snapshot !== undefined) checkSnapshotName(snapshot);
     const nodes: BlockNode[] = [];
     for (const name of args.operands.slice(0, -1)) {
       const node = await openImage(graph, name, {
@@ -145,7 +148,6 @@ class Conversion {
       });
       nodes.push(node);
     }
-    const snapshot = args.get(SNAPSHOT);
     if (snapshot === undefined) return nodes;
     const [only] = nodes;
     if (only === undefined || nodes.length > 1) throw new ImgFailure('No support for concatenating multiple snapshot');
@@ -275,6 +277,7 @@ function parseSparse(text: string): number {
   return bytes;
 }
 
-function tellSkipped(offset: number, error: unknown): void {
-  warn(`${calledAs('img')}: warning: error while reading offset ${offset}: ${messageOf(error)}`);
+function tellSkipped(offset: number, error: unknown, what: 'data' | 'status'): void {
+  const reading = what === 'status' ? 'reading block status at' : 'reading';
+  warn(`${calledAs('img')}: warning: error while ${reading} offset ${offset}: ${ERRNO_TEXT[errnoOf(error)]}`);
 }

@@ -3,7 +3,7 @@ import type { BlockDriver, OptionDeclaration } from '../../block/driver.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { parseOptionList } from '../system/option-text.ts';
 import { ImgFailure } from './arguments.ts';
-import { sizeOf } from './sizes.ts';
+import { digitsOf, sizeOf } from './sizes.ts';
 
 export type TextOptions = Readonly<Record<string, string>>;
 
@@ -94,8 +94,8 @@ function valueOf({ name, type }: OptionDeclaration, text: string): string {
       return value;
     }
     case 'number':
-      if (!/^(0x[0-9a-f]+|\d+)$/i.test(text)) throw new ImgFailure(`Parameter '${name}' expects a number`);
-      return String(Number(text));
+      if (!/^-?(0x[0-9a-f]+|\d+)$/i.test(text)) throw new ImgFailure(`Parameter '${name}' expects a number`);
+      return text.startsWith('-') ? text : String(Number(text));
     case 'size': {
       const bytes = sizeOf(text);
       if (bytes === undefined) {
@@ -105,7 +105,7 @@ function valueOf({ name, type }: OptionDeclaration, text: string): string {
         );
       }
       if (!Number.isFinite(bytes)) throw new ImgFailure(`Value '${text}' is too large for parameter '${name}'`);
-      return String(bytes);
+      return digitsOf(bytes);
     }
   }
 }

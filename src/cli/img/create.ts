@@ -4,7 +4,7 @@ import type { BlockGraph } from '../../block/graph.ts';
 import { Arguments, ImgFailure, SHAPES, usageError } from './arguments.ts';
 import { createOptionsOf, forDriver, optionHelp, parseOptions, tellOptions, wantsHelp } from './create-options.ts';
 import { messageOf, newGraph } from './open.ts';
-import { parseNumber } from './sizes.ts';
+import { digitsOf, MAX_SIZE, parseNumber } from './sizes.ts';
 
 const BACKING = { name: 'backing', short: 'b', value: true };
 const UNSAFE = { name: 'unsafe', short: 'u', value: false };
@@ -21,7 +21,7 @@ export async function create(words: readonly string[]): Promise<number> {
     return 0;
   }
   if (filename === undefined) throw usageError('Expecting image file name');
-  const bytes = size === undefined ? undefined : parseNumber('image size', size);
+  const bytes = size === undefined ? undefined : parseNumber('image size', size, 0, MAX_SIZE);
   if (more[0] !== undefined) throw usageError(`Unexpected argument: ${more[0]}`);
   await createImage(graph, {
     filename,
@@ -91,7 +91,7 @@ async function make(graph: BlockGraph, request: NewImage): Promise<void> {
     throw new ImageError('Backing file specified without backing format');
   }
   if (size === undefined) throw new ImageError('Image creation needs a size parameter');
-  const told = { ...given, size: String(size) };
+  const told = { ...given, size: digitsOf(size) };
   if (!request.quiet) {
     process.stdout.write(`Formatting '${filename}', fmt=${format} ${tellOptions(format, told, declarations)}\n`);
   }

@@ -3,8 +3,8 @@ import { Arguments, ImgFailure, SHAPES } from './arguments.ts';
 import { createOptionsOf, parseOptions } from './create-options.ts';
 import { jsonText, knownMembers } from './json.ts';
 import { messageOf, newGraph, openImage } from './open.ts';
-import { parseNumber } from './sizes.ts';
-import { snapshotOf } from './snapshot-view.ts';
+import { MAX_SIZE, parseNumber } from './sizes.ts';
+import { checkSnapshotName, snapshotOf } from './snapshot-view.ts';
 import { calledAs } from '../called-as.ts';
 
 const { format: FORMAT, imageOpts, output: OUTPUT, forceShare, options: OPTIONS } = SHAPES;
@@ -16,7 +16,9 @@ export async function measure(words: readonly string[]): Promise<number> {
   const args = new Arguments(words, [FORMAT, imageOpts, OUTPUT, forceShare, OPTIONS, OUTPUT_FORMAT, SNAPSHOT, SIZE]);
   const { output, optionList } = args;
   const sizeText = args.get(SIZE);
-  const given = sizeText === undefined ? undefined : parseNumber('image size', sizeText);
+  const given = sizeText === undefined ? undefined : parseNumber('image size', sizeText, 0, MAX_SIZE);
+  const snapshot = args.get(SNAPSHOT);
+  if (snapshot !== undefined) checkSnapshotName(snapshot);
   const [filename, ...more] = args.operands;
   const outputFormat = args.get(OUTPUT_FORMAT) ?? 'raw';
   const graph = newGraph(args);
@@ -38,7 +40,6 @@ export async function measure(words: readonly string[]): Promise<number> {
             forceShare: args.has(forceShare),
             ...(format !== undefined && { format }),
           });
-    const snapshot = args.get(SNAPSHOT);
     const source = image === undefined || snapshot === undefined ? image : await snapshotOf(image, snapshot);
     const driver = graph.driver(outputFormat);
     if (driver === undefined) throw new ImgFailure(`Unknown file format '${outputFormat}'`);

@@ -1,4 +1,5 @@
 /** `-p`: the share that is done, on one line that is written over. */
+import { flushOutput, print } from './output.ts';
 
 export class Progress {
   private readonly enabled: boolean;
@@ -22,13 +23,15 @@ export class Progress {
 
   private write(percent: number): void {
     this.last = percent;
-    process.stdout.write(`    (${percent.toFixed(2)}/100%)\r`);
+    print(`    (${percent.toFixed(2)}/100%)\r`);
+    flushOutput();
   }
 
   /** `done`: it ended well, which is told once more. */
   end(done: boolean): void {
     if (!this.enabled) return;
     if (done) this.write(100);
-    process.stdout.write('\n');
+    print('\n');
+    flushOutput();
   }
 }

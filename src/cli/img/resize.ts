@@ -33,6 +33,7 @@ export async function resize(words: readonly string[]): Promise<number> {
   });
   try {
     const total = relative === 0 ? Number(given) : node.size + relative * Number(given);
+    if (total > Number.MAX_SAFE_INTEGER) throw new ImgFailure('The new size is too large');
     if (total <= 0) throw new ImgFailure('New image size must be positive');
     if (total <= node.size && preallocation !== 'off')
       throw new ImgFailure('Preallocation can only be used for growing images');

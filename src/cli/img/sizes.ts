@@ -5,7 +5,10 @@ import { calledAs } from '../called-as.ts';
 const SUFFIXES = 'BKMGTPE';
 const MAX_INT64 = '9223372036854775807';
 
-/** Bytes of "64k", "1.5G", "0x200"; undefined: no size at all; Infinity: too large. */
+/** Sizes are signed 64-bit numbers; beyond 2^53 they are not exact, and refused by whoever would have to be. */
+export const MAX_SIZE: number = 2 ** 63 - 1024;
+
+/** Bytes of "64k", "1.5G", "0x200"; undefined: no size at all; Infinity: more than MAX_SIZE. */
 export function sizeOf(text: string): number | undefined {
   const match = /^\s*\+?(?:(0x[0-9a-f]+)|(\d+(?:\.\d*)?|\.\d+)([bkmgtpe]?))$/i.exec(text);
   if (match === null) return undefined;
@@ -17,7 +20,7 @@ export function sizeOf(text: string): number | undefined {
 }
 
 function limited(bytes: number): number {
-  return bytes > Number.MAX_SAFE_INTEGER ? Number.POSITIVE_INFINITY : bytes;
+  return bytes > MAX_SIZE ? Number.POSITIVE_INFINITY : bytes;
 }
 
 /** A size that `what` tells on errors. */
@@ -30,10 +33,15 @@ export function parseNumber(what: string, text: string, min = 0, max: number = N
     );
   }
   if (bytes < min || bytes > max) {
-    const upper = max === Number.MAX_SAFE_INTEGER ? MAX_INT64 : String(max);
+    const upper = max >= Number.MAX_SAFE_INTEGER ? MAX_INT64 : String(max);
     throw new ImgFailure(`Invalid ${what} specified. Must be between ${min} and ${upper}.`);
   }
   return bytes;
+}
+
+/** All digits, also of large ones. */
+export function digitsOf(bytes: number): string {
+  return String(BigInt(bytes));
 }
 
 const UNITS = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'];

@@ -2,7 +2,19 @@
 import type { BlockNode } from '../../block/node.ts';
 import { parseOptionList } from '../system/option-text.ts';
 import { ImgFailure } from './arguments.ts';
+import { calledAs } from '../called-as.ts';
 import { messageOf } from './open.ts';
+
+/** Refuses options of `-l` that there are not. */
+export function checkSnapshotName(text: string): void {
+  if (!text.startsWith('snapshot.')) return;
+  for (const name of Object.keys(parseOptionList('l', text).properties)) {
+    if (name !== 'snapshot.id' && name !== 'snapshot.name')
+      throw new ImgFailure(
+        `Invalid parameter '${name}'\n${calledAs('img')}: Failed in parsing snapshot param '${text}'`,
+      );
+  }
+}
 
 /** `text`: an id or a name, or `snapshot.id=ID,snapshot.name=NAME`. */
 export async function snapshotOf(node: BlockNode, text: string): Promise<BlockNode> {

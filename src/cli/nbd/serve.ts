@@ -29,7 +29,7 @@ export async function serveImages(request: NbdRequest): Promise<number> {
     throttleGroup: objects.throttleGroup,
   });
   const say = (sentence: string): void => {
-    if (request.verbose) process.stderr.write(`${programName()}: ${sentence}\n`);
+    if (request.verbose) process.stdout.write(`${sentence}\n`);
   };
   const stopped = Promise.withResolvers<void>();
   const server = new NbdServer({

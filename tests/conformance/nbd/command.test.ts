@@ -38,16 +38,18 @@ interface Served {
 /** Serves, and resolves when clients can come. */
 async function serve(args: readonly string[], socket = `s${count++}`): Promise<Served> {
   const child = spawn(process.execPath, [ORRERY, 'nbd', '-v', '-k', at(socket), ...args], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.push(child);
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
   let text = '';
   await new Promise<void>((resolve, reject) => {
-    child.stderr?.on('data', (piece: Uint8Array) => {
-      text += String(piece);
-      if (text.includes(' at ')) resolve();
-    });
+    for (const output of [child.stdout, child.stderr]) {
+      output?.on('data', (piece: Uint8Array) => {
+        text += String(piece);
+        if (text.includes(' at ')) resolve();
+      });
+    }
     void ended.then(() => reject(new Error(text)));
   });
   return { socket, child, ended };
@@ -216,7 +218,8 @@ describe.skipIf(missing.length > 0 || spawnSync('which', ['certtool']).status !=
     await run('mkdir', [keys]);
     const templates = {
       ca: 'cn = test\nca\ncert_signing_key\n',
-      server: 'cn = localhost\ndns_name = localhost\ntls_www_server\nencryption_key\nsigning_key\n',
+      server:
+        'cn = localhost\ndns_name = localhost\nip_address = 127.0.0.1\ntls_www_server\nencryption_key\nsigning_key\n',
       client: 'cn = client\ntls_www_client\nencryption_key\nsigning_key\n',
     };
     for (const [who, template] of Object.entries(templates)) {
@@ -248,7 +251,11 @@ describe.skipIf(missing.length > 0 || spawnSync('which', ['certtool']).status !=
       expect((await orrery(...list, ...host)).stdout).toBe(theirs.stdout);
       await expect(orrery('-L', '-k', at(socket))).rejects.toThrow(/TLS/);
       if (type === 'tls-creds-x509') {
-        await expect(orrery(...list, '--tls-hostname', 'elsewhere')).rejects.toThrow(/elsewhere/);
+        await expect(orrery(...list, '--tls-hostname', 'elsewhere')).rejects.toThrow(
+          /Certificate does not match the hostname elsewhere$/m,
+        );
+        expect((await orrery(...list, '--tls-hostname', '127.0.0.1')).stdout).toBe(theirs.stdout);
+        await expect(orrery(...list)).rejects.toThrow(/No hostname for certificate validation$/m);
       }
       child.kill();
     }

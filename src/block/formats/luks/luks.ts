@@ -13,7 +13,7 @@ import type {
   WriteFlags,
   ZeroFlags,
 } from '../../node.ts';
-import { createLuks, isLuks, luksLayout, readLuksHeader, unlockLuks } from '../../crypto/luks.ts';
+import { createLuks, isLuks, luksBytes, readLuksHeader, unlockLuks } from '../../crypto/luks.ts';
 import { LUKS_AMEND_OPTIONS, LuksKeys } from '../../crypto/luks-keys.ts';
 import { LUKS_CREATE_OPTIONS, luksOptions } from '../../crypto/luks-options.ts';
 import { SECTOR_BYTES } from '../../crypto/sector-cipher.ts';
@@ -236,8 +236,7 @@ export const luksDriver: BlockDriver = {
   amendOptions: LUKS_AMEND_OPTIONS,
   measure: async (size, options) => {
     if (options['key-secret'] === undefined) throw new ImageError("Parameter 'key-secret' is required for cipher");
-    const { keyBits, mode } = luksOptions(options);
-    const required = luksLayout((keyBits / 8) * (mode === 'xts' ? 2 : 1)).payloadOffset + size;
+    const required = luksBytes(luksOptions(options)) + size;
     return { required, fullyAllocated: required };
   },
 };

@@ -291,7 +291,7 @@ function checkFeatures(header: Header, view: DataView, names: Map<string, string
 
 function checkTables(header: Header, clusterSize: number): void {
   if (header.cryptMethod > CRYPT_LUKS) throw new ImageError(`Unsupported encryption method ${header.cryptMethod}`);
-  if (!Number.isSafeInteger(header.size)) throw new ImageError(`Image size ${header.size} is too large`, 'EFBIG');
+  if (!Number.isSafeInteger(header.size)) throw new ImageError('Image is too big', 'EFBIG');
   if (header.refcountTableClusters > REFCOUNT_TABLE_BYTES_MAX / clusterSize)
     throw new ImageError(
       `Image has a reference count table that is too large (${header.refcountTableClusters} clusters)`,

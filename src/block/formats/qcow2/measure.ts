@@ -1,5 +1,7 @@
 /** How large an image would be: tables for everything, and the clusters that have data. */
 import { ImageError } from '../../block-error.ts';
+import { luksBytes } from '../../crypto/luks.ts';
+import { luksOptions } from '../../crypto/luks-options.ts';
 import type { MeasureResult } from '../../driver.ts';
 import { statusOfChain } from '../../chain-status.ts';
 import type { BlockNode } from '../../node.ts';
@@ -19,7 +21,9 @@ export async function measureQcow2(
   if (preallocation === 'falloc' || preallocation === 'full') data = virtual;
   else if (source !== undefined)
     data = header.backingFile === undefined ? await dataBytes(source, clusterSize) : virtual;
-  const fullyAllocated = fullBytes(virtual, clusterSize, header.refcountOrder, (header.incompatible & 16) !== 0);
+  const extended = (header.incompatible & 16) !== 0;
+  const fullyAllocated =
+    fullBytes(virtual, clusterSize, header.refcountOrder, extended) + encryptionBytes(options, clusterSize);
   const required = fullyAllocated - virtual + data;
   if (source?.bitmaps === undefined || !keepsBitmaps(source) || header.version < 3) return { required, fullyAllocated };
   return { required, fullyAllocated, bitmaps: bitmapBytes(source, clusterSize) };
@@ -37,6 +41,14 @@ function plan(size: number, options: Readonly<Record<string, string>>): CreatePl
 /** Images of version 2 have none. */
 function keepsBitmaps(source: BlockNode): boolean {
   return source.specificInfo?.().data['compat'] !== '0.10';
+}
+
+/** The LUKS header has clusters of its own. */
+function encryptionBytes(options: Readonly<Record<string, string>>, clusterSize: number): number {
+  if (options['encrypt.format'] !== 'luks') return 0;
+  if (options['encrypt.key-secret'] === undefined)
+    throw new ImageError("Parameter 'encrypt.key-secret' is required for cipher");
+  return roundUp(luksBytes(luksOptions(options, 'encrypt.')), clusterSize);
 }
 
 function roundUp(value: number, unit: number): number {

@@ -39,6 +39,8 @@ async function withStream<T>(
   if (host.connect === undefined) throw new ImageError('this platform cannot connect to an NBD server', 'ENOTSUP');
   const stream = await host.connect(address).catch((error: unknown) => {
     const errno = errnoOf(error);
+    if ((error as { code?: unknown }).code === 'ENOTFOUND')
+      throw new ImageError(`address resolution failed for ${describeAddress(address)}: Name or service not known`);
     const reason = errno === 'EIO' && error instanceof Error ? error.message : ERRNO_TEXT[errno];
     throw new ImageError(`Failed to connect to '${describeAddress(address)}': ${reason}`, errno);
   });

@@ -143,7 +143,7 @@ class Negotiation {
     if (tls === undefined) return;
     if (!this.fixed || this.stream.startTls === undefined) throw new ImageError('Server does not support STARTTLS');
     const reply = await this.ask(NBD_OPT_STARTTLS);
-    if (reply.type !== NBD_REP_ACK) throw refusal(reply, 'TLS');
+    if (reply.type !== NBD_REP_ACK) throw refusal(reply, NBD_OPT_STARTTLS);
     if (this.reader.bufferedBytes > 0) throw new ImageError('the server sent data before TLS was started');
     await this.stream.startTls(tls);
     this.reader = new StreamReader(this.stream);
@@ -170,7 +170,7 @@ class Negotiation {
     for (let count = 0; ; count++) {
       const { type, data } = await this.reply(option);
       if (type === NBD_REP_ERR_UNSUP) return undefined;
-      if (type >= NBD_REP_ERR) throw refusal({ type, data }, `export '${name}'`);
+      if (type >= NBD_REP_ERR) throw refusal({ type, data }, option);
       if (type === NBD_REP_ACK) break;
       if (type !== NBD_REP_INFO || data.length < 2 || count > 100) throw unexpected(option, type);
       switch (u16(data, 0)) {
@@ -220,7 +220,7 @@ class Negotiation {
     for (;;) {
       const { type, data } = await this.reply(NBD_OPT_LIST);
       if (type === NBD_REP_ACK) return found;
-      if (type !== NBD_REP_SERVER) throw refusal({ type, data }, 'the list of exports');
+      if (type !== NBD_REP_SERVER) throw refusal({ type, data }, NBD_OPT_LIST);
       const nameBytes = u32(data, 0);
       if (data.length < 4 || nameBytes > data.length - 4) throw unexpected(NBD_OPT_LIST, type);
       if (found.length === MAX_LISTED_EXPORTS)
@@ -312,23 +312,31 @@ function unexpected(option: number, type: number): ImageError {
   return new ImageError(`the server's reply of type ${type} to option ${option} is not what the protocol has there`);
 }
 
-/** The sentence for a refusal, with what the server said. */
-function refusal({ type, data }: OptionReply, what: string): ImageError {
-  const said = data.length > 0 && data.length <= MAX_STRING_BYTES ? `: ${textOf(data)}` : '';
-  const [reason, code] = REASONS.get(type) ?? [`error ${type - NBD_REP_ERR} for`, 'EINVAL' as const];
-  return new ImageError(`the server answers: ${reason} ${what}${said}`, code);
+/** The sentence for a refusal, in the words of QEMU's client, and what the server said on a line of its own. */
+function refusal({ type, data }: OptionReply, option: number): ImageError {
+  const said = data.length > 0 && data.length <= MAX_STRING_BYTES ? `\nserver reported: ${textOf(data)}` : '';
+  const [reason, code] = REASONS.get(type) ?? [`Error ${type - NBD_REP_ERR} for OPTION`, 'EINVAL' as const];
+  return new ImageError(`${reason.replace('OPTION', `option ${option} (${OPTION_NAMES.get(option)})`)}${said}`, code);
 }
 
 const REASONS: ReadonlyMap<number, readonly [string, 'ENOTSUP' | 'EACCES' | 'EINVAL' | 'ENOENT' | 'ESHUTDOWN']> =
   new Map([
-    [NBD_REP_ERR_UNSUP, ['it does not know', 'ENOTSUP']],
-    [NBD_REP_ERR_POLICY, ['its policy forbids', 'EACCES']],
-    [NBD_REP_ERR_INVALID, ['not valid for', 'EINVAL']],
-    [NBD_REP_ERR_TLS_REQD, ['TLS is needed (tls-creds) for', 'EACCES']],
-    [NBD_REP_ERR_UNKNOWN, ['it does not have', 'ENOENT']],
-    [NBD_REP_ERR_SHUTDOWN, ['it is shutting down, and no longer has', 'ESHUTDOWN']],
-    [NBD_REP_ERR_TOO_BIG, ['too long a request for', 'EINVAL']],
+    [NBD_REP_ERR_UNSUP, ['Unsupported OPTION', 'ENOTSUP']],
+    [NBD_REP_ERR_POLICY, ['Denied by server for OPTION', 'EACCES']],
+    [NBD_REP_ERR_INVALID, ['Invalid parameters for OPTION', 'EINVAL']],
+    [NBD_REP_ERR_TLS_REQD, ['TLS negotiation required before OPTION\nDid you forget a valid tls-creds?', 'EACCES']],
+    [NBD_REP_ERR_UNKNOWN, ['Requested export not available', 'ENOENT']],
+    [NBD_REP_ERR_SHUTDOWN, ['Server shutting down before OPTION', 'ESHUTDOWN']],
+    [NBD_REP_ERR_TOO_BIG, ['Too long a request for OPTION', 'EINVAL']],
   ]);
+
+/** Of the options whose refusal is told. */
+const OPTION_NAMES: ReadonlyMap<number, string> = new Map([
+  [NBD_OPT_LIST, 'list'],
+  [NBD_OPT_STARTTLS, 'starttls'],
+  [NBD_OPT_INFO, 'info'],
+  [NBD_OPT_GO, 'go'],
+]);
 
 /** A connection that ended in the middle of the handshake, in words for a user. */
 export function handshakeFailure(error: unknown): unknown {

@@ -80,7 +80,7 @@ export function nbdFilename(address: HostAddress, exportName: string): string {
   const path = encodeURIComponent(exportName).replaceAll('%2F', '/');
   switch (address.type) {
     case 'unix':
-      return `nbd+unix:///${path}?socket=${address.path}`;
+      return `nbd+unix://${exportName === '' ? '' : `/${path}`}?socket=${address.path}`;
     case 'inet': {
       const host = address.host.includes(':') ? `[${address.host}]` : address.host;
       return exportName === '' ? `nbd://${host}:${address.port}` : `nbd://${host}:${address.port}/${path}`;

@@ -118,7 +118,7 @@ class Handshake {
     const data = await this.reader.bytes(bytes);
     if (this.context.tls !== undefined && !this.secure && option !== NBD_OPT_STARTTLS && option !== NBD_OPT_ABORT) {
       if (option === NBD_OPT_EXPORT_NAME) return 'end';
-      return this.refuse(option, NBD_REP_ERR_TLS_REQD, 'TLS must be started before anything else');
+      return this.refuse(option, NBD_REP_ERR_TLS_REQD, `Option 0x${option.toString(16)} not permitted before TLS`);
     }
     switch (option) {
       case NBD_OPT_EXPORT_NAME:
@@ -175,7 +175,7 @@ class Handshake {
     if (data.length > 0) return this.refuseData(NBD_OPT_STARTTLS);
     if (this.secure) return this.refuse(NBD_OPT_STARTTLS, NBD_REP_ERR_INVALID, 'TLS is in use already');
     if (this.context.tls === undefined || this.stream.startTls === undefined) {
-      return this.refuse(NBD_OPT_STARTTLS, NBD_REP_ERR_POLICY, 'TLS is not set up here');
+      return this.refuse(NBD_OPT_STARTTLS, NBD_REP_ERR_POLICY, 'TLS not configured');
     }
     // What came in the clear behind this option could be from anybody, and would be taken as the client's.
     if (this.reader.bufferedBytes > 0) return 'end';

@@ -3,12 +3,14 @@ import { unlinkSync } from 'node:fs';
 import {
   createServer,
   connect as connectSocket,
+  isIP,
   Socket,
   type ListenOptions,
   type OnReadOpts,
   type Server,
 } from 'node:net';
 import { createSecureContext, connect as connectTls, TLSSocket, type SecureContextOptions } from 'node:tls';
+import { ImageError } from '../../../block/block-error.ts';
 import type { HostAddress, HostListener, HostStream, TlsOptions } from '../../../block/host.ts';
 
 /** Pieces that may wait to be read before the other side is made to wait, and what one has at most. */
@@ -105,7 +107,7 @@ class SocketStream implements HostStream {
     this.stopped = false;
     const secure = options.server ? serverTls(socket, options) : clientTls(socket, options);
     await new Promise<void>((resolve, reject) => {
-      const failed = (error: Error): void => reject(error);
+      const failed = (error: Error): void => reject(certificateError(error, options.hostname));
       secure.once('error', failed);
       secure.once('close', () =>
         reject(Object.assign(new Error('closed within the TLS handshake'), { code: 'ECONNRESET' })),
@@ -114,7 +116,7 @@ class SocketStream implements HostStream {
         const refused = options.server && options.verifyPeer && secure.ssl.verifyError();
         if (refused) {
           secure.destroy();
-          reject(refused);
+          reject(certificateError(refused));
           return;
         }
         secure.removeListener('error', failed);
@@ -193,19 +195,42 @@ function serverTls(socket: Socket, options: TlsOptions): TLSSocket & { ssl: { ve
 }
 
 function clientTls(socket: Socket, options: TlsOptions): TLSSocket & { ssl: { verifyError(): Error | null } } {
-  const { psk } = options;
+  const { psk, hostname } = options;
+  const verifies = psk === undefined && options.verifyPeer;
+  if (verifies && hostname === undefined) throw new ImageError('No hostname for certificate validation', 'EACCES');
   const secure = connectTls({
     socket,
     ...credentials(options),
-    ...(options.hostname !== undefined && { servername: options.hostname, host: options.hostname }),
+    // The certificate is compared with either; servers are told names only.
+    ...(hostname !== undefined && (isIP(hostname) === 0 ? { servername: hostname } : { host: hostname })),
     ...(psk !== undefined && {
       pskCallback: () => (typeof psk === 'function' ? null : { psk: psk.key, identity: psk.identity }),
       checkServerIdentity: () => undefined,
     }),
-    rejectUnauthorized: psk === undefined && options.verifyPeer,
+    rejectUnauthorized: verifies,
   });
   // INVARIANT: as above.
   return secure as TLSSocket & { ssl: { verifyError(): Error | null } };
+}
+
+/** What OpenSSL finds wrong with a certificate, by its codes. */
+const CERTIFICATE_ERRORS: Readonly<Record<string, string>> = {
+  UNABLE_TO_GET_ISSUER_CERT: "The certificate hasn't got a known issuer",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "The certificate hasn't got a known issuer",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "The certificate hasn't got a known issuer",
+  SELF_SIGNED_CERT_IN_CHAIN: "The certificate hasn't got a known issuer",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "The certificate hasn't got a known issuer",
+  CERT_HAS_EXPIRED: 'The certificate has expired',
+  CERT_NOT_YET_VALID: 'The certificate is not yet activated',
+  CERT_REVOKED: 'The certificate has been revoked',
+};
+
+function certificateError(error: Error, hostname = ''): Error {
+  const code = (error as { code?: string }).code ?? '';
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return new ImageError(`Certificate does not match the hostname ${hostname}`, 'EACCES');
+  const sentence = CERTIFICATE_ERRORS[code];
+  return sentence === undefined ? error : new ImageError(sentence, 'EACCES');
 }
 
 /** Connects; fails with the platform's error. */
