@@ -48,6 +48,17 @@ describe('the disks of a command line', () => {
     await storage.close();
   });
 
+  it('takes json: for the options of the top node, also with options of the drive beside it', async () => {
+    const filename = join(folder, 'json.qcow2');
+    const made = await createImage({ filename, format: 'qcow2', size: MEBIBYTE });
+    await made.close();
+    const json = JSON.stringify({ driver: 'qcow2', file: { driver: 'file', filename } }).replaceAll(',', ',,');
+    const storage = await open('-drive', `file=json:${json},if=virtio,detect-zeroes=on`);
+    expect(storage.drives.map(({ node }) => [node?.driver, node?.size])).toEqual([['qcow2', MEBIBYTE]]);
+    expect(warnings).toEqual([]);
+    await storage.close();
+  });
+
   it('opens nodes that devices name, also inside each other', async () => {
     const path = image('d.raw', 7);
     const storage = await open(

@@ -7,6 +7,7 @@ import { BlockError, ERRNO_TEXT, errnoOf } from '../../../block/block-error.ts';
 import type { NodeOptions } from '../../../block/driver.ts';
 import { BlockGraph, type OpenFlags } from '../../../block/graph.ts';
 import type { BlockNode } from '../../../block/node.ts';
+import { jsonFilename } from '../../../block/options.ts';
 import { nodeBlockHost } from '../../../host/node/block/host.ts';
 import type { DriveConfig } from '../../../machine/config.ts';
 import { BlockObjects } from '../../block-objects.ts';
@@ -157,11 +158,9 @@ export class MachineStorage {
 
   private nodeOptions(file: string | undefined, node: NodeOptions): NodeOptions {
     if (file === undefined) return node;
-    const { file: below } = node;
-    const isObject = typeof below === 'object' && below !== null && !Array.isArray(below);
-    // INVARIANT: an object that is no list.
-    const more = isObject ? (below as NodeOptions) : {};
-    return { ...node, file: { ...this.graph.filenames.protocolOptions(file), ...more } };
+    const top = jsonFilename(file) ?? { file: this.graph.filenames.protocolOptions(file) };
+    const below = { ...objectOption(top, 'file'), ...objectOption(node, 'file') };
+    return { ...top, ...node, ...(Object.keys(below).length > 0 && { file: below }) };
   }
 
   /** A new image over `base` that takes the writes; its file has no name any more when this returns. */
@@ -187,6 +186,13 @@ export class MachineStorage {
       throw error instanceof UserError ? new UserError(`${text}: ${error.message}`) : error;
     }
   }
+}
+
+/** What an option's parts are, none when it is a word. */
+function objectOption(options: NodeOptions, name: string): NodeOptions {
+  const value = options[name];
+  // INVARIANT: an object that is no list.
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as NodeOptions) : {};
 }
 
 /** -object texts for the graph; what only tells threads apart is checked and left out. */
