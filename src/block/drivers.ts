@@ -17,13 +17,13 @@ import { vhdxDriver } from './formats/vhdx/vhdx.ts';
 import { vmdkDriver } from './formats/vmdk/vmdk.ts';
 import { vpcDriver } from './formats/vpc/vpc.ts';
 import { nbdDriver } from './nbd/driver.ts';
-import { file, hostDevice } from './protocols/file.ts';
+import { file, hostCdrom, hostDevice } from './protocols/file.ts';
 import { http, https } from './protocols/http.ts';
 import { memory } from './protocols/memory.ts';
 import { nullAio, nullCo } from './protocols/null.ts';
 
 export const DRIVERS: readonly BlockDriver[] = [
   raw, qcow2, luksDriver, vdiDriver, vmdkDriver, vhdxDriver, vpcDriver, parallelsDriver, bochsDriver, cloopDriver, dmgDriver,
-  file, hostDevice, http, https, memory, nbdDriver, nullAio, nullCo,
+  file, hostCdrom, hostDevice, http, https, memory, nbdDriver, nullAio, nullCo,
   blkdebug, compress, copyOnRead, preallocate, throttle,
 ]; // prettier-ignore

@@ -79,6 +79,8 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     qemuImg('snapshot', '-c', 'one', join(START, 'c.q'));
     qemuImg('resize', '-q', join(START, 'o.q'), '+1M');
     qemuImg('bitmap', '--add', join(START, 'o.q'), 'dirty');
+    qemuImg('create', '-q', '-f', 'qcow2', '-b', 'o.q', '-F', 'qcow2', join(START, 'p.q'));
+    qemuImg('bitmap', '--add', join(START, 'p.q'), 'dirty');
   });
   beforeEach(() => {
     for (const place of [THEIRS, OURS]) {
@@ -95,6 +97,7 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     'compare @/o.q @/b.raw', 'compare -p @/c.q @/b.raw', 'compare -s @/c.q @/o.q', 'compare @/c.q',
     'snapshot -l @/c.q', 'measure -O qcow2 @/o.q', 'measure --output=json --size 1G -O qcow2',
     'measure -O qcow2 -l one @/c.q', 'measure', 'measure --size 1G -O vdi', 'measure --size 7E -O qcow2', 'measure -l snapshot.x=y',
+    'create -u -f qcow2 -o backing_file=a,,help,backing_fmt=raw @/x 1M',
     'measure --size 1G -O qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10', 'convert', 'convert @/b.raw', 'convert -m 99 @/b.raw @/x', 'nothing', 'info --wrong @/o.q', 'info -f',
   ])('%s', both); // prettier-ignore
 
@@ -102,7 +105,7 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     'create -f qcow2 @/x 3M', 'create -f qcow2 -b @/b.raw -F raw @/x', 'create -f qcow2 -b @/b.raw @/x',
     'create -f qcow2 -o cluster_size=4k,lazy_refcounts=on,refcount_bits=1 @/x 1G', 'create -f raw @/x 10k',
     'create -f vmdk @/x 1M', 'create -f vdi @/x 1M', 'create -f qcow2 @/x', 'create -f qcow2 -o cluster_size=3 @/x 1M',
-    'create -f qcow2 -o wrong=1 @/x 1M', 'create -f raw -o help', 'create @/x 1Z', 'create -f qcow2 @/x 1E', 'create -f qcow2 -o refcount_bits=-1 @/x 1M', 'create @/x 1M 2M',
+    'create -f qcow2 -o wrong=1 @/x 1M', 'create -f raw -o help', 'create -f qcow2 -o ,, @/x 1M', 'create -f raw @/x 1234', 'create @/x 1Z', 'create -f qcow2 @/x 1E', 'create -f qcow2 -o refcount_bits=-1 @/x 1M', 'create @/x 1M 2M',
     'convert -O qcow2 @/b.raw @/x', 'convert -p -c -O qcow2 @/b.raw @/x', 'convert -W -m 3 @/o.q @/x',
     'convert -c -O qcow2 -o compression_type=zstd,cluster_size=8k @/b.raw @/x', 'convert -S 0 @/c.q @/x',
     'convert -O qcow2 -B @/b.raw -F raw @/o.q @/x', 'convert -l one -O vmdk @/c.q @/x', 'convert @/b.raw @/o.q @/x',
@@ -111,7 +114,8 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     'commit @/o.q', 'commit -d @/o.q', 'commit @/c.q', 'rebase -b @/d.raw -F raw @/o.q', 'rebase -b @/d.raw @/o.q',
     'rebase -b x -F raw @/o.q', 'rebase @/o.q', 'rebase -u -b  @/o.q', 'amend -o compat=0.10 @/c.q', 'amend -o cluster_size=4k @/c.q',
     'dd bs=100k skip=1 count=3 if=@/b.raw of=@/x', 'dd -O qcow2 if=@/o.q of=@/x', 'dd if=@/b.raw', 'bitmap --remove @/o.q dirty',
-    'bitmap --add --merge dirty @/o.q more', 'bitmap --clear @/o.q none', 'bitmap @/o.q x',
+    'bitmap --add --merge dirty @/o.q more',
+    'bitmap --add --merge dirty -b @/p.q -F qcow2 @/o.q more', 'bitmap --clear @/o.q none', 'bitmap @/o.q x',
     'snapshot -c two @/o.q', 'snapshot -d one @/c.q', 'snapshot -a one @/c.q', 'snapshot -d none @/c.q', 'snapshot -c x @/b.raw',
   ])('%s', async (words) => {
     await both(words);

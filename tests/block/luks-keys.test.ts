@@ -51,6 +51,10 @@ skipIf(toolsMissing !== undefined)('passphrases', () => {
     else await both.say(`amend ${SECRETS} ${OPEN} -o ${options.replaceAll(/(^|,)/g, '$1encrypt.')}`);
   }); // prettier-ignore
 
+  test('a passphrase that is not there may be taken away by force', async () => {
+    await both.say(`amend --force ${SECRETS} ${OPEN_LUKS} -o state=inactive,keyslot=5`);
+  });
+
   test.each(['-o encrypt.state=inactive @/clear', '-o data_file=x @/clear', '-o data_file_raw=on @/clear', '-f luks -o help'])(
     'amend %s',
     (words) => both.say(`amend ${words}`),

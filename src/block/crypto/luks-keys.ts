@@ -84,7 +84,8 @@ export class LuksKeys {
     };
     const given = this.slotOf(options);
     if (given !== undefined) {
-      if (slots[given]?.active !== true) throw new ImageError(`Given keyslot ${given} is already erased (inactive) `);
+      if (slots[given]?.active !== true && !force)
+        throw new ImageError(`Given keyslot ${given} is already erased (inactive) `);
       if (passphrase !== undefined && !(await opens(given)))
         throw new ImageError(`Given keyslot ${given} doesn't contain the given old password for erase operation`);
       if (active === 1 && !force) throw new ImageError(`Attempt to erase the only active keyslot ${given} ${LOST}`);

@@ -10,6 +10,10 @@ export const NBDMAGIC_LOW = 0x41474943;
 /** "IHAVEOPT": the newstyle handshake. */
 export const IHAVEOPT_HIGH = 0x49484156;
 export const IHAVEOPT_LOW = 0x454f5054;
+/** The handshake before it: magic, then size (64 bits), flags (32 bits) and zeroes. */
+export const OLDSTYLE_MAGIC_HIGH = 0x00004202;
+export const OLDSTYLE_MAGIC_LOW = 0x81861253;
+export const OLDSTYLE_BYTES = 136;
 export const REPLY_MAGIC_HIGH = 0x0003e889;
 export const REPLY_MAGIC_LOW = 0x045565a9;
 

@@ -217,9 +217,9 @@ async function open(driver: string, request: OpenRequest, { host }: DriverContex
     }
     throw openError(path, error);
   }
-  if (driver === 'host_device' && file.kind !== 'device') {
+  if (driver !== 'file' && file.kind !== 'device') {
     await file.close();
-    throw new ImageError(`'host_device' driver requires '${path}' to be either a character or block device`);
+    throw new ImageError(`'${driver}' driver requires '${path}' to be either a character or block device`);
   }
   const locking = textOption(options, 'locking') ?? 'auto';
   if (locking !== 'off') await lock(file, path, request, boolOption(options, 'force-share', false));
@@ -275,4 +275,12 @@ export const hostDevice: BlockDriver = {
   kind: 'protocol',
   options: OPTIONS,
   open: (request, context) => open('host_device', request, context),
+};
+
+/** A disc in a drive; nothing more than any other device here. */
+export const hostCdrom: BlockDriver = {
+  name: 'host_cdrom',
+  kind: 'protocol',
+  options: OPTIONS,
+  open: (request, context) => open('host_cdrom', request, context),
 };

@@ -107,8 +107,8 @@ export class Arguments {
   }
 }
 
-/** Lists that are put together must not begin or end with a single comma. */
+/** Lists that are put together must not begin or end with a single comma, nor be made of commas. */
 function isOptionList(text: string): boolean {
   const commas = (match: RegExpExecArray | null): number => match?.[0].length ?? 0;
-  return text !== '' && commas(/^,+/.exec(text)) % 2 === 0 && commas(/,+$/.exec(text)) % 2 === 0;
+  return !/^,*$/.test(text) && commas(/^,+/.exec(text)) % 2 === 0 && commas(/,+$/.exec(text)) % 2 === 0;
 }

@@ -49,7 +49,13 @@ export async function bitmap(words: readonly string[]): Promise<number> {
     });
     let source: BlockNode | undefined;
     if (sourceFile !== undefined) {
-      const how = { readOnly: true, ...(sourceFormat !== undefined && { format: sourceFormat }) };
+      // Its bitmaps are all that is read of it; the image may well be its backing image.
+      const how = {
+        readOnly: true,
+        noIo: true,
+        noBacking: true,
+        ...(sourceFormat !== undefined && { format: sourceFormat }),
+      };
       source = await openImage(graph, sourceFile, how);
     }
     for (const { kind, value } of given) {

@@ -28,7 +28,11 @@ const TYPES: Readonly<Record<OptionDeclaration['type'], string>> = {
 const HELP_COLUMN = 24;
 
 export function wantsHelp(list: string): boolean {
-  return list.split(',').some((item) => item === 'help' || item === '?');
+  // Doubled commas belong to a value.
+  return list
+    .replaceAll(',,', '')
+    .split(',')
+    .some((item) => item === 'help' || item === '?');
 }
 
 export function describeOptions(declarations: readonly OptionDeclaration[]): string {

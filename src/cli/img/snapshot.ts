@@ -65,6 +65,7 @@ async function create(node: BlockNode, name: string): Promise<void> {
       vmClockNs: 0n,
       icount: 0n,
     });
+    await node.flush();
   } catch (error) {
     const code = errnoOf(error);
     throw new ImgFailure(`Could not create snapshot '${name}': -${NUMBERS[code] ?? NUMBERS.EIO} (${ERRNO_TEXT[code]})`);
@@ -80,6 +81,7 @@ async function apply(node: BlockNode, which: string): Promise<void> {
   if (!node.snapshots.list().some(({ id, name }) => id === which || name === which))
     return fail(`Failed to load snapshot: ${ERRNO_TEXT.ENOENT}`);
   await node.snapshots.apply(which).catch((error: unknown) => fail(messageOf(error)));
+  await node.flush().catch((error: unknown) => fail(messageOf(error)));
 }
 
 async function remove(node: BlockNode, which: string): Promise<void> {
@@ -90,4 +92,5 @@ async function remove(node: BlockNode, which: string): Promise<void> {
   const found = node.snapshots?.list().find(({ name }) => name === which);
   if (found === undefined) return fail('snapshot not found');
   await node.snapshots?.delete(found.id).catch((error: unknown) => fail(messageOf(error)));
+  await node.flush().catch((error: unknown) => fail(messageOf(error)));
 }

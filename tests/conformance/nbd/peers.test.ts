@@ -148,6 +148,19 @@ describe.skipIf(!has('qemu-nbd') || !has('qemu-img'))('our client with servers o
     await node.close();
   });
 
+  it.skipIf(!has('nbdkit'))('works with servers of the handshake without options', async () => {
+    const socket = join(folder, 'old.sock');
+    const address = await start('nbdkit', ['-f', '--oldstyle', '-U', socket, 'memory', '1M'], socket);
+    await expect(open(address, { exportName: 'x', openTimeoutMs: 0 })).rejects.toThrow('non-empty export names');
+    const node = await open(address, {});
+    expect(node.size).toBe(MIB);
+    await node.write(512, [new Uint8Array(512).fill(5)]);
+    const into = new Uint8Array(1024);
+    await node.read(0, [into]);
+    expect([into[511], into[512], into[1023]]).toEqual([0, 5, 5]);
+    await node.close();
+  });
+
   it.skipIf(!has('nbdkit'))('works with nbdkit: block sizes, a lost server, no structured replies', async () => {
     const socket = join(folder, 'k.sock');
     const kit = (...args: string[]): Promise<HostAddress> => start('nbdkit', ['-f', '-U', socket, ...args], socket);

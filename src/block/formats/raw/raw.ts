@@ -157,7 +157,8 @@ export const raw: BlockDriver = {
     if (preallocation !== 'off' && preallocation !== 'falloc' && preallocation !== 'full')
       throw new ImageError(`Parameter 'preallocation' does not accept value '${preallocation}'`);
     await file.truncate(0);
-    await file.truncate(size, { preallocation, exact: true });
+    // Disks are whole sectors.
+    await file.truncate(Math.ceil(size / SECTOR) * SECTOR, { preallocation, exact: true });
   },
   async measure(size) {
     return { required: size, fullyAllocated: size };

@@ -9,6 +9,9 @@ import {
   MAX_STRING_BYTES,
   NBDMAGIC_HIGH,
   NBDMAGIC_LOW,
+  OLDSTYLE_BYTES,
+  OLDSTYLE_MAGIC_HIGH,
+  OLDSTYLE_MAGIC_LOW,
   NBD_FLAG_FIXED_NEWSTYLE,
   NBD_FLAG_NO_ZEROES,
   NBD_INFO_BLOCK_SIZE,
@@ -80,7 +83,11 @@ interface OptionReply {
 /** Gets to the transmission phase. Errors are one sentence. */
 export async function attach(stream: HostStream, options: AttachOptions): Promise<Attachment> {
   const client = new Negotiation(stream);
-  await client.greet(options.tls);
+  const old = await client.greet(options.tls);
+  if (old !== undefined) {
+    if (options.exportName !== '') throw new ImageError('Server does not support non-empty export names');
+    return { info: old, mode: 'simple', contextIds: new Map(), reader: client.reader };
+  }
   if (!client.fixed) return client.exportName(options.exportName, 'simple', new Map());
   const mode = await client.chooseMode(options.extendedHeaders ?? true);
   const contextIds =
@@ -96,8 +103,7 @@ export async function attach(stream: HostStream, options: AttachOptions): Promis
 /** What the server has, with what it tells of each. */
 export async function listExports(stream: HostStream, tls?: TlsOptions): Promise<readonly ExportInfo[]> {
   const client = new Negotiation(stream);
-  await client.greet(tls);
-  if (!client.fixed)
+  if ((await client.greet(tls)) !== undefined || !client.fixed)
     throw new ImageError('Server does not support newstyle negotiation, so it cannot list its exports');
   const mode = await client.chooseMode(false);
   const exports: ExportInfo[] = [];
@@ -129,24 +135,39 @@ class Negotiation {
     this.reader = new StreamReader(stream);
   }
 
-  async greet(tls: TlsOptions | undefined): Promise<void> {
+  /** What a server of the old handshake, which has one export and no options, tells of it. */
+  async greet(tls: TlsOptions | undefined): Promise<ExportInfo | undefined> {
     const magic = await this.reader.bytes(16);
     if (u32(magic, 0) !== NBDMAGIC_HIGH || u32(magic, 4) !== NBDMAGIC_LOW)
       throw new ImageError('Bad initial magic received: this is no NBD server');
-    if (u32(magic, 8) !== IHAVEOPT_HIGH || u32(magic, 12) !== IHAVEOPT_LOW) {
-      throw new ImageError('the server speaks the old NBD handshake, which has been out of use since 2012');
-    }
+    if (u32(magic, 8) === OLDSTYLE_MAGIC_HIGH && u32(magic, 12) === OLDSTYLE_MAGIC_LOW) return this.oldstyle(tls);
+    if (u32(magic, 8) !== IHAVEOPT_HIGH || u32(magic, 12) !== IHAVEOPT_LOW)
+      throw new ImageError('Bad server magic received: this is no NBD server');
     const flags = u16(await this.reader.bytes(2), 0);
     this.fixed = (flags & NBD_FLAG_FIXED_NEWSTYLE) !== 0;
     this.noZeroes = (flags & NBD_FLAG_NO_ZEROES) !== 0;
     await this.stream.write([new FieldWriter(4).u32(flags & (NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)).bytes]);
-    if (tls === undefined) return;
+    if (tls === undefined) return undefined;
     if (!this.fixed || this.stream.startTls === undefined) throw new ImageError('Server does not support STARTTLS');
     const reply = await this.ask(NBD_OPT_STARTTLS);
     if (reply.type !== NBD_REP_ACK) throw refusal(reply, NBD_OPT_STARTTLS);
     if (this.reader.bufferedBytes > 0) throw new ImageError('the server sent data before TLS was started');
     await this.stream.startTls(tls);
     this.reader = new StreamReader(this.stream);
+    return undefined;
+  }
+
+  private async oldstyle(tls: TlsOptions | undefined): Promise<ExportInfo> {
+    if (tls !== undefined) throw new ImageError('Server does not support STARTTLS');
+    const told = await this.reader.bytes(OLDSTYLE_BYTES);
+    return {
+      name: '',
+      description: undefined,
+      size: checkedSize(u64(told, 0)),
+      flags: u16(told, 10),
+      blockSizes: undefined,
+      contexts: [],
+    };
   }
 
   async chooseMode(extendedHeaders: boolean): Promise<WireMode> {
