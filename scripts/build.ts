@@ -5,10 +5,10 @@
  * `--types` writes those as well; running from a clone needs none.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'vite';
+import { build, type Rolldown } from 'vite';
 import { buildMicrocode } from './build-microcode.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -25,7 +25,7 @@ const BUNDLED_PACKAGES: readonly string[] = ['fzstd', 'pako'];
  * not among it, and what every command has stands alone.
  */
 const NODE_CHUNKS = [
-  { name: 'base', test: /src\/base\//, priority: 2 },
+  { name: 'base', test: /src\/(?:base\/|cli\/called-as)/, priority: 2 },
   {
     name: 'block',
     test: /src\/(?:block\/|host\/(?:fetch-range|node\/block\/(?!streams))|cli\/(?:img|block-objects|nbd\/getopt|system\/option-text))/,
@@ -52,10 +52,9 @@ function newestChange(folder: string): number {
   return newest;
 }
 
-async function bundle(entries: Entries, side: 'node' | 'browser'): Promise<void> {
-  const input = present(entries);
-  if (Object.keys(input).length === 0) return;
-  await build({
+/** Gives the names of the files that were written, relative to dist/. */
+async function bundle(entries: Entries, side: 'node' | 'browser'): Promise<string[]> {
+  const result = await build({
     root,
     configFile: false,
     logLevel: 'warn',
@@ -71,7 +70,7 @@ async function bundle(entries: Entries, side: 'node' | 'browser'): Promise<void>
       sourcemap: true,
       modulePreload: false,
       rolldownOptions: {
-        input,
+        input: present(entries),
         preserveEntrySignatures: 'strict',
         output: {
           format: 'es',
@@ -84,6 +83,15 @@ async function bundle(entries: Entries, side: 'node' | 'browser'): Promise<void>
       },
     },
   });
+  // INVARIANT: one output, and nothing is watched.
+  const { output } = result as Rolldown.RolldownOutput;
+  return output.map(({ fileName }) => fileName);
+}
+
+/** Chunks of builds before this one are nobody's. */
+function removeOldChunks(written: readonly string[]): void {
+  const folder = join(root, 'dist/chunks');
+  for (const name of readdirSync(folder)) if (!written.includes(`chunks/${name}`)) rmSync(join(folder, name));
 }
 
 /** What their licences want to stand beside their code. */
@@ -108,7 +116,7 @@ async function main(): Promise<void> {
   if (stale || force) {
     await bundle(BROWSER_ENTRIES, 'browser');
     writeLicences();
-    await bundle(NODE_ENTRIES, 'node');
+    removeOldChunks(await bundle(NODE_ENTRIES, 'node'));
   }
   if (process.argv.includes('--types')) writeTypes();
 }
