@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { PairHost } from '../../../tests/support/stream-pair.ts';
 import { RamNode } from '../../../tests/support/ram-node.ts';
 import { BlockError } from '../block-error.ts';
+import { BlockGraph } from '../graph.ts';
 import type { DirtyBitmap } from '../node.ts';
 import { listNbd } from './client/connect.ts';
 import { NbdNode, type NbdNodeOptions } from './client/nbd-node.ts';
@@ -36,6 +37,24 @@ async function rig(options: Partial<NbdExportOptions> = {}, sizeBytes: number = 
 function pattern(bytes: number): Uint8Array {
   return Uint8Array.from({ length: bytes }, (_, index) => (index * 31 + (index >> 8)) | 1);
 }
+
+it('images are made at a server, which keeps its size', async () => {
+  const { pair, disk } = await rig();
+  disk.data.fill(0xaa);
+  const graph = new BlockGraph(pair.host);
+  const filename = 'nbd+unix:///?socket=/sock';
+  await graph.create({ format: 'raw', filename, size: 1000 });
+  expect([disk.data[0], disk.data[511], disk.data[512]]).toEqual([0, 0, 0xaa]);
+  await graph.create({ format: 'qcow2', filename, size: MIB });
+  const image = await graph.open(filename, { format: 'qcow2' });
+  await image.write(100_000, [pattern(5000)]);
+  const into = new Uint8Array(MIB);
+  await image.read(0, [into]);
+  expect(into.subarray(100_000, 105_000)).toEqual(pattern(5000));
+  expect(into.fill(0, 100_000, 105_000).every((byte) => byte === 0)).toBe(true);
+  await graph.closeAll();
+  await expect(graph.create({ format: 'raw', filename, size: 2 * MIB })).rejects.toThrow('Cannot grow NBD nodes');
+});
 
 describe.each([
   ['extended headers', true],

@@ -158,7 +158,10 @@ export const raw: BlockDriver = {
       throw new ImageError(`Parameter 'preallocation' does not accept value '${preallocation}'`);
     await file.truncate(0);
     // Disks are whole sectors.
-    await file.truncate(Math.ceil(size / SECTOR) * SECTOR, { preallocation, exact: true });
+    const bytes = Math.ceil(size / SECTOR) * SECTOR;
+    await file.truncate(bytes, { preallocation });
+    // A device or a server keeps its size and what it had: it must not be taken for the image that it was.
+    if (file.size > 0 && !file.zeroWhenNew) await file.writeZeroes(0, Math.min(SECTOR, file.size));
   },
   async measure(size) {
     return { required: size, fullyAllocated: size };

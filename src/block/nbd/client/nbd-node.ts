@@ -10,6 +10,7 @@ import {
   type BlockStatus,
   type Child,
   type RequestLimits,
+  type TruncateOptions,
   type WriteFlags,
   type ZeroFlags,
 } from '../../node.ts';
@@ -215,9 +216,10 @@ export class NbdNode extends BlockNode {
     };
   }
 
-  async truncate(size: number): Promise<void> {
-    // The protocol has no request for it.
-    if (size !== this.size) throw new BlockError('ENOTSUP', 'Cannot resize NBD nodes');
+  async truncate(size: number, { exact = false }: TruncateOptions = {}): Promise<void> {
+    // The protocol has no request for it. Who needs no more than there is does not mind.
+    if (size > this.size) throw new BlockError('EINVAL', 'Cannot grow NBD nodes');
+    if (exact && size !== this.size) throw new BlockError('ENOTSUP', 'Cannot resize NBD nodes');
   }
 
   async close(): Promise<void> {
