@@ -102,9 +102,18 @@ export function nameOf({ format, options }: Variant): string {
   return words.length === 0 ? format : `${format} ${words.join(',')}`;
 }
 
+interface Piece {
+  readonly offset: number;
+  readonly data: Uint8Array;
+}
+
+const contents = new Map<number, readonly Piece[]>();
+
 /** What is on a disk of `size` bytes: something at its beginning, somewhere in it, and at its end; zeroes between. */
-export function contentOf(size: number): readonly { readonly offset: number; readonly data: Uint8Array }[] {
-  const pieces: { offset: number; data: Uint8Array }[] = [];
+export function contentOf(size: number): readonly Piece[] {
+  const known = contents.get(size);
+  if (known !== undefined) return known;
+  const pieces: Piece[] = [];
   for (const [offset, bytes, seed] of [
     [0, 700, 1],
     [Math.floor(size / 3), 70_001, 2],
@@ -115,6 +124,7 @@ export function contentOf(size: number): readonly { readonly offset: number; rea
     if (count <= 0) continue;
     pieces.push({ offset: from, data: Uint8Array.from({ length: count }, (_, i) => (i * 7 * seed + (i >> 8)) | 1) });
   }
+  contents.set(size, pieces);
   return pieces;
 }
 

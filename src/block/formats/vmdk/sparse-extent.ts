@@ -65,11 +65,11 @@ export class SparseExtent extends MappedNode {
     return this.file.filename;
   }
 
-  protected override async locate(offset: number): Promise<Run> {
+  protected override async locate(offset: number, most: number): Promise<Run> {
     const inGrain = offset % this.clusterBytes;
     const bytes = this.clusterBytes - inGrain;
     const sector = await this.entryOf(offset);
-    if (sector === 0) return { kind: 'absent', bytes };
+    if (sector === 0) return { kind: 'absent', bytes: this.absentFrom(offset, most) };
     if (sector === ZERO_GRAIN && (this.header.flags & FLAG_ZERO_GRAIN) !== 0) return { kind: 'zero', bytes };
     if (this.header.compressed) return { kind: 'packed', bytes };
     // GUEST: any sector; beyond the end of the file it reads as zeroes.
@@ -156,6 +156,20 @@ export class SparseExtent extends MappedNode {
     const offset = this.take(whole.length);
     await this.file.write(offset, [whole]);
     await this.setEntry(start, offset / SECTOR_BYTES);
+  }
+
+  /** Bytes from `offset`, whose grain is absent, to the next grain that is there, as far as the part of its table in memory tells. */
+  private absentFrom(offset: number, most: number): number {
+    const { tableEntries, directoryOffset } = this.header;
+    const first = Math.floor(offset / this.clusterBytes);
+    const number = Math.floor(first / tableEntries);
+    const table = this.tables.peek32(directoryOffset + number * 4, true);
+    const end = Math.min(Math.ceil((offset + most) / this.clusterBytes), (number + 1) * tableEntries);
+    let grain = first + 1;
+    if (table === 0) grain = end;
+    else if (table !== undefined)
+      while (grain < end && this.tables.peek32(table * SECTOR_BYTES + (grain % tableEntries) * 4, true) === 0) grain++;
+    return grain * this.clusterBytes - offset;
   }
 
   /** The grain table entry for a byte of the disk: a sector, or 0. */
