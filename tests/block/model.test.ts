@@ -24,9 +24,9 @@ const NOT_CLOSED = 'ERROR image was not closed correctly';
 
 const CHAINS: readonly Chain[] = [
   single('raw', raw(SMALL)),
-  single('qcow2', qcow2({}), { clusterBytes: 65_536 }),
-  single('qcow2, clusters of 512 bytes', qcow2({ cluster_size: '512', refcount_bits: '64' }), { clusterBytes: 512 }),
-  single('qcow2, lazy refcounts', qcow2({ cluster_size: '4k', lazy_refcounts: 'on' }), { clusterBytes: 4096 }),
+  single('qcow2', qcow2({}), { clusterBytes: 65_536, bitmaps: true }),
+  single('qcow2, clusters of 512 bytes', qcow2({ cluster_size: '512', refcount_bits: '64' }), { clusterBytes: 512, bitmaps: true }),
+  single('qcow2, lazy refcounts', qcow2({ cluster_size: '4k', lazy_refcounts: 'on' }), { clusterBytes: 4096, bitmaps: true }),
   single('qcow2, extended L2', qcow2({ cluster_size: '16k', extended_l2: 'on', compression_type: 'zstd' }), { clusterBytes: 16_384 }),
   single('qcow2, version 2', qcow2({ cluster_size: '4k', compat: '0.10' }), { clusterBytes: 4096, excused: NO_DIRTY_BIT }),
   single('vmdk', { format: 'vmdk', size: SMALL }, fixedSize),
@@ -38,14 +38,14 @@ const CHAINS: readonly Chain[] = [
   single('vpc, fixed', { format: 'vpc', options: { subformat: 'fixed', force_size: 'on' }, size: SMALL }, fixedSize),
   single('parallels', { format: 'parallels', options: { cluster_size: '4k' }, size: SMALL }, { ...fixedSize, excused: NOT_CLOSED }),
   single('luks', { format: 'luks', options: { 'key-secret': 's', 'iter-time': '1' }, open: { 'key-secret': 's' }, size: 64 * KIB }, { ...fixedSize, slow: true }),
-  { name: 'qcow2 over raw', layers: [raw(SMALL), qcow2({ cluster_size: '4k' })], clusterBytes: 4096 },
+  { name: 'qcow2 over raw', layers: [raw(SMALL), qcow2({ cluster_size: '4k' })], clusterBytes: 4096, bitmaps: true },
   { name: 'qcow2 over a shorter qcow2 over raw', layers: [raw(300 * KIB), qcow2({}, 500 * KIB), qcow2({ cluster_size: '8k' })], clusterBytes: 8192 },
   { name: 'extended L2 over a longer raw', layers: [raw(SMALL + 9 * KIB), qcow2({ cluster_size: '16k', extended_l2: 'on' })], clusterBytes: 16_384 },
 ]; // prettier-ignore
 
 const KINDS = [
   'read', 'read', 'write', 'write', 'write', 'write', 'compressed', 'compressed', 'zero', 'zero', 'discard', 'flush', 'resize',
-  'snapshot', 'apply', 'delete', 'commit', 'parallel', 'parallel', 'reopen', 'crash', 'fault', 'fault', 'check',
+  'snapshot', 'apply', 'delete', 'commit', 'bitmap', 'bitmap', 'parallel', 'parallel', 'reopen', 'crash', 'fault', 'fault', 'check',
 ] as const; // prettier-ignore
 
 const operation: fc.Arbitrary<Operation> = fc.record({

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DirtyBitmap } from '../../src/block/node.ts';
-import { closeAll, createQcow2, openQcow2 } from './support/plain-file.ts';
+import { closeAll, createQcow2, openQcow2, PlainFile } from './support/plain-file.ts';
 import { qemuImg, toolsMissing } from './support/qemu-tools.ts';
 
 let folder = '';
@@ -61,6 +61,74 @@ describe.skipIf(toolsMissing)('persistent bitmaps', () => {
     await closeAll(node);
     expect(qemuImg('check', path).text).toContain('No errors');
     expect(qemuImg('info', path).text).not.toContain('bitmap');
+  });
+
+  test('have their place in the smallest header too', async () => {
+    const path = join(folder, 'small.qcow2');
+    await createQcow2(path, 1 << 20, { cluster_size: '512' });
+    const node = await openQcow2(path);
+    await node.bitmaps.add('marks', 512, true);
+    await closeAll(node);
+    expect(qemuImg('info', path).text).toContain('name: marks');
+  });
+
+  test('take no memory for what a table says of clusters that are not there', async () => {
+    const path = join(folder, 'ones.qcow2');
+    await createQcow2(path, 2 ** 40, { cluster_size: '2M' });
+    const node = await openQcow2(path);
+    await node.bitmaps.add('marks', 512, true);
+    await closeAll(node);
+    const file = await PlainFile.open(path, { write: true });
+    const record = new Uint8Array(8);
+    await file.read(node.image.header.bitmaps?.directoryOffset ?? 0, [record]);
+    // 128 entries: each of 16 Mi bits is set.
+    const table = Uint8Array.from({ length: 1024 }, (_, i) => (i % 8 === 7 ? 1 : 0));
+    await file.write(Number(new DataView(record.buffer).getBigUint64(0)), [table]);
+    await file.close();
+    const before = process.memoryUsage().arrayBuffers;
+    const again = await openQcow2(path);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 << 20);
+    expect(again.bitmaps.find('marks')?.run(1000, 1 << 20)).toEqual({ dirty: true, bytes: 1 << 20 });
+    await closeAll(again);
+  });
+
+  test('one whose state was changed and not stored is inconsistent', async () => {
+    const path = join(folder, 'changed.qcow2');
+    await createQcow2(path, 1 << 20);
+    let node = await openQcow2(path);
+    for (const name of ['removed', 'enabled', 'disabled', 'still'])
+      await node.bitmaps.add(name, 65536, name !== 'still');
+    await node.bitmaps.enable('enabled', false);
+    await closeAll(node);
+    node = await openQcow2(path);
+    await node.bitmaps.remove('removed');
+    await node.bitmaps.enable('enabled', true);
+    await node.bitmaps.enable('disabled', false);
+    await node.write(0, [new Uint8Array(512)]);
+    await node.flush();
+    // The process dies.
+    for (const child of node.children) await closeAll(child.node);
+    const again = await openQcow2(path, { readOnly: true });
+    const inUse = again.bitmaps.list().filter(({ flags }) => flags.includes('in-use'));
+    expect(inUse.map(({ name }) => name)).toEqual(['removed', 'enabled', 'disabled']);
+    await closeAll(again);
+  });
+
+  test('fit the disk of a snapshot that is applied', async () => {
+    const path = join(folder, 'applied.qcow2');
+    await createQcow2(path, 1 << 20);
+    let node = await openQcow2(path);
+    await node.snapshots.create({ name: 'small', vmStateBytes: 0, dateSeconds: 1, dateNs: 0, vmClockNs: 0n });
+    await node.truncate(1 << 30);
+    await node.bitmaps.add('marks', 512, true);
+    await node.write(1 << 29, [new Uint8Array(512)]);
+    await node.snapshots.apply('small');
+    await closeAll(node);
+    expect(qemuImg('info', path).text).toContain('name: marks');
+    node = await openQcow2(path);
+    expect(node.bitmaps.find('marks')?.dirtyBytes()).toBe(0);
+    await closeAll(node);
+    expect(qemuImg('check', path).text).toContain('No errors');
   });
 
   test('one that was not stored is inconsistent', async () => {

@@ -5,6 +5,7 @@ import { commitImage } from '../../../src/block/jobs/commit.ts';
 import type { BlockNode } from '../../../src/block/node.ts';
 import { nodeBlockHost } from '../../../src/host/node/block/host.ts';
 import { FailingFile } from './failing-file.ts';
+import { ModelBitmaps } from './model-bitmaps.ts';
 import { ModelDisk } from './model-disk.ts';
 
 export interface Layer {
@@ -24,6 +25,8 @@ export interface Chain {
   readonly excused?: string;
   /** Takes long to open: fewer runs. */
   readonly slow?: boolean;
+  /** It keeps dirty bitmaps. */
+  readonly bitmaps?: boolean;
   /** It never changes its size. */
   readonly fixedSize?: boolean;
 }
@@ -32,7 +35,7 @@ export interface Chain {
 export interface Operation {
   readonly kind:
     | 'read' | 'write' | 'compressed' | 'zero' | 'discard' | 'flush' | 'resize' | 'snapshot' | 'apply' | 'delete' | 'commit'
-    | 'parallel' | 'reopen' | 'crash' | 'fault' | 'check';
+    | 'bitmap' | 'parallel' | 'reopen' | 'crash' | 'fault' | 'check';
   readonly at: number;
   readonly bytes: number;
   readonly fill: number;
@@ -45,7 +48,9 @@ export class ModelRig {
   private readonly chain: Chain;
   private readonly files: readonly FailingFile[];
   private readonly model: ModelDisk;
-  private readonly snapshots = new Map<string, Uint8Array>();
+  private readonly bitmaps: ModelBitmaps;
+  /** What the disk was; undefined when it looked through to what was changed below since. */
+  private readonly snapshots = new Map<string, Uint8Array | undefined>();
   private graph!: BlockGraph;
   private node!: BlockNode;
   private base: BlockNode | undefined;
@@ -59,6 +64,7 @@ export class ModelRig {
     this.chain = chain;
     this.files = chain.layers.map((_, i) => new FailingFile(`file${i}`));
     this.model = new ModelDisk(chain.layers.at(-1)?.size ?? 0);
+    this.bitmaps = new ModelBitmaps(this.model.size);
   }
 
   async create(): Promise<void> {
@@ -138,6 +144,7 @@ export class ModelRig {
         return this.change(offset, new Uint8Array(bytes), () => this.node.writeZeroes(offset, bytes, { unmap: fill % 2 === 0 }));
       case 'discard':
         this.model.forget(offset, bytes);
+        this.bitmaps.record(offset, bytes);
         return this.node.discard(offset, bytes);
       case 'flush':
         await this.node.flush();
@@ -150,6 +157,8 @@ export class ModelRig {
         return this.snapshot(kind, fill);
       case 'commit':
         return this.commit();
+      case 'bitmap':
+        return this.bitmap(operation);
       case 'parallel':
         return this.parallel(operation);
       case 'reopen':
@@ -185,6 +194,7 @@ export class ModelRig {
   }
 
   private async change(offset: number, data: Uint8Array, request: () => Promise<void>): Promise<void> {
+    this.bitmaps.record(offset, data.length);
     try {
       await request();
     } catch (error) {
@@ -212,6 +222,7 @@ export class ModelRig {
     const seen = this.node.size;
     if (seen !== size && !this.wounded) throw new Error(`became ${seen} bytes instead of ${size}`, { cause: failure });
     this.model.resize(seen);
+    this.bitmaps.resize(seen);
     if (failure === undefined) return;
     this.model.forget(0, seen);
     throw failure;
@@ -234,7 +245,8 @@ export class ModelRig {
       } else {
         await snapshots.apply(name);
         const content = this.snapshots.get(name);
-        if (content !== undefined) this.model.restore(content);
+        if (content === undefined) this.model.forget(0, this.model.size);
+        else this.model.restore(content);
       }
     } catch (error) {
       if (!this.wounded) throw error;
@@ -256,8 +268,31 @@ export class ModelRig {
 
   private async commit(): Promise<void> {
     if (this.base === undefined) return;
+    for (const name of this.snapshots.keys()) this.snapshots.set(name, undefined);
     for await (const _ of commitImage(this.node, this.base));
     await this.node.makeEmpty?.();
+  }
+
+  /** One more, one less, or one that begins or ceases to record; after a fault none is left that nobody knows the state of. */
+  private async bitmap({ at, fill }: Operation): Promise<void> {
+    const { bitmaps } = this.node;
+    if (this.chain.bitmaps !== true || bitmaps === undefined) return;
+    const { names } = this.bitmaps;
+    const name = names[at % Math.max(1, names.length)];
+    if (name === undefined || (names.length < 3 && fill % 3 === 0)) {
+      const granularity = 512 << (at % 9);
+      const added = `b${this.count++}`;
+      await bitmaps.add(added, granularity, true);
+      this.bitmaps.add(added, granularity);
+    } else if (fill % 3 === 1) {
+      this.bitmaps.remove(name);
+      await bitmaps.remove(name);
+    } else {
+      const enabled = !this.bitmaps.isEnabled(name);
+      this.bitmaps.enable(name, enabled);
+      await bitmaps.enable(name, enabled);
+    }
+    this.bitmaps.verify(this.node);
   }
 
   private async parallel({ at, bytes, fill }: Operation): Promise<void> {
@@ -275,29 +310,34 @@ export class ModelRig {
   }
 
   private async reopen(): Promise<void> {
+    if (this.chain.bitmaps === true) this.bitmaps.verify(this.node);
+    let lost = false;
     try {
       await this.graph.closeAll();
       this.model.flush();
     } catch (error) {
       if (!this.wounded || !(error instanceof BlockError || error instanceof ImageError)) throw error;
       this.model.lose();
+      lost = true;
     }
-    await this.openAgain();
+    await this.openAgain(lost);
   }
 
   /** The program ends without a word: whatever it had written to its files is there. */
   private async crash(): Promise<void> {
     this.model.lose();
     this.disturbed = true;
-    await this.openAgain();
+    await this.openAgain(true);
   }
 
-  private async openAgain(): Promise<void> {
+  private async openAgain(lost: boolean): Promise<void> {
     for (const file of this.files) file.failAt(0, 'EIO');
     this.disturbed ||= this.wounded;
     await this.open();
     const before = this.model.size;
     if (before !== this.node.size) this.model.resize(this.node.size);
+    if (before !== this.node.size) this.bitmaps.resize(this.node.size);
+    if (this.chain.bitmaps === true) await (lost ? this.bitmaps.afterLoss(this.node) : this.bitmaps.verify(this.node));
     // A resize that was lost has brought back what was there.
     if (before < this.node.size) this.model.forget(before, this.node.size - before);
     await this.keepSnapshots();

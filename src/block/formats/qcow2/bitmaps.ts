@@ -13,8 +13,10 @@ import { AUTOCLEAR_BITMAPS, readU64, viewOf, writeU64 } from './layout.ts';
 import { readTable } from './metadata-file.ts';
 import { StoredBitmap } from './stored-bitmap.ts';
 
-/** Bits of all bitmaps in memory, bytes: an image of a few clusters can claim that all bits of an exabyte are set. */
-const MEMORY_MAX = 256 << 20;
+/** Bits of all bitmaps in memory, bytes: an image can name the same cluster any number of times. */
+const MEMORY_MAX = 128 << 20;
+/** Entries of all tables. They take time at open, and may lie where the file has nothing. */
+const TABLE_ENTRIES_MAX = 4 << 20;
 const NAME_BYTES_MAX = 1023;
 const ALL_ONES = 1; // table entry without a cluster
 
@@ -44,6 +46,11 @@ export class Bitmaps implements BitmapStore {
     if (where === undefined) return;
     const records = await readDirectory(image.file, where, image.clusterSize);
     this.directory = { offset: where.directoryOffset, bytes: where.directoryBytes };
+    const entries = records.reduce((sum, { tableEntries }) => sum + tableEntries, 0);
+    if (entries > TABLE_ENTRIES_MAX)
+      throw new ImageError(`The bitmaps' tables have more than ${TABLE_ENTRIES_MAX} entries`, 'EFBIG');
+    // Shared by all that are set: an image of a few clusters can claim that of all bits of an exabyte.
+    const ones = new Uint8Array(image.clusterSize).fill(0xff);
     let memory = 0;
     for (const record of records) {
       const bitmap = this.fresh(record.name, 2 ** record.granularityBits, record.flags, record.extra);
@@ -54,11 +61,14 @@ export class Bitmaps implements BitmapStore {
         const offset = entry - (entry % 512);
         if (offset % image.clusterSize !== 0) throw new ImageError(`Bitmap '${record.name}' has an unaligned cluster`);
         if (offset !== 0) clusters.push(offset);
-        if (entry === 0 || bitmap.inconsistent || index >= bitmap.pageCount) continue;
+        if (bitmap.inconsistent || index >= bitmap.pageCount) continue;
+        if (offset === 0) {
+          if (entry === ALL_ONES) bitmap.pages.set(index, ones);
+          continue;
+        }
         memory += image.clusterSize;
         if (memory > MEMORY_MAX) throw new ImageError(`The bitmaps need more than ${MEMORY_MAX} bytes`, 'EFBIG');
-        if (offset !== 0) bitmap.pages.set(index, await readTable(image.file, offset, image.clusterSize));
-        else bitmap.pages.set(index, new Uint8Array(image.clusterSize).fill(entry === ALL_ONES ? 0xff : 0));
+        bitmap.pages.set(index, await readTable(image.file, offset, image.clusterSize));
       }
       this.bitmaps.set(record.name, bitmap);
       this.stored.set(record.name, { record, clusters });
@@ -121,16 +131,17 @@ export class Bitmaps implements BitmapStore {
     this.need(name);
     this.bitmaps.delete(name);
     this.changed = true;
-    await Promise.resolve();
+    await this.mark();
   }
 
   async enable(name: string, enabled: boolean): Promise<void> {
     this.checkWritable();
     const bitmap = this.need(name);
     this.find(name);
-    if (bitmap.enabled !== enabled) this.changed = true;
+    if (bitmap.enabled === enabled) return;
+    this.changed = true;
     bitmap.enabled = enabled;
-    await Promise.resolve();
+    await this.mark();
   }
 
   /** Records a write that is about to happen; a promise when it has to wait until the image says so. */
@@ -147,25 +158,34 @@ export class Bitmaps implements BitmapStore {
     return this.marking;
   }
 
+  /** Says of those that record writes, or are not any more what is stored, that they are in use. */
   private async mark(): Promise<void> {
     const { directory } = this;
     if (directory !== undefined) {
-      const records = [...this.stored.values()].map(({ record }) =>
-        record.flags & FLAG_AUTO ? { ...record, flags: record.flags | FLAG_IN_USE } : record,
-      );
+      const records = [...this.stored.values()].map(({ record }) => {
+        const bitmap = this.bitmaps.get(record.name);
+        const changes = record.flags & FLAG_AUTO || bitmap === undefined || bitmap.enabled || bitmap.changed;
+        return changes ? { ...record, flags: record.flags | FLAG_IN_USE } : record;
+      });
       await this.image.file.write(directory.offset, [serializeDirectory(records)]);
       await this.image.file.flush();
     }
     this.marked = true;
   }
 
-  /** The disk has another size from now on. */
-  resize(size: number): void {
+  /** The disk is about to have another size, for which what is stored is not made. */
+  async beforeResize(): Promise<void> {
     for (const bitmap of this.bitmaps.values()) {
       if (bitmap.inconsistent)
         throw new ImageError(`Cannot resize: bitmap '${bitmap.name}' is inconsistent`, 'ENOTSUP');
-      bitmap.resize(size);
+      bitmap.changed = true;
     }
+    if (this.bitmaps.size > 0) await this.mark();
+  }
+
+  /** The disk may have another size from now on, even if changing it failed. */
+  afterResize(): void {
+    for (const bitmap of this.bitmaps.values()) bitmap.resize(this.image.header.size);
   }
 
   /** What the image has of bitmaps, for counting references. */
@@ -204,6 +224,7 @@ export class Bitmaps implements BitmapStore {
     this.directory = next.size === 0 ? undefined : { offset, bytes: directory.length };
     this.changed = false;
     this.marked = false;
+    for (const bitmap of this.bitmaps.values()) bitmap.changed = false;
     for (const [name, { record, clusters }] of old.stored) {
       if (next.get(name)?.record.tableOffset === record.tableOffset && record.tableEntries > 0) continue;
       this.free(record.tableOffset, record.tableEntries * 8);
@@ -238,7 +259,6 @@ export class Bitmaps implements BitmapStore {
       tableOffset = (await image.allocate(Math.ceil(table.length / image.clusterSize), true)).host;
       await image.file.write(tableOffset, [table]);
     }
-    bitmap.changed = false;
     const record: BitmapRecord = {
       name: bitmap.name,
       granularityBits: Math.log2(bitmap.granularity),

@@ -329,6 +329,9 @@ const FEATURE_NAMES: readonly (readonly [type: number, bit: number, name: string
   [2, 1, 'raw external data'],
 ];
 
+/** Up to this cluster size the header has no room to spare for feature names. */
+const NAMELESS_CLUSTER_BYTES = 4096;
+
 /** The first cluster, with room to spare zeroed. Throws when names and extensions do not fit in it. */
 export function serializeHeader(header: Header): Uint8Array {
   const clusterSize = 2 ** header.clusterBits;
@@ -371,7 +374,8 @@ export function serializeHeader(header: Header): Uint8Array {
   if (header.backingFormat !== undefined) put(EXTENSION_BACKING_FORMAT, new TextEncoder().encode(header.backingFormat));
   if (header.dataFile !== undefined) put(EXTENSION_DATA_FILE, new TextEncoder().encode(header.dataFile));
   if (header.crypto !== undefined) put(EXTENSION_CRYPTO, pair(header.crypto.offset, header.crypto.bytes));
-  if (header.version >= 3) put(EXTENSION_FEATURE_NAMES, featureTable(), (name?.length ?? 0) + at + 400 > clusterSize);
+  if (header.version >= 3 && clusterSize > NAMELESS_CLUSTER_BYTES)
+    put(EXTENSION_FEATURE_NAMES, featureTable(), (name?.length ?? 0) + at + 400 > clusterSize);
   if (header.bitmaps !== undefined) put(EXTENSION_BITMAPS, bitmapsData(header.bitmaps));
   for (const extension of header.unknownExtensions) put(extension.type, extension.data);
   at += 8; // the end, all zero

@@ -40,7 +40,7 @@ export class Qcow2Node extends BlockNode {
     super(image.name, image.readOnly);
     this.image = image;
     this.bitmaps = new Bitmaps(image);
-    this.snapshots = new Snapshots(image, (view) => new Qcow2Node(view));
+    this.snapshots = new Snapshots(image, this.bitmaps, (view) => new Qcow2Node(view));
     this.ownName = filename;
     this.refreshReference();
   }
@@ -196,8 +196,12 @@ export class Qcow2Node extends BlockNode {
     this.checkWritable();
     this.image.checkUsable();
     await this.image.ranges.alone(async () => {
-      this.bitmaps.resize(size);
-      await resize(this.image, size, options);
+      if (size !== this.size) await this.bitmaps.beforeResize();
+      try {
+        await resize(this.image, size, options);
+      } finally {
+        this.bitmaps.afterResize();
+      }
     });
   }
 

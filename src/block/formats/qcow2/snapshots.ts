@@ -4,6 +4,7 @@
  */
 import { ImageError } from '../../block-error.ts';
 import type { BlockNode, SnapshotInfo, SnapshotStore } from '../../node.ts';
+import type { Bitmaps } from './bitmaps.ts';
 import { Qcow2Image } from './image.ts';
 import { ENTRY_COPIED, SNAPSHOTS_MAX, viewOf } from './layout.ts';
 import { readTable } from './metadata-file.ts';
@@ -13,12 +14,14 @@ import { fixCopiedFlags, forEachReference } from './walk.ts';
 
 export class Snapshots implements SnapshotStore {
   private readonly image: Qcow2Image;
+  private readonly bitmaps: Bitmaps;
   private readonly makeNode: (image: Qcow2Image) => BlockNode;
   records: readonly SnapshotRecord[] = [];
   private tableBytes = 0;
 
-  constructor(image: Qcow2Image, makeNode: (image: Qcow2Image) => BlockNode) {
+  constructor(image: Qcow2Image, bitmaps: Bitmaps, makeNode: (image: Qcow2Image) => BlockNode) {
     this.image = image;
+    this.bitmaps = bitmaps;
     this.makeNode = makeNode;
   }
 
@@ -80,6 +83,7 @@ export class Snapshots implements SnapshotStore {
     const record = this.find(which);
     await this.change(async () => {
       const { header, tables } = image;
+      if (record.diskBytes !== header.size) await this.bitmaps.beforeResize();
       const old = { l1: tables.l1, offset: header.l1Offset, entries: header.l1Entries };
       const l1 = withoutFlags(await readTable(image.file, record.l1Offset, record.l1Entries * 8));
       await this.addReferences(l1, 1);
@@ -88,6 +92,7 @@ export class Snapshots implements SnapshotStore {
       header.l1Offset = offset;
       header.l1Entries = record.l1Entries;
       header.size = record.diskBytes;
+      this.bitmaps.afterResize();
       await image.writeHeader();
       tables.forget();
       tables.setL1(l1);

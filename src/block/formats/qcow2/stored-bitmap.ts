@@ -11,7 +11,7 @@ export class StoredBitmap implements DirtyBitmap {
   readonly extra: Uint8Array;
   /** Different from what is in the image. */
   changed = false;
-  /** By number; absent: all clear. */
+  /** By number; absent: all clear. Those with all bits set may be one and the same, so bits are only cleared in a copy. */
   readonly pages: Map<number, Uint8Array> = new Map();
   readonly pageBytes: number;
   private size: number;
@@ -116,17 +116,18 @@ export class StoredBitmap implements DirtyBitmap {
   }
 
   resize(size: number): void {
+    if (size === this.size) return;
     const shrinks = size < this.size;
     this.size = size;
     this.changed = true;
     if (!shrinks) return;
     for (const number of [...this.pages.keys()]) if (number >= this.pageCount) this.pages.delete(number);
     const perPage = this.pageBytes * 8;
-    for (let bit = this.bits; bit % perPage !== 0; bit++) {
-      const page = this.pages.get(Math.floor(bit / perPage));
-      const inPage = bit % perPage;
-      if (page === undefined) break;
+    const last = Math.floor(this.bits / perPage);
+    const page = this.pages.get(last)?.slice();
+    if (page === undefined) return;
+    this.pages.set(last, page);
+    for (let inPage = this.bits % perPage; inPage < perPage; inPage++)
       page[inPage >> 3] = (page[inPage >> 3] ?? 0) & ~(1 << (inPage & 7));
-    }
   }
 }
