@@ -4,6 +4,7 @@ import type { HostFile, OpenFileOptions } from '../../../block/host.ts';
 import { fs } from './builtin.ts';
 import { type Libc, libc } from './libc.ts';
 import { OpenFile } from './open-file.ts';
+import { PromptWrites } from './prompt-writes.ts';
 import { WriteRuns } from './write-runs.ts';
 
 const { constants } = fs;
@@ -36,7 +37,8 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
     const device = stat.isBlockDevice() || stat.isCharacterDevice();
     const native = await libc();
     const size = device ? deviceBytes(handle.fd, stat, native) : stat.size;
-    return new NodeFile(handle, device ? 'device' : 'file', size, direct === true, native);
+    const cached = direct !== true && sync !== true;
+    return new NodeFile(handle, device ? 'device' : 'file', size, direct === true, native, cached);
   } catch (error) {
     await handle.close();
     throw error;
@@ -68,8 +70,17 @@ class NodeFile implements HostFile {
   private cached: boolean;
   private locked: boolean = false;
   private readonly runs: WriteRuns = new WriteRuns((offset, pieces) => this.writeAll(offset, pieces));
+  /** Absent when what is written does not go to the page cache, or not only. */
+  private readonly prompt: PromptWrites | undefined;
 
-  constructor(handle: OpenFile, kind: 'file' | 'device', size: number, direct: boolean, native: Libc | undefined) {
+  constructor(
+    handle: OpenFile,
+    kind: 'file' | 'device',
+    size: number,
+    direct: boolean,
+    native: Libc | undefined,
+    cachedWrites: boolean,
+  ) {
     this.handle = handle;
     this.fd = handle.fd;
     this.kind = kind;
@@ -77,6 +88,12 @@ class NodeFile implements HostFile {
     this.alignment = direct ? DIRECT_ALIGNMENT : 1;
     this.native = native;
     this.cached = !direct;
+    if (cachedWrites) {
+      this.prompt = new PromptWrites(
+        (offset, pieces) => fs.writevSync(this.fd, pieces, offset),
+        () => performance.now(),
+      );
+    }
   }
 
   async readv(offset: number, into: Pieces): Promise<number> {
@@ -102,7 +119,14 @@ class NodeFile implements HostFile {
   writev(offset: number, from: Pieces): Promise<void> {
     if (this.alignment > 1) return this.writeAligned(offset, from);
     const bytes = from.reduce((sum, piece) => sum + piece.length, 0);
-    return this.runs.add(offset, from, bytes);
+    return this.prompt?.takes(offset, bytes) === true
+      ? this.writePromptly(this.prompt, offset, from, bytes)
+      : this.runs.add(offset, from, bytes);
+  }
+
+  private async writePromptly(prompt: PromptWrites, offset: number, from: Pieces, bytes: number): Promise<void> {
+    const done = prompt.write(offset, from);
+    if (done < bytes) await this.writeAll(offset + done, behind(from, done));
   }
 
   private async writeAll(offset: number, from: Pieces): Promise<void> {
