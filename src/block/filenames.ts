@@ -2,6 +2,7 @@
 import { ImageError } from './block-error.ts';
 import type { BlockDriver, NodeOptions } from './driver.ts';
 import type { BlockHost } from './host.ts';
+import type { JsonValue } from './node.ts';
 import { jsonFilename, textOption } from './options.ts';
 
 export class Filenames {
@@ -21,24 +22,31 @@ export class Filenames {
   /** Path of the backing image that `image` would have with this name in it. */
   backingFilename(image: string, name: string): string {
     const path = this.relativeTo(image, name);
-    if (image === '' && !name.startsWith('/') && path === name && !this.hasProtocol(name))
+    if (this.fileOf(image) === '' && !name.startsWith('/') && path === name && !this.hasProtocol(name))
       throw new ImageError(`Cannot use relative backing file names for '${image}'`);
     return path;
   }
 
   /** A file name in an image: relative to the image's folder, unless it has a protocol or is absolute. */
   relativeTo(image: string, filename: string): string {
-    if (this.hasProtocol(filename) || filename.startsWith('/') || image === '' || this.host.resolve === undefined)
+    const base = this.fileOf(image);
+    if (this.hasProtocol(filename) || filename.startsWith('/') || base === '' || this.host.resolve === undefined)
       return filename;
-    return this.host.resolve(this.underFilters(image), filename);
+    return this.host.resolve(base, filename);
   }
 
-  /** The file of a name like "blkdebug:rules:file". */
-  private underFilters(name: string): string {
-    const image = this.protocolOf(name)?.['image'];
-    if (typeof image !== 'object' || image === null || Array.isArray(image)) return name;
-    // INVARIANT: an object that is no list.
-    return this.underFilters(textOption(image as NodeOptions, 'filename') ?? '');
+  /** The file of a name like "blkdebug:rules:file" or "json:{…}"; empty when it does not say which. */
+  private fileOf(name: string): string {
+    const json = jsonFilename(name);
+    if (json !== undefined) return this.fileOfOptions(json);
+    const options = this.protocolOf(name);
+    return isObject(options?.['image']) ? this.fileOfOptions(options) : name;
+  }
+
+  private fileOfOptions(options: NodeOptions): string {
+    const below = options['file'] ?? options['image'];
+    if (isObject(below)) return this.fileOfOptions(below);
+    return this.fileOf(textOption(options, 'filename') ?? '');
   }
 
   private hasProtocol(filename: string): boolean {
@@ -53,6 +61,10 @@ export class Filenames {
     }
     return undefined;
   }
+}
+
+function isObject(value: JsonValue | undefined): value is NodeOptions {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** A path without the steps that go nowhere, to compare paths by. */

@@ -28,6 +28,19 @@ async function readAll(graph: BlockGraph, name: string, offset: number, count: n
   return [...new Set(into)];
 }
 
+test.each([
+  ['a/b.qcow2', 'a/x'],
+  ['blkdebug:rules:a/b.qcow2', 'a/x'],
+  ['json:{"driver":"qcow2","file":{"driver":"blkdebug","image.filename":"blkdebug::a/b.qcow2"}}', 'a/x'],
+])('what an image names is in the folder of its file: %s', (image, path) => {
+  expect(new BlockGraph(nodeBlockHost).filenames.backingFilename(image, 'x')).toBe(path);
+});
+
+test('an image whose name says no file has no folder', () => {
+  const { filenames } = new BlockGraph(nodeBlockHost);
+  expect(() => filenames.backingFilename('json:{"driver":"qcow2","file":"node"}', 'x')).toThrow('relative');
+});
+
 describe('files', () => {
   test('raw, by content, grows and has holes', async () => {
     const graph = new BlockGraph(nodeBlockHost);

@@ -1,6 +1,6 @@
 /** `orrery img` beside the distribution's tool: the same words, the same output and exit status, and images with the same content. */
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -81,6 +81,8 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     qemuImg('bitmap', '--add', join(START, 'o.q'), 'dirty');
     qemuImg('create', '-q', '-f', 'qcow2', '-b', 'o.q', '-F', 'qcow2', join(START, 'p.q'));
     qemuImg('bitmap', '--add', join(START, 'p.q'), 'dirty');
+    qemuImg('create', '-q', '-f', 'vmdk', join(START, 'short.vmdk'), '100G');
+    truncateSync(join(START, 'short.vmdk'), 4 * MIB);
   });
   beforeEach(() => {
     for (const place of [THEIRS, OURS]) {
@@ -96,7 +98,7 @@ skipIf(toolsMissing !== undefined)('orrery img and the distribution’s tool', (
     'check @/o.q', 'check --output=json @/c.q', 'check @/b.raw', 'check -r x @/o.q',
     'compare @/o.q @/b.raw', 'compare -p @/c.q @/b.raw', 'compare -s @/c.q @/o.q', 'compare @/c.q',
     'snapshot -l @/c.q', 'measure -O qcow2 @/o.q', 'measure --output=json --size 1G -O qcow2',
-    'measure -O qcow2 -l one @/c.q', 'measure', 'measure --size 1G -O vdi', 'measure --size 7E -O qcow2', 'measure -l snapshot.x=y',
+    'measure -O qcow2 -l one @/c.q', 'measure', 'measure --size 1G -O vdi', 'measure --size 7E -O qcow2', 'measure -l snapshot.x=y', 'create -f vmdk @/x 5T', 'info @/short.vmdk',
     'create -u -f qcow2 -o backing_file=a,,help,backing_fmt=raw @/x 1M',
     'measure --size 1G -O qcow2 --object secret,id=s,data=x -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10', 'convert', 'convert @/b.raw', 'convert -m 99 @/b.raw @/x', 'nothing', 'info --wrong @/o.q', 'info -f',
   ])('%s', both); // prettier-ignore

@@ -16,8 +16,8 @@ const SUBFORMATS = [
 ] as const;
 const ADAPTERS = ['ide', 'buslogic', 'lsilogic', 'legacyESX'] as const;
 const SPLIT_BYTES = 0x80000000;
-/** One sparse extent's sectors are 32-bit numbers. */
-const MAX_EXTENT_BYTES = 2 ** 41;
+/** 64 TiB, a little more than VMware makes. Where a grain lies is a 32-bit number of sectors, so 2 TiB of it may have data. */
+const MAX_EXTENT_BYTES = 2 ** 46;
 const DESCRIPTOR_OFFSET = SECTOR_BYTES;
 const DESCRIPTOR_BYTES = 20 * SECTOR_BYTES;
 
@@ -112,7 +112,7 @@ export async function createVmdk({ file, size, options }: CreateRequest, context
 async function writeSparse(target: Target, bytes: number, flags: number): Promise<void> {
   const start = buildSparseStart(bytes, flags);
   await target.write(0, [start.header]);
-  await target.write(start.at, [start.directories]);
+  for (const { at, bytes: directory } of start.directories) await target.write(at, [directory]);
   await target.truncate(start.dataOffset);
 }
 

@@ -101,7 +101,7 @@ function cowd(bytes: Uint8Array): SparseHeader {
 function checked(header: SparseHeader): SparseHeader {
   const grainSectors = header.grainBytes / SECTOR_BYTES;
   if (!(grainSectors >= 1 && grainSectors <= MAX_GRAIN_SECTORS) || (grainSectors & (grainSectors - 1)) !== 0)
-    throw new ImageError(`Invalid granularity ${grainSectors}, image may be corrupt`, 'EFBIG');
+    throw new ImageError('Invalid granularity, image may be corrupt', 'EFBIG');
   const { tableEntries } = header;
   if (tableEntries === 0 || (tableEntries > MAX_TABLE_ENTRIES && tableEntries !== COWD_TABLE_ENTRIES))
     throw new ImageError(`L2 table size ${tableEntries} is not from 1 to ${MAX_TABLE_ENTRIES}`);
@@ -121,11 +121,15 @@ export function directoryEntries(header: SparseHeader): number {
   return Math.ceil(header.capacityBytes / (header.grainBytes * header.tableEntries));
 }
 
-/** A new extent up to its first grain: header, room for the descriptor, both grain directories with all their tables (empty). */
+/** A new extent up to its first grain: header, room for the descriptor, both grain directories, each before its tables (empty). */
 export function buildSparseStart(
   capacityBytes: number,
   flags: number,
-): { header: Uint8Array; directories: Uint8Array; at: number; dataOffset: number } {
+): {
+  readonly header: Uint8Array;
+  readonly directories: readonly { readonly at: number; readonly bytes: Uint8Array }[];
+  readonly dataOffset: number;
+} {
   const [grainSectors, tableEntries, descriptorSectors] = [128, 512, 20];
   const grains = Math.ceil(capacityBytes / (grainSectors * SECTOR_BYTES));
   const tables = Math.ceil(grains / tableEntries);
@@ -154,10 +158,11 @@ export function buildSparseStart(
   view.setUint16(77, compressed ? 1 : 0, true);
 
   // The tables are empty: only the directories need to be written.
-  const directories = new Uint8Array((second + directorySectors - first) * SECTOR_BYTES);
-  const entries = viewOf(directories);
-  for (const start of [first, second])
-    for (let i = 0; i < tables; i++)
-      entries.setUint32((start - first) * SECTOR_BYTES + i * 4, start + directorySectors + i * tableSectors, true);
-  return { header, directories, at: first * SECTOR_BYTES, dataOffset: dataSector * SECTOR_BYTES };
+  const directories = [first, second].map((start) => {
+    const bytes = new Uint8Array(directorySectors * SECTOR_BYTES);
+    const entries = viewOf(bytes);
+    for (let i = 0; i < tables; i++) entries.setUint32(i * 4, start + directorySectors + i * tableSectors, true);
+    return { at: start * SECTOR_BYTES, bytes };
+  });
+  return { header, directories, dataOffset: dataSector * SECTOR_BYTES };
 }

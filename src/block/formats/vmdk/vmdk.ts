@@ -253,7 +253,11 @@ async function openSparse(
 
 async function readSparseHeader(file: BlockNode): Promise<SparseHeader> {
   const first = await readExactly(file, 0, SECTOR_BYTES, 'VMDK header');
-  return parseSparseHeader(first, () => readExactly(file, file.size - 1536, 1536, 'VMDK footer'));
+  const header = await parseSparseHeader(first, () => readExactly(file, file.size - 1536, 1536, 'VMDK footer'));
+  // Less than directories and tables: grains that are gone would read as if nobody had ever written them.
+  if (file.size < header.dataOffset)
+    throw new ImageError(`File truncated, expecting at least ${header.dataOffset} bytes`);
+  return header;
 }
 
 async function openExtent(
