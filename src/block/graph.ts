@@ -181,6 +181,12 @@ export class BlockGraph {
     }
   }
 
+  /** Options by which a node, and what it opened itself, can be opened again elsewhere; its backing node is not among them. */
+  optionsOf(node: BlockNode): NodeOptions {
+    const { backing: _, ...options } = { ...this.records.get(node)?.options, ...this.spelledOut(node) };
+    return withoutNames(options);
+  }
+
   /** Options of the nodes below, in the place of their names, for those that go with this one. */
   private spelledOut(node: BlockNode): NodeOptions {
     const { options = {} } = this.records.get(node) ?? {};
@@ -522,6 +528,16 @@ export class BlockGraph {
 /** Whether a driver has this option, a part of it (`server.host` of `server`), or several that begin with it (`encrypt` of `encrypt.format`). */
 function declares({ options }: BlockDriver, option: string): boolean {
   return options.some(({ name }) => option === name || option.startsWith(`${name}.`) || name.startsWith(`${option}.`));
+}
+
+function withoutNames(options: NodeOptions): NodeOptions {
+  const entries = Object.entries(options).flatMap(([name, value]): [string, JsonValue][] => {
+    if (name === 'node-name') return [];
+    const nested = CHILDREN.includes(name) && typeof value === 'object' && value !== null && !Array.isArray(value);
+    // INVARIANT: an object that is no list.
+    return [[name, nested ? withoutNames(value as NodeOptions) : value]];
+  });
+  return Object.fromEntries(entries);
 }
 
 function preallocationOf(text: string | undefined): TruncateOptions['preallocation'] {

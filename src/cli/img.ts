@@ -3,8 +3,8 @@ import { UserError } from '../base/errors.ts';
 import { BlockError } from '../block/block-error.ts';
 import type { Command } from './command.ts';
 import { HelpWanted, ImgFailure, usageError } from './img/arguments.ts';
+import { complain } from './img/complain.ts';
 import { flushOutput } from './img/output.ts';
-import { calledAs } from './called-as.ts';
 
 /** Each returns the exit status, and is loaded when it is wanted. */
 const SUBCOMMANDS: Readonly<Record<string, (words: readonly string[]) => Promise<number>>> = {
@@ -37,12 +37,6 @@ async function run(args: readonly string[]): Promise<number> {
   const subcommand = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
   if (subcommand === undefined) throw usageError(`Command not found: ${name}`);
   return subcommand(words);
-}
-
-/** Where the block layer names this tool as the way to do something else, its user's name for it stands. */
-function complain(message: string): void {
-  const name = calledAs('img');
-  if (message !== '') process.stderr.write(`${name}: ${message.replaceAll("'orrery img ", `'${name} `)}\n`);
 }
 
 export const imgCommand: Command = {

@@ -1,6 +1,7 @@
 /** `orrery io`: reads, writes and otherwise exercises a disk image by commands, as qemu-io does. */
 import { createInterface } from 'node:readline';
 import { UserError } from '../base/errors.ts';
+import { ImageError } from '../block/block-error.ts';
 import { BlockGraph } from '../block/graph.ts';
 import type { JsonValue } from '../block/node.ts';
 import { nodeBlockHost } from '../host/node/block/host.ts';
@@ -90,9 +91,7 @@ async function exercise(parsed: ParsedArguments): Promise<number> {
     const commands = values('cmd');
     succeeded = commands.length > 0 ? await runCommands(session, commands) : await runInput(session);
     await session.close().catch((error: unknown) => {
-      process.stderr.write(
-        `${calledAs('io')}: Failed to write what was left when closing the image: ${errnoText(error)}\n`,
-      );
+      for (const sentence of lossOf(error)) process.stderr.write(`${calledAs('io')}: ${sentence}\n`);
       succeeded = false;
     });
   } finally {
@@ -100,6 +99,12 @@ async function exercise(parsed: ParsedArguments): Promise<number> {
     await graph.closeAll();
   }
   return succeeded ? 0 : 1;
+}
+
+/** What an image that could not be closed properly lost: its own sentences, where it has any. */
+function lossOf(error: unknown): readonly string[] {
+  if (error instanceof ImageError) return error.message.split('\n');
+  return [`Failed to write what was left when closing the image: ${errnoText(error)}`];
 }
 
 async function openOperand(session: IoSession, { options, operands }: ParsedArguments): Promise<void> {

@@ -79,12 +79,28 @@ describe('blkdebug', () => {
     expect(naps).toEqual([40]);
   });
 
+  test('asks for zeroes in the units that it was told', async () => {
+    const node = await open({ 'opt-write-zero': 4 * KIB, 'max-write-zero': 8 * KIB });
+    await node.write(0, [filled(64 * KIB, 1)]);
+    const asked: unknown[] = [];
+    const below = node.children[0]!.node;
+    below.writeZeroes = async (offset, bytes) => void asked.push([offset / KIB, bytes / KIB]);
+    await node.writeZeroes(3 * KIB, 30 * KIB);
+    expect(asked).toEqual([[4, 8], [12, 8], [20, 8], [28, 4]]); // prettier-ignore
+    expect(await content(node, 2 * KIB, 3 * KIB)).toEqual(filled(3 * KIB, 1).fill(0, KIB, 2 * KIB));
+    expect(await content(node, 32 * KIB, 2 * KIB)).toEqual(filled(2 * KIB, 1).fill(0, 0, KIB));
+    await expect(node.writeZeroes(0, KIB, { noFallback: true })).rejects.toMatchObject({ code: 'ENOTSUP' });
+  });
+
   test('reads rules from a file, with a file name that says so', async () => {
     writeFileSync(at('rules'), '# rules\n[inject-error]\nevent = "none"\niotype = "flush"\nerrno = "28"\n');
     writeFileSync(at('plain.raw'), filled(512, 7));
     const graph = new BlockGraph(nodeBlockHost);
     const node = await graph.open(`blkdebug:${at('rules')}:${at('plain.raw')}`, { format: 'raw' });
     expect(await content(node, 0, 2)).toEqual(filled(2, 7));
+    // Nothing was written: there is nothing that flushing could lose.
+    await node.flush();
+    await node.write(0, [filled(1, 7)]);
     await expect(node.flush()).rejects.toMatchObject({ code: 'ENOSPC' });
     expect(node.filename).toBe(`blkdebug:${at('rules')}:${at('plain.raw')}`);
     await graph.closeAll();

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Both } from './support/img-both.ts';
 import { qemuImg, toolsMissing } from './support/qemu-tools.ts';
 
@@ -56,7 +56,8 @@ skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distrib
     'rebase -t x -b base -F qcow2 @/top', 'rebase -T x -b base -F qcow2 @/top', 'rebase -b  -f raw @/top',
     `rebase -u -b ${long} -F raw @/mid`, `rebase -u -b ${long.slice(0, 500)} -F raw @/small`, 'rebase -b  @/top @/mid',
     'commit @/top', 'commit -p -d @/top', 'commit -q @/thin', 'commit -b base @/top', 'commit -b @/base @/top', 'commit -b none @/top',
-    'commit @/base', 'commit -f raw @/first.raw', 'commit -t x @/top', 'commit -r x @/top', 'commit @/top @/mid', 'commit @/none',
+    'commit @/base', 'commit -f raw @/first.raw', 'commit -t x @/top', 'commit -b @/./base @/top',
+    'commit -r x @/top', 'commit @/top @/mid', 'commit @/none',
     'commit @/long', 'resize @/short 2M', 'convert -c -O qcow2 -B base -F qcow2 @/short @/x', 'commit -b mid @/top', 'commit --image-opts driver=qcow2,file.filename=@/top',
   ])('%s', async (words) => {
     await both.say(words);
@@ -69,4 +70,13 @@ skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distrib
     const changed = words.startsWith('rebase') ? ['top'] : words.includes('base') ? ['base'] : ['mid', 'other.raw'];
     for (const name of changed) both.alike(name, name.endsWith('raw') ? 'raw' : 'qcow2');
   }); // prettier-ignore
+
+  test('commit keeps the options that the backing image has', async () => {
+    const file = { driver: 'blkdebug', 'inject-error': [{ event: 'write_aio', errno: 28, once: true }], image: { driver: 'file', filename: join(both.own, 'small') } }; // prettier-ignore
+    const full = `json:${JSON.stringify({ driver: 'qcow2', file })}`;
+    qemuImg('create', '-q', '-f', 'qcow2', '-u', '-b', full, '-F', 'qcow2', join(both.own, 'x'), '1M');
+    execFileSync('/usr/bin/qemu-io', ['-c', 'write 0 64k', join(both.own, 'x')]);
+    const { status, err } = await both.ours('commit @/x');
+    expect([status, err]).toEqual([1, 'qemu-img: Block job failed: No space left on device\n']);
+  });
 });

@@ -1,7 +1,8 @@
 /** A node that passes all requests on to its only child; filters change what they are for. */
+import { describeNode } from '../describe-node.ts';
 import type { IoVector } from '../io-vector.ts';
 import {
-  type BlockStatus, BlockNode, type Breakpoints, type Child, type JsonValue, type RequestLimits, type TruncateOptions, type WriteFlags,
+  type BlockStatus, BlockNode, type Breakpoints, type Child, type RequestLimits, type TruncateOptions, type WriteFlags,
   type ZeroFlags,
 } from '../node.ts'; // prettier-ignore
 
@@ -29,7 +30,7 @@ export abstract class FilterNode extends BlockNode {
   }
 
   get filename(): string {
-    return `json:${JSON.stringify({ driver: this.driver, [this.childName]: describe(this.child) })}`;
+    return `json:${JSON.stringify({ driver: this.driver, [this.childName]: describeNode(this.child) })}`;
   }
 
   override get zeroWhenNew(): boolean {
@@ -73,12 +74,4 @@ export abstract class FilterNode extends BlockNode {
   override debugEvent(event: string): Promise<void> | undefined {
     return this.child.debugEvent?.(event);
   }
-}
-
-function describe(node: BlockNode): JsonValue {
-  const { filename } = node;
-  // INVARIANT: written as JSON by this very module or the like of it.
-  return filename.startsWith('json:')
-    ? (JSON.parse(filename.slice(5)) as JsonValue)
-    : { driver: node.driver, filename };
 }

@@ -20,6 +20,7 @@ export async function amend(words: readonly string[]): Promise<number> {
   if (filename === undefined || more.length > 0) throw new ImgFailure('Expecting one image file name');
   const cache = cacheMode(args.get(CACHE) ?? 'writeback', 'cache');
   let progress: Progress | undefined;
+  let done = false;
   try {
     const node = await openImage(graph, filename, {
       imageOpts: args.has(imageOpts),
@@ -33,10 +34,10 @@ export async function amend(words: readonly string[]): Promise<number> {
     progress = new Progress(args.has(PROGRESS) && !args.quiet);
     const options = parse(graph, node.driver, list, declarations);
     await node.amend(options, args.has(FORCE), (share) => progress?.show(share));
-    progress.show(1);
+    done = true;
     return 0;
   } finally {
-    progress?.end(false);
+    progress?.end(done);
     await graph.closeAll();
   }
 }

@@ -2,6 +2,7 @@
 import { ERRNO_TEXT, errnoOf } from '../../block/block-error.ts';
 import type { BlockNode, CheckResult, JsonValue } from '../../block/node.ts';
 import { Arguments, ImgFailure, SHAPES, usageError } from './arguments.ts';
+import { complain } from './complain.ts';
 import { jsonText, knownMembers } from './json.ts';
 import { cacheMode, messageOf, newGraph, openImage } from './open.ts';
 
@@ -58,7 +59,7 @@ async function run(node: BlockNode, repair: 'none' | 'leaks' | 'all'): Promise<C
   const result = await node.check(repair).catch((error: unknown) => {
     const code = errnoOf(error);
     if (code === 'ENOTSUP') throw new ImgFailure('This image format does not support checks', UNSUPPORTED);
-    if (messageOf(error) !== ERRNO_TEXT[code]) process.stderr.write(`${messageOf(error)}\n`);
+    if (messageOf(error) !== ERRNO_TEXT[code]) complain(messageOf(error));
     throw new ImgFailure(`Check failed: ${ERRNO_TEXT[code]}`);
   });
   for (const sentence of result.messages) process.stderr.write(`${sentence}\n`);

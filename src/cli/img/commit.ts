@@ -1,9 +1,11 @@
 /** `orrery img commit`: what an overlay has goes into an image below it. */
+import { realpathSync } from 'node:fs';
+import { ERRNO_TEXT, errnoOf } from '../../block/block-error.ts';
 import { commitImage } from '../../block/jobs/commit.ts';
+import type { NodeOptions } from '../../block/driver.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';
 import { nodeBlockHost } from '../../host/node/block/host.ts';
-import { parseOptionList } from '../system/option-text.ts';
 import { Arguments, ImgFailure, SHAPES } from './arguments.ts';
 import { backingOf, type CacheMode, cacheMode, newGraph, openImage } from './open.ts';
 import { Progress } from './progress.ts';
@@ -23,30 +25,31 @@ export async function commit(words: readonly string[]): Promise<number> {
   const chain = await chainOf(args, filename);
   const graph = newGraph(args);
   const progress = new Progress(args.has(PROGRESS) && !args.quiet);
-  let done = false;
   try {
-    const { top, base } = await openForCommit(graph, args, chain, cache);
+    const { top, base } = await openForCommit(graph, chain, cache);
     const sleep = (ms: number): Promise<void> => nodeBlockHost.sleep(ms);
     const job = commitImage(top, base, { sleep, ...(rateLimit !== undefined && { rateLimit }) });
-    for await (const { done: bytes, total } of job) progress.show(bytes / total);
+    try {
+      for await (const { done: bytes, total } of job) progress.show(bytes / total);
+    } catch (error) {
+      throw new ImgFailure(`Block job failed: ${ERRNO_TEXT[errnoOf(error)]}`);
+    }
     // Images between would still show what was there before: then the overlay keeps what it has.
     if (!args.has(KEEP) && !args.has(BASE) && top.makeEmpty !== undefined) await top.makeEmpty();
-    done = true;
-  } finally {
-    progress.end(done);
-    await graph.closeAll();
+    progress.end(true);
+  } catch (error) {
+    progress.end(false);
+    // What becomes of the images matters less than why.
+    await graph.closeAll().catch(() => undefined);
+    throw error;
   }
+  await graph.closeAll();
   if (!args.quiet) process.stdout.write('Image committed.\n');
   return 0;
 }
 
-interface Link {
-  readonly filename: string;
-  readonly driver: string;
-}
-
-/** The image and those below it, down to the one that is committed to. */
-async function chainOf(args: Arguments, filename: string): Promise<readonly Link[]> {
+/** Options of the image and those below it, down to the one that is committed to. */
+async function chainOf(args: Arguments, filename: string): Promise<readonly NodeOptions[]> {
   const graph = newGraph(args);
   const format = args.get(FORMAT);
   const top = await openImage(graph, filename, {
@@ -55,12 +58,14 @@ async function chainOf(args: Arguments, filename: string): Promise<readonly Link
   });
   try {
     const base = args.get(BASE);
-    const wanted = base === undefined ? undefined : graph.filenames.backingFilename(top.filename, base);
-    const chain: Link[] = [];
-    for (let node: BlockNode | undefined = top; node !== undefined; node = backingOf(node)) {
-      chain.push({ filename: node.filename, driver: node.driver });
-      const below = chain.length > 1;
-      if (below && (base === undefined || node.filename === base || node.filename === wanted)) return chain;
+    const chain = [graph.optionsOf(top)];
+    let above = top;
+    for (let node = backingOf(top); node !== undefined; node = backingOf(node)) {
+      chain.push(graph.optionsOf(node));
+      // Names are relative to the image that would have them in it.
+      if (base === undefined || isSamePlace(graph.filenames.backingFilename(above.filename, base), node.filename))
+        return chain;
+      above = node;
     }
     if (base === undefined) throw new ImgFailure('Image does not have a backing file');
     throw new ImgFailure(`Did not find '${base}' in the backing chain of '${filename}'`);
@@ -69,26 +74,28 @@ async function chainOf(args: Arguments, filename: string): Promise<readonly Link
   }
 }
 
+function isSamePlace(one: string, other: string): boolean {
+  try {
+    return one === other || realpathSync(one) === realpathSync(other);
+  } catch {
+    return false;
+  }
+}
+
 /** The same chain again, from the bottom: the first and the last for writing. */
 async function openForCommit(
   graph: BlockGraph,
-  args: Arguments,
-  chain: readonly Link[],
+  chain: readonly NodeOptions[],
   cache: CacheMode,
 ): Promise<{ readonly top: BlockNode; readonly base: BlockNode }> {
   const flags = { direct: cache.direct, noFlush: cache.noFlush };
   const [overlay, ...below] = chain;
   const last = below.at(-1);
   if (overlay === undefined || last === undefined) throw new ImgFailure('Image does not have a backing file');
-  const base = await graph.open(last.filename, { ...flags, format: last.driver, unmap: true });
+  const base = await graph.open(last, { ...flags, unmap: true });
   let node = base;
-  for (const { driver, filename } of below.slice(0, -1).reverse()) {
-    const options = { driver, file: graph.filenames.protocolOptions(filename), backing: node.name };
-    node = await graph.open(options, { readOnly: true });
-  }
-  const own = args.has(imageOpts)
-    ? parseOptionList('-image-opts', args.operands[0] ?? '').properties
-    : { file: graph.filenames.protocolOptions(overlay.filename) };
-  const top = await graph.open({ driver: overlay.driver, ...own, backing: node.name }, { ...flags, unmap: true });
+  for (const options of below.slice(0, -1).reverse())
+    node = await graph.open({ ...options, backing: node.name }, { readOnly: true });
+  const top = await graph.open({ ...overlay, backing: node.name }, { ...flags, unmap: true });
   return { top, base };
 }

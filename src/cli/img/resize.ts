@@ -29,6 +29,8 @@ export async function resize(words: readonly string[]): Promise<number> {
   const format = args.get(FORMAT);
   const node = await openImage(graph, filename, {
     imageOpts: args.has(imageOpts),
+    // What is cut off is given back.
+    unmap: true,
     ...(format !== undefined && { format }),
   });
   try {

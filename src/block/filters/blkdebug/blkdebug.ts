@@ -23,11 +23,21 @@ class BlkdebugNode extends FilterNode {
   /** Nothing but rules of a file: a short name says it all. */
   private readonly hasName: boolean;
   private readonly requestLimits: RequestLimits;
+  /** What requests for zeroes must be multiples of, and no larger than. */
+  private readonly zeroUnit: number;
+  private readonly mostZeroes: number;
+  /** Something was written since the last flush that succeeded: without, there is nothing that flushing could lose. */
+  private unflushed = false;
 
   constructor(
     base: { readonly name: string; readonly readOnly: boolean; readonly child: BlockNode; readonly host: BlockHost },
     rules: DebugRules,
-    how: { readonly config: string; readonly hasName: boolean; readonly limits: Partial<RequestLimits> },
+    how: {
+      readonly config: string;
+      readonly hasName: boolean;
+      readonly limits: Partial<RequestLimits>;
+      readonly mostZeroes: number;
+    },
   ) {
     super(base.name, base.readOnly, base.child, 'image');
     this.host = base.host;
@@ -35,6 +45,8 @@ class BlkdebugNode extends FilterNode {
     this.config = how.config;
     this.hasName = how.hasName;
     this.requestLimits = { ...base.child.limits, ...how.limits };
+    this.zeroUnit = how.limits.zeroAlignment ?? 1;
+    this.mostZeroes = how.mostZeroes - (how.mostZeroes % this.zeroUnit) || Infinity;
   }
 
   override get limits(): RequestLimits {
@@ -73,6 +85,7 @@ class BlkdebugNode extends FilterNode {
         await this.write(offset + at, sliceVector(from, at, Math.min(maxTransfer, bytes - at)), flags);
       return;
     }
+    this.unflushed = true;
     await this.rules.event('pwritev');
     const partial = await this.inject('write', offset, bytes);
     if (partial !== undefined) return this.writePartly(partial, offset, from);
@@ -93,7 +106,22 @@ class BlkdebugNode extends FilterNode {
     throw new BlockError(error);
   }
 
-  override async writeZeroes(offset: number, bytes: number, flags?: ZeroFlags): Promise<void> {
+  override async writeZeroes(offset: number, bytes: number, flags: ZeroFlags = {}): Promise<void> {
+    const unit = this.zeroUnit;
+    for (let done = 0; done < bytes;) {
+      const at = offset + done;
+      const left = bytes - done;
+      const toUnit = (unit - (at % unit)) % unit;
+      const part = Math.min(left, toUnit > 0 ? toUnit : left < unit ? left : left - (left % unit), this.mostZeroes);
+      if (part >= unit) await this.zeroUnits(at, part, flags);
+      else if (flags.noFallback === true) throw new BlockError('ENOTSUP');
+      else await this.write(at, [new Uint8Array(part)], { fua: flags.fua === true });
+      done += part;
+    }
+  }
+
+  private async zeroUnits(offset: number, bytes: number, flags: ZeroFlags): Promise<void> {
+    this.unflushed = true;
     await this.rules.event('pwritev_zero');
     await this.inject('write-zeroes', offset, bytes);
     await this.child.writeZeroes(offset, bytes, flags);
@@ -101,13 +129,15 @@ class BlkdebugNode extends FilterNode {
   }
 
   override async discard(offset: number, bytes: number): Promise<void> {
+    this.unflushed = true;
     await this.inject('discard', offset, bytes);
     await this.child.discard(offset, bytes);
   }
 
   override async flush(): Promise<void> {
-    await this.inject('flush', 0, 0);
+    if (this.unflushed) await this.inject('flush', 0, 0);
     await this.child.flush();
+    this.unflushed = false;
   }
 
   override async status(offset: number, bytes: number): Promise<BlockStatus> {
@@ -163,10 +193,10 @@ export const blkdebug: BlockDriver = {
     const rules = [...(config === '' ? [] : await rulesOf(context.host, config)), ...rulesOfOptions(options)];
     // INVARIANT: openChild throws unless the child may be missing.
     const child = (await context.openChild('image'))!;
-    const limits = limitsOf(options, child.limits.alignment);
+    const { mostZeroes, ...limits } = limitsOf(options, child.limits.alignment);
     const hasName = Object.keys(options).every((key) => ['driver', 'config', 'image', 'node-name'].includes(key));
     const base = { name, readOnly, child, host: context.host };
-    return new BlkdebugNode(base, new DebugRules(rules), { config, hasName, limits });
+    return new BlkdebugNode(base, new DebugRules(rules), { config, hasName, limits, mostZeroes });
   },
 };
 
@@ -186,7 +216,10 @@ async function rulesOf(host: BlockHost, config: string): Promise<ReturnType<type
   return rulesOfFile(new TextDecoder().decode(content), config);
 }
 
-function limitsOf(options: Parameters<typeof sizeOption>[0], least: number): Partial<RequestLimits> {
+function limitsOf(
+  options: Parameters<typeof sizeOption>[0],
+  least: number,
+): Partial<RequestLimits> & { readonly mostZeroes: number } {
   const checked = (name: string, multiple: number): number => {
     const value = sizeOption(options, name) ?? 0;
     if (value >= 2 ** 31 || value % multiple !== 0)
@@ -199,9 +232,10 @@ function limitsOf(options: Parameters<typeof sizeOption>[0], least: number): Par
   const alignment = Math.max(align, least);
   const maxTransfer = checked('max-transfer', alignment);
   const zeroAlignment = checked('opt-write-zero', alignment);
-  checked('max-write-zero', Math.max(zeroAlignment, alignment));
+  const mostZeroes = checked('max-write-zero', Math.max(zeroAlignment, alignment));
   checked('max-discard', Math.max(checked('opt-discard', alignment), alignment));
   return {
+    mostZeroes,
     ...(align > 0 && { alignment: align }),
     ...(maxTransfer > 0 && { maxTransfer }),
     ...(zeroAlignment > 0 && { zeroAlignment }),

@@ -53,22 +53,47 @@ export async function amendQcow2(
   await image.ranges.alone(async () => {
     await image.settle();
     if (version > header.version) {
+      if (!node.snapshots.isComplete) await node.snapshots.rewrite();
       header.version = version;
       await image.writeHeader();
       image.tables.reconfigure();
     }
     const encryption = encryptionOptions(options);
     if (encryption !== undefined) await amendEncryption(image, encryption, force);
-    if (order !== header.refcountOrder) await writeStructure(image, await node.countReferences(), order);
-    progress(0.3);
+    const steps = new Steps([order !== header.refcountOrder, version < header.version], progress);
+    if (order !== header.refcountOrder) {
+      await writeStructure(image, await node.countReferences(), order);
+      steps.done();
+    }
     await setDataFile(image, options);
     if (lazy === true && version < 3) throw new ImageError(`Lazy refcounts ${NEWER}`);
     if (lazy !== undefined) await setLazy(image, lazy);
-    if (version < header.version) await downgrade(node);
-    progress(0.9);
+    if (options['size'] !== undefined) await node.resizeAlone(sizeOf(options['size'], 'size'));
+    // Last: what the older version does not have may be gone now.
+    if (version < header.version) await downgrade(node, (share) => steps.within(share));
   });
-  if (options['size'] !== undefined) await node.truncate(sizeOf(options['size'], 'size'));
-  progress(1);
+}
+
+/** Progress of those steps that there are. */
+class Steps {
+  private readonly count: number;
+  private readonly progress: (done: number) => void;
+  private finished = 0;
+
+  constructor(wanted: readonly boolean[], progress: (done: number) => void) {
+    this.count = wanted.filter((step) => step).length;
+    this.progress = progress;
+  }
+
+  /** `share` of 1 of the present step. */
+  within(share: number): void {
+    this.progress((this.finished + share) / this.count);
+  }
+
+  done(): void {
+    this.finished++;
+    this.within(0);
+  }
 }
 
 function levelOf(text: string): number {
@@ -127,7 +152,7 @@ async function setLazy(image: Qcow2Image, lazy: boolean): Promise<void> {
 }
 
 /** Version 2 knows no zero clusters and no features: what they say is said otherwise, or cannot be. */
-async function downgrade(node: Qcow2Node): Promise<void> {
+async function downgrade(node: Qcow2Node, progress: (share: number) => void): Promise<void> {
   const { image } = node;
   const { header } = image;
   if (image.hasDataFile) throw new ImageError('Cannot downgrade an image with a data file', 'ENOTSUP');
@@ -143,7 +168,7 @@ async function downgrade(node: Qcow2Node): Promise<void> {
     throw new ImageError('Internal snapshots prevent downgrade of image', 'ENOTSUP');
   await setLazy(image, false);
   await image.setDirtyBit();
-  await expandZeroClusters(node);
+  await expandZeroClusters(node, progress);
   await image.settle();
   header.compatible = 0;
   header.autoclear = 0;
@@ -154,25 +179,31 @@ async function downgrade(node: Qcow2Node): Promise<void> {
 }
 
 /** In each L2 table, active or of a snapshot, "reads as zeroes" becomes nothing, or storage full of zeroes. */
-async function expandZeroClusters(node: Qcow2Node): Promise<void> {
+async function expandZeroClusters(node: Qcow2Node, progress: (share: number) => void): Promise<void> {
   const { image } = node;
   const weights = new Map<number, number>();
   const l1s = [image.tables.l1];
   for (const { l1Offset, l1Entries } of node.snapshots.records)
     l1s.push(await readTable(image.file, l1Offset, l1Entries * 8));
-  for (const l1 of l1s)
-    for (let at = 0; at < l1.length; at += 8) {
-      const offset = entryOffset(viewOf(l1), at);
-      if (offset !== 0) weights.set(offset, (weights.get(offset) ?? 0) + 1);
-    }
+  const entries = l1s.flatMap((l1) =>
+    Array.from({ length: l1.length / 8 }, (_, at) => entryOffset(viewOf(l1), at * 8)),
+  );
+  for (const offset of entries) if (offset !== 0) weights.set(offset, (weights.get(offset) ?? 0) + 1);
   image.tables.forget();
-  for (const [offset, weight] of weights) {
-    const bytes = await readTable(image.file, offset, image.clusterSize);
-    if (!(await expandTable(image, bytes, weight))) continue;
-    await image.flush();
-    await image.file.write(offset, [bytes]);
-    await image.file.flush();
+  for (const [visited, offset] of entries.entries()) {
+    const weight = weights.get(offset);
+    weights.delete(offset);
+    if (weight !== undefined) await expandTableAt(image, offset, weight);
+    progress((visited + 1) / entries.length);
   }
+}
+
+async function expandTableAt(image: Qcow2Image, offset: number, weight: number): Promise<void> {
+  const bytes = await readTable(image.file, offset, image.clusterSize);
+  if (!(await expandTable(image, bytes, weight))) return;
+  await image.flush();
+  await image.file.write(offset, [bytes]);
+  await image.file.flush();
 }
 
 async function expandTable(image: Qcow2Image, bytes: Uint8Array, weight: number): Promise<boolean> {

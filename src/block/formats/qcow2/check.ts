@@ -10,8 +10,7 @@ import {
 } from './layout.ts'; // prettier-ignore
 import { readTable } from './metadata-file.ts';
 import { References, writeStructure } from './rebuild.ts';
-import type { SnapshotRecord } from './snapshot-table.ts';
-import { serializeSnapshots } from './snapshot-table.ts';
+import type { Snapshots } from './snapshots.ts';
 import { entryClusters, entryOffset, fixCopiedFlags } from './walk.ts';
 
 /** Sentences kept: a hostile image could have one for each of its clusters. */
@@ -31,7 +30,7 @@ interface Tally {
 
 /** What else an image refers to, besides what the header says. */
 export interface Extras {
-  readonly snapshots: readonly SnapshotRecord[];
+  readonly snapshots: Snapshots;
   /** Clusters of bitmaps: directory, tables, data. */
   readonly bitmapRanges: readonly { readonly offset: number; readonly bytes: number }[];
 }
@@ -60,6 +59,8 @@ export class Check {
   /** The caller holds the gate and has settled the image. */
   async run(): Promise<CheckResult> {
     const { image, tally } = this;
+    const { snapshots } = this.extras;
+    const faults = await snapshots.inspect(this.repair === 'all', (sentence) => this.say(sentence));
     await this.countAll();
     await this.compare('none');
     if (tally.rebuild && this.repair === 'all') await this.rebuild();
@@ -75,6 +76,11 @@ export class Check {
       }
     }
     await this.checkFlags();
+    tally.corruptionsFixed += faults.fixed;
+    if (faults.left > 0 && this.repair === 'all' && tally.checkErrors === 0) {
+      await snapshots.rewrite();
+      tally.corruptionsFixed += faults.left;
+    } else tally.corruptions += faults.left;
     if (this.repair !== 'none') {
       await image.flush();
       if (tally.checkErrors === 0 && tally.corruptions === 0) await this.markConsistent();
@@ -137,13 +143,13 @@ export class Check {
     const tables = new Map<number, number>();
     this.countL1(image.tables.l1, header.l1Offset, tables);
     const active = new Set(tables.keys());
-    for (const snapshot of this.extras.snapshots)
+    const { snapshots, bitmapRanges } = this.extras;
+    for (const snapshot of snapshots.records)
       this.countL1(await readTable(image.file, snapshot.l1Offset, snapshot.l1Entries * 8), snapshot.l1Offset, tables);
     for (const [offset, weight] of tables) await this.countL2(offset, weight, active.has(offset));
-    if (this.extras.snapshots.length > 0)
-      this.refer(header.snapshotsOffset, serializeSnapshots(this.extras.snapshots).length);
+    this.refer(snapshots.tableRange.offset, snapshots.tableRange.bytes);
     if (header.crypto !== undefined) this.refer(header.crypto.offset, header.crypto.bytes);
-    for (const range of this.extras.bitmapRanges) this.refer(range.offset, range.bytes);
+    for (const range of bitmapRanges) this.refer(range.offset, range.bytes);
     const counted = this.refer(header.refcountTableOffset, header.refcountTableClusters * clusterSize);
     for (let at = 0; at < counted; at++) this.structure.add(header.refcountTableOffset / clusterSize + at, 1);
     this.countBlocks();
@@ -230,7 +236,7 @@ export class Check {
   private async compare(repair: Repair): Promise<void> {
     const { image, tally } = this;
     const { perBlock } = image.refcounts;
-    const end = Math.ceil(image.file.size / image.clusterSize);
+    const end = Math.max(Math.ceil(image.file.size / image.clusterSize), this.references.end);
     for (const block of this.blocksOfInterest()) {
       const last = Math.min(end, (block + 1) * perBlock);
       for (let cluster = block * perBlock; cluster < last; cluster++) {
@@ -273,17 +279,21 @@ export class Check {
   private async rebuild(): Promise<void> {
     const { image, tally } = this;
     this.say('Rebuilding refcount structure');
-    const before = { corruptions: tally.corruptions, leaks: tally.leaks };
+    const before = { ...tally };
     this.references.remove(this.structure);
+    const freed = this.structure.clusters.filter((cluster) => this.references.get(cluster) === 0);
     await writeStructure(image, this.references, image.header.refcountOrder);
     tally.corruptions = 0;
     tally.leaks = 0;
     tally.rebuild = false;
     await this.countAll();
     await this.compare('none');
+    // The old structure is free now, which repairs nothing that was wrong before.
+    for (const cluster of freed) this.say(`Repairing cluster ${cluster} refcount=1 reference=0`);
     if (tally.rebuild) this.say('ERROR rebuilt refcount structure is still broken');
-    tally.corruptionsFixed += Math.max(0, before.corruptions - tally.corruptions);
-    tally.leaksFixed += Math.max(0, before.leaks - tally.leaks);
+    tally.corruptionsFixed = before.corruptionsFixed + Math.max(0, before.corruptions - tally.corruptions);
+    tally.leaksFixed = before.leaksFixed + Math.max(0, before.leaks - tally.leaks);
+    await image.flush();
   }
 
   private async checkFlags(): Promise<void> {

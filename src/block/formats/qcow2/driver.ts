@@ -1,5 +1,6 @@
 /** The qcow2 format as a driver: probing, opening, creating. */
 import { ImageError } from '../../block-error.ts';
+import { describeNode } from '../../describe-node.ts';
 import type { BlockDriver, DriverContext, NodeOptions, OpenRequest } from '../../driver.ts';
 import type { BlockNode, JsonValue } from '../../node.ts';
 import { AMEND_OPTIONS } from './amend.ts';
@@ -59,11 +60,27 @@ async function openQcow2(request: OpenRequest, context: DriverContext): Promise<
   });
   await image.open();
   if (!readOnly && !request.noIo) await clearUnknown(image);
-  const node = new Qcow2Node(image);
-  await node.snapshots.load();
+  const node = new Qcow2Node(image, keyedName(options, file));
+  // A check reads the table itself, and tells what is wrong with it.
+  if (!request.check) await node.snapshots.load();
   await node.bitmaps.load();
-  if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.check) await node.check('all');
+  if (header.incompatible & INCOMPATIBLE_DIRTY && !readOnly && !request.check) await repair(node, context);
   return node;
+}
+
+/** Refcounts of an image that was not closed are put right before it is written to. */
+async function repair(node: Qcow2Node, context: DriverContext): Promise<void> {
+  const { messages, checkErrors } = await node.check('all');
+  for (const sentence of messages) context.warn(sentence);
+  if (checkErrors > 0) throw new ImageError('Could not repair dirty image: Input/output error', 'EIO');
+}
+
+/** The name of an image that needs a key; undefined: its file's name says enough. */
+function keyedName(options: NodeOptions, file: BlockNode): string | undefined {
+  const { encrypt } = options;
+  const secret = isObject(encrypt) ? encrypt['key-secret'] : undefined;
+  if (secret === undefined) return undefined;
+  return `json:${JSON.stringify({ 'encrypt.key-secret': secret, driver: 'qcow2', file: describeNode(file) })}`;
 }
 
 /** Whoever writes without knowing what a bit of this kind vouches for takes the bit away. */

@@ -37,7 +37,7 @@ export async function openEncryption(
   const secret = isRecord(given) ? given['key-secret'] : undefined;
   if (typeof secret !== 'string' && !noIo)
     throw new ImageError("Parameter 'encrypt.key-secret' is required for cipher", 'EINVAL');
-  const passphrase = typeof secret === 'string' ? await context.secret(secret) : undefined;
+  const passphrase = typeof secret === 'string' && !noIo ? await context.secret(secret) : undefined;
   if (header.cryptMethod === CRYPT_AES)
     return { cipher: passphrase && (await oldCipher(passphrase, context)), byGuest: true, luks: undefined };
   const { crypto } = header;

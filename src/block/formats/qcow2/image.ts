@@ -6,7 +6,7 @@
  * table on disk refers to it. Whenever the process or the host dies, the image has at worst leaks; with lazy refcounts the header's dirty
  * bit is set first, and opening repairs.
  */
-import { BlockError } from '../../block-error.ts';
+import { BlockError, ERRNO_TEXT, errnoOf } from '../../block-error.ts';
 import type { SectorCipher } from '../../crypto/sector-cipher.ts';
 import { SECTOR_BYTES } from '../../crypto/sector-cipher.ts';
 import type { IoVector } from '../../io-vector.ts';
@@ -186,6 +186,12 @@ export class Qcow2Image {
     const old = await tables.load(l1Index);
     if (old !== undefined && tables.l1IsCopied(l1Index)) return old;
     const { host } = await this.allocate(1, true, 'L2 table');
+    // A table's own count does not wait for the repair that lazy refcounts leave the others to.
+    if (this.lazyRefcounts)
+      await this.refcounts.writeBack().catch((error: unknown) => {
+        this.refcounts.free(host, 1, false);
+        throw error;
+      });
     await this.event(old === undefined ? 'l2_alloc_write' : 'l2_alloc_cow_read');
     const bytes = old === undefined ? new Uint8Array(this.clusterSize) : old.bytes.slice();
     if (old !== undefined) {
@@ -317,6 +323,23 @@ export class Qcow2Image {
       }
     } finally {
       this.lazyRefcounts = lazy;
+    }
+  }
+
+  /** `settle` when the image is closed: what could not be written, and refcounts even so, which do no harm alone. */
+  async settleAtLast(): Promise<readonly string[]> {
+    try {
+      await this.settle();
+      return [];
+    } catch (error) {
+      const lost = [`Failed to flush the L2 table cache: ${ERRNO_TEXT[errnoOf(error)]}`];
+      try {
+        await this.refcounts.writeBack();
+        await this.file.flush();
+      } catch (again) {
+        lost.push(`Failed to flush the refcount block cache: ${ERRNO_TEXT[errnoOf(again)]}`);
+      }
+      return lost;
     }
   }
 

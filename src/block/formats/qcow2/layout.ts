@@ -305,12 +305,6 @@ function checkTables(header: Header, clusterSize: number): void {
     REFCOUNT_TABLE_BYTES_MAX,
     clusterSize,
   );
-  if (header.snapshotCount > SNAPSHOTS_MAX)
-    throw new ImageError(
-      `Snapshot table too large (${header.snapshotCount} snapshots, at most ${SNAPSHOTS_MAX})`,
-      'EFBIG',
-    );
-  if (header.snapshotCount > 0) validateTable('Snapshot table', header.snapshotsOffset, 0, 0, clusterSize);
   const needed = l1EntriesFor(header, header.size);
   if (needed > L1_BYTES_MAX / 8)
     throw new ImageError(`Image is too big (${header.size} bytes) for clusters of ${clusterSize} bytes`, 'EFBIG');

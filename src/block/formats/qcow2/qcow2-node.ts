@@ -1,5 +1,5 @@
 /** An opened qcow2 image as a node of the block graph. */
-import { BlockError } from '../../block-error.ts';
+import { BlockError, ERRNO_TEXT, errnoOf, ImageError } from '../../block-error.ts';
 import type { IoVector } from '../../io-vector.ts';
 import { vectorBytes } from '../../io-vector.ts';
 import type {
@@ -195,21 +195,29 @@ export class Qcow2Node extends BlockNode {
   override async truncate(size: number, options: TruncateOptions = {}): Promise<void> {
     this.checkWritable();
     this.image.checkUsable();
-    await this.image.ranges.alone(async () => {
-      if (size !== this.size) await this.bitmaps.beforeResize();
-      try {
-        await resize(this.image, size, options);
-      } finally {
-        this.bitmaps.afterResize();
-      }
-    });
+    await this.image.ranges.alone(() => this.resizeAlone(size, options));
+  }
+
+  /** For who holds the gate. */
+  async resizeAlone(size: number, options: TruncateOptions = {}): Promise<void> {
+    if (size !== this.size) await this.bitmaps.beforeResize();
+    try {
+      await resize(this.image, size, options);
+    } finally {
+      this.bitmaps.afterResize();
+    }
   }
 
   override async close(): Promise<void> {
     await this.image.ranges.alone(async () => {
       if (this.readOnly || this.image.header.incompatible & INCOMPATIBLE_CORRUPT) return;
-      await this.bitmaps.store();
-      await this.image.settle();
+      const lost: string[] = [];
+      await this.bitmaps.store().catch((error: unknown) => {
+        const why = ERRNO_TEXT[errnoOf(error)];
+        lost.push(`Lost persistent bitmaps during inactivation of node '${this.name}': ${why}`);
+      });
+      lost.push(...(await this.image.settleAtLast()));
+      if (lost.length > 0) throw new ImageError(lost.join('\n'), 'EIO');
     });
   }
 
@@ -218,15 +226,12 @@ export class Qcow2Node extends BlockNode {
     return this.image.ranges.alone(async () => {
       // What an image that may not be written has in memory is what it has on disk.
       if (!(this.image.header.incompatible & (INCOMPATIBLE_CORRUPT | INCOMPATIBLE_DIRTY))) await this.image.settle();
-      return new Check(this.image, repair, {
-        snapshots: this.snapshots.records,
-        bitmapRanges: this.bitmaps.ranges,
-      }).run();
+      return new Check(this.image, repair, this.extras).run();
     });
   }
 
   private get extras(): Extras {
-    return { snapshots: this.snapshots.records, bitmapRanges: this.bitmaps.ranges };
+    return { snapshots: this.snapshots, bitmapRanges: this.bitmaps.ranges };
   }
 
   /** All references to host clusters but those of the refcount structure; for who holds the gate and has settled the image. */

@@ -2,7 +2,7 @@
 import { ImageError } from '../../block-error.ts';
 import type { Qcow2Image } from './image.ts';
 import { REFCOUNT_TABLE_BYTES_MAX, viewOf, writeU64 } from './layout.ts';
-import { encodeCount } from './refcounts.ts';
+import { encodeCount } from './refcount-entries.ts';
 
 /** Counts kept together. A hostile sparse file may refer to one cluster in each page: small, so that this costs little. */
 const PAGE = 512;
@@ -36,12 +36,28 @@ export class References {
     }
   }
 
+  /** All clusters that are referred to, in their order. */
+  get clusters(): number[] {
+    const found: number[] = [];
+    for (const page of [...this.pages.keys()].sort((a, b) => a - b))
+      this.each(page * PAGE, (page + 1) * PAGE, (cluster) => found.push(cluster));
+    return found;
+  }
+
   /** Takes back references that were added here too. */
   remove(others: References): void {
     for (const [index, counts] of others.pages) {
       const page = this.pages.get(index);
       for (let at = 0; page !== undefined && at < PAGE; at++) page[at] = (page[at] ?? 0) - (counts[at] ?? 0);
     }
+  }
+
+  /** One behind the last cluster that is referred to. */
+  get end(): number {
+    let end = 0;
+    for (const [page, counts] of this.pages)
+      end = Math.max(end, page * PAGE + counts.findLastIndex((count) => count > 0) + 1);
+    return end;
   }
 
   /** Refcount blocks that have to exist, at `perBlock` counts each. */
@@ -62,7 +78,7 @@ export class References {
 export async function writeStructure(image: Qcow2Image, references: References, order: number): Promise<void> {
   const { header, refcounts, clusterSize } = image;
   const perBlock = (clusterSize * 8) / 2 ** order;
-  const start = Math.ceil(image.file.size / clusterSize);
+  const start = Math.max(Math.ceil(image.file.size / clusterSize), references.end);
   const used = references.blocks(perBlock);
   let blocks: number[] = [];
   let tableClusters = 1;

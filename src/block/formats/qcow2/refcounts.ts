@@ -10,9 +10,13 @@ import type { BlockNode } from '../../node.ts';
 import type { Header } from './layout.ts';
 import { readU64, REFCOUNT_TABLE_BYTES_MAX, viewOf, writeU64 } from './layout.ts';
 import { Dirty, readTable } from './metadata-file.ts';
+import { decodeCount, encodeCount } from './refcount-entries.ts';
 
 /** Blocks kept in memory, bytes: a table of a huge image would otherwise pull all of them in. */
 const BLOCK_CACHE_BYTES = 16 << 20;
+
+/** Storage given back, bytes, that is worth a flush. */
+const MANY_FREED_BYTES = 8 << 20;
 
 class RefcountBlock {
   readonly index: number;
@@ -56,6 +60,7 @@ export class Refcounts {
   /** No cluster below this is free. */
   private hint = 0;
   private frees: FreedClusters[] = [];
+  private freedBytes = 0;
   /** Writes the header; growing the table moves it. */
   private readonly writeHeader: () => Promise<void>;
 
@@ -134,22 +139,7 @@ export class Refcounts {
   }
 
   private read(block: RefcountBlock, entry: number): number {
-    switch (this.order) {
-      case 4:
-        return block.view.getUint16(entry * 2);
-      case 3:
-        return block.view.getUint8(entry);
-      case 5:
-        return block.view.getUint32(entry * 4);
-      case 6:
-        return readU64(block.view, entry * 8);
-      default: {
-        const width = 1 << this.order;
-        const perByte = 8 / width;
-        const byte = block.view.getUint8(Math.floor(entry / perByte));
-        return (byte >> ((entry % perByte) * width)) & ((1 << width) - 1);
-      }
-    }
+    return decodeCount(block.view, this.order, entry);
   }
 
   private store(block: RefcountBlock, entry: number, count: number): void {
@@ -211,13 +201,13 @@ export class Refcounts {
       if (this.blocks.get(index) === undefined) {
         if (this.blockOffset(index) !== 0) return index;
         // A part of the file without counts: its block becomes the first cluster there, and counts itself.
-        if (first >= 0 && !exact) break;
-        if (exact && (first >= 0 || count >= this.perBlock)) {
-          // So large a run that blocks would lie in its way: they go behind it.
+        if (first >= 0 || (exact && count >= this.perBlock)) {
+          // But not in the way of a run: then it goes behind it.
           const start = first >= 0 ? first : cluster;
           const end = this.addBlocksBehind(start, count, index);
+          if (end > 0 && end <= this.reach) return this.take(start, count);
+          if (first >= 0 && !exact) break;
           if (end > this.reach) return -1;
-          if (end > 0) return this.take(start, count);
         }
         first = -1;
         this.addBlock(index, index * this.perBlock);
@@ -376,6 +366,7 @@ export class Refcounts {
   /** One user less, once the tables say so on disk. */
   free(offset: number, clusters: number, discard: boolean): void {
     const first = Math.floor(offset / this.clusterSize);
+    if (discard) this.freedBytes += clusters * this.clusterSize;
     const last = this.frees.at(-1);
     if (last !== undefined && last.first + last.count === first && last.discard === discard)
       this.frees[this.frees.length - 1] = { first: last.first, count: last.count + clusters, discard };
@@ -386,11 +377,17 @@ export class Refcounts {
   takeFrees(): FreedClusters[] {
     const frees = this.frees;
     this.frees = [];
+    this.freedBytes = 0;
     return frees;
   }
 
   returnFrees(frees: readonly FreedClusters[]): void {
     this.frees.unshift(...frees);
+  }
+
+  /** So much was given back that it should be used again before the file grows. */
+  get hasManyFrees(): boolean {
+    return this.freedBytes >= MANY_FREED_BYTES;
   }
 
   get hasFrees(): boolean {
@@ -471,29 +468,5 @@ export class Refcounts {
     this.hint = 0;
     this.takeOrder();
     await this.open();
-  }
-}
-
-/** Puts a count into the bytes of a block. */
-export function encodeCount(view: DataView, order: number, entry: number, count: number): void {
-  const at = Math.floor((entry << order) / 8);
-  switch (order) {
-    case 4:
-      view.setUint16(at, count);
-      break;
-    case 3:
-      view.setUint8(at, count);
-      break;
-    case 5:
-      view.setUint32(at, count);
-      break;
-    case 6:
-      writeU64(view, at, count);
-      break;
-    default: {
-      const width = 1 << order;
-      const shift = (entry % (8 / width)) * width;
-      view.setUint8(at, (view.getUint8(at) & ~(((1 << width) - 1) << shift)) | (count << shift));
-    }
   }
 }

@@ -3,7 +3,7 @@ import { BlockError, ImageError } from '../../block-error.ts';
 import type { TruncateOptions } from '../../node.ts';
 import type { Qcow2Image } from './image.ts';
 import { AUTOCLEAR_DATA_FILE_RAW, L1_BYTES_MAX, l1EntriesFor } from './layout.ts';
-import { UNALLOCATED } from './tables.ts';
+import { UNALLOCATED, ZERO } from './tables.ts';
 import { dropClaimed, zeroClaimed } from './zero.ts';
 
 /** Grows or shrinks while nothing else goes on (the caller holds the gate). */
@@ -86,16 +86,19 @@ async function preallocate(
       try {
         while (at < end) {
           const first = (at - l1Index * tables.l2Reach) / size;
-          if (tables.clusterAt(table, first) >= 0 || tables.kindAt(table, first * size) !== UNALLOCATED) {
+          const kind = tables.kindAt(table, first * size);
+          if (tables.clusterAt(table, first) >= 0 || (kind !== UNALLOCATED && kind !== ZERO)) {
             at += size;
             continue;
           }
           const count = Math.ceil((end - at) / size);
           const taken = image.hasDataFile ? { host: at, count } : await image.allocate(count, false);
           for (let index = 0; index < taken.count; index++) {
+            const zero = tables.extended ? tables.zeroBits(table, first + index) : 0;
             tables.setCluster(table, first + index, taken.host + index * size, false);
-            if (tables.extended)
-              tables.setBitmap(table, first + index, 0, image.header.backingFile === undefined ? 0xffffffff : 0);
+            if (!tables.extended) continue;
+            const reads = image.header.backingFile === undefined ? [0, 0xffffffff] : [zero, 0];
+            tables.setBitmap(table, first + index, reads[0] ?? 0, reads[1] ?? 0);
           }
           at += taken.count * size;
           if (image.hasDataFile) continue;

@@ -3,7 +3,7 @@ import { ImageError } from '../../block-error.ts';
 import type { BlockNode } from '../../node.ts';
 import type { Header } from './layout.ts';
 import {
-  L1_BYTES_MAX, readU64, SNAPSHOT_EXTRA_BYTES_MAX, SNAPSHOT_TABLE_BYTES_MAX, validateTable, viewOf, writeU64,
+  L1_BYTES_MAX, readU64, SNAPSHOT_EXTRA_BYTES_MAX, SNAPSHOT_TABLE_BYTES_MAX, SNAPSHOTS_MAX, validateTable, viewOf, writeU64,
 } from './layout.ts'; // prettier-ignore
 import { readTable } from './metadata-file.ts';
 
@@ -23,36 +23,100 @@ export interface SnapshotRecord {
   readonly icount: bigint | undefined;
   /** Of the extra data, what we do not know. */
   readonly unknownExtra: Uint8Array;
+  /** The extra data lacks what version 3 wants to be there. */
+  readonly incomplete: boolean;
 }
+
+export interface SnapshotTable {
+  readonly records: readonly SnapshotRecord[];
+  /** Of the file, as far as it was read. */
+  readonly bytes: number;
+}
+
+/** What is left out of a table when it is repaired. */
+export interface TableRepair {
+  /** Snapshots at its end: a smaller count in the header does it. */
+  snapshots: number;
+  /** Extra data of records, which have to be written again. */
+  extras: number;
+  readonly say: (sentence: string) => void;
+}
+
+const FORCE_REMOVE = 'with orrery img check -r all';
 
 const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
 
-export async function readSnapshotTable(file: BlockNode, header: Header): Promise<SnapshotRecord[]> {
+/** With `repair`, what is too much is left out and told; without, it is an error. */
+export async function readSnapshotTable(file: BlockNode, header: Header, repair?: TableRepair): Promise<SnapshotTable> {
+  const { snapshotsOffset: start } = header;
+  const count = boundedCount(header, repair);
+  if (count > 0) validateTable('Snapshot table', start, 0, 0, 2 ** header.clusterBits);
   const records: SnapshotRecord[] = [];
-  let at = header.snapshotsOffset;
   const window = 65536;
+  let [at, base, written] = [start, start, 0];
   let buffer: Uint8Array = new Uint8Array(0);
-  let base = at;
   // GUEST: the number of snapshots is bounded by SNAPSHOTS_MAX, their records together by SNAPSHOT_TABLE_BYTES_MAX.
-  const need = async (bytes: number): Promise<DataView> => {
-    if (at + bytes > base + buffer.length) {
-      base = at;
+  const need = async (from: number, bytes: number): Promise<Uint8Array> => {
+    if (from < base || from + bytes > base + buffer.length) {
+      base = from;
       buffer = await readTable(file, base, Math.max(window, bytes));
     }
-    return viewOf(buffer.subarray(at - base, at - base + bytes));
+    return buffer.subarray(from - base, from - base + bytes);
   };
-  for (let index = 0; index < header.snapshotCount; index++) {
-    if (at - header.snapshotsOffset > SNAPSHOT_TABLE_BYTES_MAX)
-      throw new ImageError(`Snapshot table is too big (more than ${SNAPSHOT_TABLE_BYTES_MAX} bytes)`, 'EFBIG');
-    const fixed = await need(RECORD_BYTES);
+  for (let index = 0; index < count; index++) {
+    const fixed = viewOf(await need(at, RECORD_BYTES));
     const [idBytes, nameBytes, extraBytes] = [fixed.getUint16(12), fixed.getUint16(14), fixed.getUint32(36)];
-    if (extraBytes > SNAPSHOT_EXTRA_BYTES_MAX)
-      throw new ImageError(`Snapshot table entry ${index}: ${extraBytes} bytes of extra data are too many`);
-    const view = await need(RECORD_BYTES + extraBytes + idBytes + nameBytes);
-    records.push(parseRecord(view, header, idBytes, nameBytes, extraBytes));
-    at += Math.ceil((RECORD_BYTES + extraBytes + idBytes + nameBytes) / 8) * 8;
+    const extra = boundedExtra(extraBytes, index, repair);
+    const rest = idBytes + nameBytes;
+    const end = at + roundUp(RECORD_BYTES + extraBytes + rest);
+    // A table that is repaired is written again: then what it will be counts.
+    written += roundUp(RECORD_BYTES + Math.max(extra, EXTRA_BYTES) + rest);
+    if ((repair === undefined ? end - start : written) > SNAPSHOT_TABLE_BYTES_MAX) {
+      if (repair === undefined)
+        throw new ImageError(`Snapshot table is too big\n${removalHint(count - index)}`, 'EFBIG');
+      repair.say(`Discarding ${count - index} overhanging snapshots (snapshot table is too big)`);
+      repair.snapshots += count - index;
+      break;
+    }
+    const record = new Uint8Array(RECORD_BYTES + extra + rest);
+    record.set(await need(at, RECORD_BYTES + extra));
+    record.set(await need(at + RECORD_BYTES + extraBytes, rest), RECORD_BYTES + extra);
+    records.push(parseRecord(viewOf(record), header, idBytes, nameBytes, extra));
+    at = end;
   }
-  return records;
+  return { records, bytes: at - start };
+}
+
+/** Records begin at multiples of 8. */
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / 8) * 8;
+}
+
+/** How snapshots that are too many can be got rid of. */
+export function removalHint(count: number): string {
+  return `You can force-remove all ${count} overhanging snapshots ${FORCE_REMOVE}`;
+}
+
+function boundedCount({ snapshotCount: count }: Header, repair: TableRepair | undefined): number {
+  if (count <= SNAPSHOTS_MAX) return count;
+  if (repair === undefined) throw new ImageError('Snapshot table too large', 'EFBIG');
+  repair.say(`Discarding ${count - SNAPSHOTS_MAX} overhanging snapshots`);
+  repair.snapshots += count - SNAPSHOTS_MAX;
+  return SNAPSHOTS_MAX;
+}
+
+function boundedExtra(bytes: number, index: number, repair: TableRepair | undefined): number {
+  if (bytes <= SNAPSHOT_EXTRA_BYTES_MAX) return bytes;
+  if (repair === undefined)
+    throw new ImageError(
+      `Too much extra metadata in snapshot table entry ${index}\nYou can force-remove this extra metadata ${FORCE_REMOVE}`,
+      'EFBIG',
+    );
+  repair.say(
+    `Discarding too much extra metadata in snapshot table entry ${index} (${bytes} > ${SNAPSHOT_EXTRA_BYTES_MAX})`,
+  );
+  repair.extras++;
+  return SNAPSHOT_EXTRA_BYTES_MAX;
 }
 
 function parseRecord(
@@ -64,7 +128,9 @@ function parseRecord(
 ): SnapshotRecord {
   const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   const idAt = RECORD_BYTES + extra;
-  const text = (from: number, length: number): string => new TextDecoder().decode(bytes.subarray(from, from + length));
+  // As in C, a zero byte ends a string.
+  const text = (from: number, length: number): string =>
+    new TextDecoder().decode(bytes.subarray(from, from + length)).replace(/\0.*/s, '');
   const icount = extra >= 24 ? view.getBigUint64(RECORD_BYTES + 16) : NO_ICOUNT;
   const id = text(idAt, idBytes);
   const l1Offset = readU64(view, 0);
@@ -84,6 +150,7 @@ function parseRecord(
     diskBytes,
     icount: icount === NO_ICOUNT ? undefined : icount,
     unknownExtra: bytes.slice(RECORD_BYTES + Math.min(extra, EXTRA_BYTES), idAt),
+    incomplete: extra < 16,
   };
 }
 
@@ -101,7 +168,7 @@ export function serializeSnapshots(records: readonly SnapshotRecord[]): Uint8Arr
 function serializeRecord(record: SnapshotRecord): Uint8Array {
   const [id, name] = [new TextEncoder().encode(record.id), new TextEncoder().encode(record.name)];
   const extra = EXTRA_BYTES + record.unknownExtra.length;
-  const bytes = new Uint8Array(Math.ceil((RECORD_BYTES + extra + id.length + name.length) / 8) * 8);
+  const bytes = new Uint8Array(roundUp(RECORD_BYTES + extra + id.length + name.length));
   const view = viewOf(bytes);
   writeU64(view, 0, record.l1Offset);
   view.setUint32(8, record.l1Entries);

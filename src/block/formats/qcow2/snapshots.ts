@@ -8,9 +8,16 @@ import type { Bitmaps } from './bitmaps.ts';
 import { Qcow2Image } from './image.ts';
 import { ENTRY_COPIED, SNAPSHOTS_MAX, viewOf } from './layout.ts';
 import { readTable } from './metadata-file.ts';
-import type { SnapshotRecord } from './snapshot-table.ts';
-import { readSnapshotTable, serializeSnapshots } from './snapshot-table.ts';
+import type { SnapshotRecord, TableRepair } from './snapshot-table.ts';
+import { readSnapshotTable, removalHint, serializeSnapshots } from './snapshot-table.ts';
 import { fixCopiedFlags, forEachReference } from './walk.ts';
+
+/** Things that are wrong with a table. */
+export interface TableFaults {
+  readonly fixed: number;
+  /** Those that `rewrite` does away with. */
+  readonly left: number;
+}
 
 export class Snapshots implements SnapshotStore {
   private readonly image: Qcow2Image;
@@ -27,8 +34,55 @@ export class Snapshots implements SnapshotStore {
 
   async load(): Promise<void> {
     const { header, file } = this.image;
-    this.records = header.snapshotCount === 0 ? [] : await readSnapshotTable(file, header);
-    this.tableBytes = serializeSnapshots(this.records).length;
+    ({ records: this.records, bytes: this.tableBytes } = await readSnapshotTable(file, header));
+  }
+
+  /** Reads the table again for a check. With `repair` what is too much is left out; without, it fails. */
+  async inspect(repair: boolean, say: (sentence: string) => void): Promise<TableFaults> {
+    const { image } = this;
+    const { header, file } = image;
+    const over = header.snapshotCount - SNAPSHOTS_MAX;
+    if (over > 0 && !repair) throw new ImageError(`ERROR snapshot table too large\n${removalHint(over)}`, 'EFBIG');
+    const cut: TableRepair = { snapshots: 0, extras: 0, say };
+    try {
+      const table = await readSnapshotTable(file, header, repair ? cut : undefined);
+      this.records = table.records;
+      this.tableBytes = table.bytes;
+    } catch (error) {
+      if (!(error instanceof ImageError)) throw error;
+      throw new ImageError(`ERROR failed to read the snapshot table: ${error.message}`, error.code);
+    }
+    if (cut.snapshots > 0) {
+      header.snapshotCount = this.records.length;
+      await image.writeHeader();
+    }
+    let left = cut.extras;
+    for (const [index, { incomplete }] of this.records.entries()) {
+      if (header.version < 3 || !incomplete) continue;
+      say(`${repair ? 'Repairing' : 'ERROR'} snapshot table entry ${index} is incomplete`);
+      left++;
+    }
+    return { fixed: cut.snapshots, left };
+  }
+
+  /** Where the table is in the file, for counting references. */
+  get tableRange(): { readonly offset: number; readonly bytes: number } {
+    return { offset: this.image.header.snapshotsOffset, bytes: this.tableBytes };
+  }
+
+  /** Whether each record says what version 3 wants it to. */
+  get isComplete(): boolean {
+    return this.records.every(({ incomplete }) => !incomplete);
+  }
+
+  /** Writes the table as it is in memory, with all that a record can say. */
+  async rewrite(): Promise<void> {
+    const { refcounts, clusterSize, header } = this.image;
+    // Of a broken table, what nobody counted cannot be freed.
+    let clusters = this.clustersOf(this.tableBytes);
+    while (clusters > 0 && (await refcounts.get(header.snapshotsOffset / clusterSize + clusters - 1)) === 0) clusters--;
+    this.tableBytes = Math.min(this.tableBytes, clusters * clusterSize);
+    await this.store(this.records);
   }
 
   list(): readonly SnapshotInfo[] {
@@ -73,6 +127,7 @@ export class Snapshots implements SnapshotStore {
           id: String(highest + 1),
           diskBytes: header.size,
           unknownExtra: new Uint8Array(0),
+          incomplete: false,
         },
       ]);
     });
@@ -186,7 +241,7 @@ export class Snapshots implements SnapshotStore {
     header.snapshotsOffset = offset;
     header.snapshotCount = records.length;
     await image.writeHeader();
-    this.records = records;
+    this.records = records.map((record) => ({ ...record, incomplete: false }));
     this.tableBytes = table.length;
     if (old.bytes > 0) image.refcounts.free(old.offset, this.clustersOf(old.bytes), false);
   }

@@ -49,7 +49,7 @@ async function writeSlowly(image: Qcow2Image, offset: number, from: IoVector, by
   const size = tables.clusterSize;
   const [first, end] = [Math.floor(offset / size) * size, Math.ceil((offset + bytes) / size) * size];
   const aligned = image.encryption === undefined || (offset % 512 === 0 && bytes % 512 === 0);
-  if (tables.overfull) await image.flush();
+  if (tables.overfull || image.refcounts.hasManyFrees) await image.flush();
   let claim = ranges.tryClaim(first, end, true);
   while (claim === undefined) {
     await ranges.waitFor(first, end, true);
@@ -96,40 +96,16 @@ export async function writeClaimed(image: Qcow2Image, offset: number, from: IoVe
       }
       const inTable = offset + done - l1Index * tables.l2Reach;
       const most = Math.min(bytes - done, tables.l2Reach - inTable);
-      const inPlace = inPlaceBytes(image, table, inTable, most);
-      let step = inPlace.bytes;
-      if (step > 0) {
-        pending.push(image.writeStorage(inPlace.host, sliceVector(from, done, step), offset + done));
-      } else {
-        const segment = await allocateSegment(image, table, inTable, most);
-        step = segment.bytes;
-        pending.push(writeSegment(image, table, segment, sliceVector(from, done, step)));
-      }
-      done += step;
+      const segment = ownSegment(image, table, inTable, most) ?? (await allocateSegment(image, table, inTable, most));
+      pending.push(writeSegment(image, table, segment, sliceVector(from, done, segment.bytes)));
+      done += segment.bytes;
     }
   } finally {
     await settleAll(pending);
   }
 }
 
-/** How much from `inTable` on is data in adjacent clusters of our own. */
-function inPlaceBytes(
-  image: Qcow2Image,
-  table: L2Table,
-  inTable: number,
-  most: number,
-): { readonly bytes: number; readonly host: number } {
-  const { tables } = image;
-  const run = tables.findIn(table, inTable, most);
-  if (run.kind !== DATA) return { bytes: 0, host: -1 };
-  const size = tables.clusterSize;
-  let at = inTable;
-  while (at < inTable + run.bytes && tables.isCopied(table, Math.floor(at / size)))
-    at = (Math.floor(at / size) + 1) * size;
-  return { bytes: Math.max(0, Math.min(at, inTable + run.bytes) - inTable), host: run.host };
-}
-
-/** Clusters that get storage, or the rest of theirs, from one request. */
+/** Clusters whose storage, adjacent, is written by one request: their own, or new. */
 interface Segment {
   readonly inTable: number;
   readonly bytes: number;
@@ -143,22 +119,28 @@ interface Segment {
   readonly untouched: boolean;
 }
 
+/** As many clusters as have adjacent storage of their own, data or not; undefined when the first has none. */
+function ownSegment(image: Qcow2Image, table: L2Table, inTable: number, most: number): Segment | undefined {
+  const size = image.clusterSize;
+  const firstIndex = Math.floor(inTable / size);
+  const lastIndex = Math.floor((inTable + most - 1) / size);
+  const own = ownStorage(image, table, firstIndex);
+  if (own < 0) return undefined;
+  let clusters = 1;
+  while (
+    firstIndex + clusters <= lastIndex &&
+    ownStorage(image, table, firstIndex + clusters) === own + clusters * size
+  )
+    clusters++;
+  return segment(inTable, most, firstIndex, clusters, own, false, false, size);
+}
+
 async function allocateSegment(image: Qcow2Image, table: L2Table, inTable: number, most: number): Promise<Segment> {
   const { tables } = image;
   const size = tables.clusterSize;
   const firstIndex = Math.floor(inTable / size);
   const lastIndex = Math.floor((inTable + most - 1) / size);
-  const own = ownStorage(image, table, firstIndex);
   let clusters = 1;
-  if (own >= 0) {
-    while (
-      firstIndex + clusters <= lastIndex &&
-      ownStorage(image, table, firstIndex + clusters) === own + clusters * size &&
-      tables.kindAt(table, (firstIndex + clusters) * size) !== DATA
-    )
-      clusters++;
-    return segment(inTable, most, firstIndex, clusters, own, false, false, size);
-  }
   while (firstIndex + clusters <= lastIndex && needsStorage(image, table, firstIndex + clusters)) clusters++;
   if (image.hasDataFile) {
     const host = table.l1Index * tables.l2Reach + firstIndex * size;
@@ -230,15 +212,17 @@ async function writeSegment(image: Qcow2Image, table: L2Table, segment: Segment,
   }
 }
 
-/** From where on the first cluster's storage gets bytes. */
+/** From where on the first cluster's storage gets bytes: what is data there already stays. */
 function coverBegin(image: Qcow2Image, table: L2Table, segment: Segment, index: number, inTable: number): number {
   const { tables } = image;
+  if (!segment.fresh && tables.kindAt(table, inTable) === DATA) return inTable;
   if (!tables.extended || (segment.fresh && hasData(image, table, index))) return index * tables.clusterSize;
   return Math.floor(inTable / tables.unit) * tables.unit;
 }
 
 function coverEnd(image: Qcow2Image, table: L2Table, segment: Segment, index: number, end: number): number {
   const { tables } = image;
+  if (!segment.fresh && tables.kindAt(table, end - 1) === DATA) return end;
   if (!tables.extended || (segment.fresh && hasData(image, table, index))) return (index + 1) * tables.clusterSize;
   return Math.ceil(end / tables.unit) * tables.unit;
 }
@@ -292,7 +276,7 @@ function setEntry(image: Qcow2Image, table: L2Table, index: number, segment: Seg
   const host = segment.host + (index - segment.firstIndex) * tables.clusterSize;
   let [zero, allocated] = [0, 0];
   if (tables.extended) {
-    const written = bitRange(from / tables.unit, to / tables.unit);
+    const written = bitRange(Math.floor(from / tables.unit), Math.ceil(to / tables.unit));
     const compressed = tables.kindAt(table, index * tables.clusterSize) === COMPRESSED;
     zero = compressed ? 0 : tables.zeroBits(table, index) & ~written;
     allocated = (compressed ? 0 : tables.allocatedBits(table, index)) | written;

@@ -1,0 +1,44 @@
+/** Counts in the bytes of a refcount block: entry `entry` has 2^order bits. */
+import { readU64, writeU64 } from './layout.ts';
+
+export function decodeCount(view: DataView, order: number, entry: number): number {
+  switch (order) {
+    case 4:
+      return view.getUint16(entry * 2);
+    case 3:
+      return view.getUint8(entry);
+    case 5:
+      return view.getUint32(entry * 4);
+    case 6:
+      return readU64(view, entry * 8);
+    default: {
+      const width = 1 << order;
+      const perByte = 8 / width;
+      const byte = view.getUint8(Math.floor(entry / perByte));
+      return (byte >> ((entry % perByte) * width)) & ((1 << width) - 1);
+    }
+  }
+}
+
+export function encodeCount(view: DataView, order: number, entry: number, count: number): void {
+  const at = Math.floor((entry << order) / 8);
+  switch (order) {
+    case 4:
+      view.setUint16(at, count);
+      break;
+    case 3:
+      view.setUint8(at, count);
+      break;
+    case 5:
+      view.setUint32(at, count);
+      break;
+    case 6:
+      writeU64(view, at, count);
+      break;
+    default: {
+      const width = 1 << order;
+      const shift = (entry % (8 / width)) * width;
+      view.setUint8(at, (view.getUint8(at) & ~(((1 << width) - 1) << shift)) | (count << shift));
+    }
+  }
+}
