@@ -261,4 +261,20 @@ describe('nbd', () => {
     await (await second).read(0, [new Uint8Array(512)]);
     expect(gone).toEqual([0]);
   });
+
+  it('serves hundreds of clients that come at once, some at a time', async () => {
+    const pair = new PairHost();
+    const server = new NbdServer({ host: pair.host, maxClients: 8 });
+    const disk = new RamNode(new Uint8Array(512));
+    server.add({ name: '', node: disk });
+    await server.listen(ADDRESS);
+    const visit = async (): Promise<void> => {
+      const node = await NbdNode.open('n', true, pair.host, { address: ADDRESS });
+      expect(server.clientCount).toBeLessThanOrEqual(8);
+      await node.read(0, [new Uint8Array(512)]);
+      await node.close();
+    };
+    await Promise.all(Array.from({ length: 200 }, visit));
+    expect(disk.log).toHaveLength(200);
+  });
 });

@@ -53,12 +53,19 @@ export async function serveImages(request: NbdRequest): Promise<number> {
     await stopped.promise;
   } finally {
     try {
-      await server.close();
+      await server.close().catch(tellLoss);
     } finally {
-      await graph.closeAll();
+      await graph.closeAll().catch(tellLoss);
     }
   }
   return 0;
+}
+
+/** An image that cannot be written to its end is nothing that this program did wrong. */
+function tellLoss(error: unknown): never {
+  const { code } = error as { code?: unknown };
+  if (code === undefined || error instanceof UserError) throw error;
+  throw new UserError(`What clients wrote could not all be stored: ${ERRNO_TEXT[errnoOf(error)]}`);
 }
 
 async function exportOf(graph: BlockGraph, image: ServedImage, request: NbdRequest): Promise<NbdExportOptions> {

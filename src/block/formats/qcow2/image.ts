@@ -194,6 +194,13 @@ export class Qcow2Image {
       });
     await this.event(old === undefined ? 'l2_alloc_write' : 'l2_alloc_cow_read');
     const bytes = old === undefined ? new Uint8Array(this.clusterSize) : old.bytes.slice();
+    try {
+      // It gets its storage now: when data has filled the disk below, the tables that name the data could not be written.
+      await this.file.write(host, [bytes]);
+    } catch (error) {
+      this.refcounts.free(host, 1, false);
+      throw error;
+    }
     if (old !== undefined) {
       this.refcounts.free(old.offset, 1, false);
       tables.dirtyTables.delete(old);

@@ -23,7 +23,7 @@ export interface NbdServerOptions {
 }
 
 /** Connections that wait until another client goes; further ones are closed. */
-const MAX_WAITING = 64;
+const MAX_WAITING = 1024;
 /** A client that has not asked for an export by then is closed: it would keep a place that others wait for. */
 const HANDSHAKE_MS = 10_000;
 

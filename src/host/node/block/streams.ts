@@ -18,6 +18,8 @@ const PIECES_AHEAD = 4;
 const PIECE_BYTES: number = 256 * 1024;
 /** Pieces of memory that are kept for later. */
 const MAX_FREE = 16;
+/** Connections that may wait to be accepted; the kernel has a limit of its own. Beyond it clients fail to connect. */
+const BACKLOG = 4096;
 /** TLS with pre-shared keys: OpenSSL wants its ciphers named. */
 const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:PSK';
 
@@ -281,9 +283,9 @@ export async function listenStream(address: HostAddress, accept: (stream: HostSt
 }
 
 function listenOptions(address: HostAddress): ListenOptions & { fd?: number } {
-  if (address.type === 'unix') return { path: address.path, backlog: 128 };
+  if (address.type === 'unix') return { path: address.path, backlog: BACKLOG };
   if (address.type === 'fd') return { fd: address.fd };
-  return { host: address.host, port: address.port, backlog: 128 };
+  return { host: address.host, port: address.port, backlog: BACKLOG };
 }
 
 function startListening(server: Server, options: ListenOptions): Promise<void> {
