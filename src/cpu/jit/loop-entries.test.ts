@@ -74,3 +74,8 @@ test('a loop that is too long stays as it is', () => {
   const before = region(long, [0, 1]);
   expect(withSingleLoopEntries(before)).toBe(before);
 });
+
+test('a loop that nothing leads to stays as it is', () => {
+  const before = region([[1], [], [3], [2]], [0]);
+  expect(withSingleLoopEntries(before)).toBe(before);
+});

@@ -44,7 +44,9 @@ function findLoop(region: Region, limit: number): SharedLoop | undefined {
   const search = (nodes: ReadonlySet<number>): SharedLoop | undefined => {
     for (const loop of cycles(nodes, edges)) {
       const entries = [...loop].filter((id) => entered.has(id) || before.get(id)?.some((from) => !loop.has(from)));
-      const head = entries.toSorted((a, b) => startOf(region, a) - startOf(region, b))[0] ?? -1;
+      const head = entries.toSorted((a, b) => startOf(region, a) - startOf(region, b))[0];
+      // Nothing leads there.
+      if (head === undefined) continue;
       if (entries.length > 1) {
         const copied = reachable(entries.filter((id) => id !== head), edges, (id) => loop.has(id) && id !== head); // prettier-ignore
         const insns = [...copied].reduce((sum, id) => sum + (blocks.get(id)?.insns.length ?? 0), 0);

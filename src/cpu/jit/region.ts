@@ -106,7 +106,7 @@ export function discoverRegion(view: CodeView, entry: number, others: readonly n
 interface Body {
   readonly entry: number;
   /** Where its RET goes; undefined for the code that is not inlined. */
-  readonly returnTo: { readonly body: Body; readonly address: number } | undefined;
+  readonly returnTo: Place | undefined;
   readonly depth: number;
   /** Addresses where its blocks begin. */
   readonly leaders: Set<number>;
@@ -114,15 +114,39 @@ interface Body {
   readonly calls: Map<number, Body>;
 }
 
+interface Place {
+  readonly body: Body;
+  readonly address: number;
+}
+
 interface Unnumbered {
   readonly body: Body;
   readonly start: number;
   readonly insns: readonly RegionInsn[];
   readonly end: number;
-  readonly taken: { readonly body: Body; readonly address: number } | undefined;
-  readonly next: { readonly body: Body; readonly address: number } | undefined;
-  readonly expected: { readonly body: Body; readonly address: number } | undefined;
-  readonly returns: { readonly body: Body; readonly address: number } | undefined;
+  readonly taken: Place | undefined;
+  readonly next: Place | undefined;
+  readonly expected: Place | undefined;
+  readonly returns: Place | undefined;
+}
+
+/** Those that some way leads to from `entries` of `outer`: behind a call that was taken in and does not return are some that none does. */
+function reachable(blocks: readonly Unnumbered[], outer: Body, entries: readonly number[]): Unnumbered[] {
+  const places = new Map<Body, Map<number, Unnumbered>>();
+  for (const block of blocks) {
+    const starts = places.get(block.body) ?? new Map<number, Unnumbered>();
+    places.set(block.body, starts.set(block.start, block));
+  }
+  const found = new Set<Unnumbered>();
+  const ways: (Place | undefined)[] = entries.map((address) => ({ body: outer, address }));
+  while (ways.length > 0) {
+    const place = ways.pop();
+    const block = place && places.get(place.body)?.get(place.address);
+    if (block === undefined || found.has(block)) continue;
+    found.add(block);
+    ways.push(block.taken, block.next, block.expected, block.returns);
+  }
+  return blocks.filter((block) => found.has(block));
 }
 
 class Scan {
@@ -226,7 +250,7 @@ class Scan {
     const outer: Body = { entry, returnTo: undefined, depth: 0, leaders: new Set(), calls: new Map() };
     const entries = [entry];
     this.explore(outer, [entry, ...others], entries);
-    const blocks = this.blocks(outer);
+    const blocks = reachable(this.blocks(outer), outer, entries);
     const ids = new Map<Body, Map<number, number>>();
     let count = 0;
     for (const { body, start } of blocks) {
@@ -234,7 +258,7 @@ class Scan {
       known.set(start, count++);
       ids.set(body, known);
     }
-    const idOf = (place: { body: Body; address: number } | undefined): number | undefined =>
+    const idOf = (place: Place | undefined): number | undefined =>
       place === undefined ? undefined : ids.get(place.body)?.get(place.address);
     const first = idOf({ body: outer, address: entry });
     if (first === undefined) return undefined;
@@ -419,8 +443,7 @@ class Scan {
     const insns: RegionInsn[] = [];
     let address = start;
     const limit = this.single ? 1 : MAX_BLOCK_INSNS;
-    const place = (at: number): { body: Body; address: number } | undefined =>
-      leaders.has(at) ? { body, address: at } : undefined;
+    const place = (at: number): Place | undefined => (leaders.has(at) ? { body, address: at } : undefined);
     const none = { taken: undefined, next: undefined, expected: undefined, returns: undefined };
     while (insns.length < limit && (address === start || !leaders.has(address))) {
       const insn = this.insnAt(address);
