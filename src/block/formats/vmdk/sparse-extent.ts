@@ -13,8 +13,9 @@ import { zlibWrap } from '../mapped/zlib-wrap.ts';
 import { FLAG_MARKERS, FLAG_ZERO_GRAIN, SECTOR_BYTES } from './sparse-header.ts';
 import type { SparseHeader } from './sparse-header.ts';
 
-/** Unpacked grains kept. */
+/** Unpacked grains kept, and their bytes; the last one is kept however large it is. */
 const UNPACKED_GRAINS = 4;
+const UNPACKED_BYTES = 16 << 20;
 const ZERO_GRAIN = 1;
 /** Grain marker: sector number (64 bits), length of the data (32). Without markers only the length. */
 const MARKER_BYTES = 12;
@@ -124,14 +125,18 @@ export class SparseExtent extends MappedNode {
     const at = sector * SECTOR_BYTES;
     const head = await readExactly(this.file, at, headBytes, 'VMDK grain');
     const packedBytes = viewOf(head).getUint32(headBytes - 4, true);
-    // GUEST: deflate makes nothing much longer than it was; twice the grain is more than any writer needs.
-    if (packedBytes === 0 || packedBytes > this.clusterBytes * 2)
+    // GUEST: deflate makes nothing longer than by a few bytes in a thousand; a grain may not claim more.
+    if (packedBytes === 0 || packedBytes > this.clusterBytes + (this.clusterBytes >>> 8) + 1024)
       throw new BlockError('EIO', `VMDK grain at sector ${sector} claims ${packedBytes} compressed bytes`);
     const packed = await readExactly(this.file, at + headBytes, packedBytes, 'VMDK grain');
     const data = await this.host.inflateZlib(packed, this.clusterBytes);
-    const grain = new Uint8Array(this.clusterBytes);
-    grain.set(data);
-    if (this.unpacked.size >= UNPACKED_GRAINS) {
+    let grain = data;
+    if (data.length < this.clusterBytes) {
+      grain = new Uint8Array(this.clusterBytes);
+      grain.set(data);
+    }
+    const most = Math.max(1, Math.min(UNPACKED_GRAINS, Math.floor(UNPACKED_BYTES / this.clusterBytes)));
+    if (this.unpacked.size >= most) {
       // INVARIANT: not empty.
       this.unpacked.delete(this.unpacked.keys().next().value!);
     }
