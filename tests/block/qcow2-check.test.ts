@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { closeAll, createQcow2, openQcow2 } from './support/plain-file.ts';
+import { closeAll, createQcow2, openQcow2, PlainFile } from './support/plain-file.ts';
 import { qemuImg, toolsMissing } from './support/qemu-tools.ts';
 
 const REFCOUNT_TABLE_CLUSTERS_AT = 56;
@@ -44,3 +44,28 @@ test.each([{}, { cluster_size: '512' }])(
     await repaired(path);
   },
 );
+
+test('a leak far behind, in a long file with holes', async () => {
+  const path = join(folder, 'long.qcow2');
+  await createQcow2(path, 1 << 20, { cluster_size: '2M', refcount_bits: '1' });
+  const node = await openQcow2(path);
+  const block = node.image.refcounts.blockOffset(0);
+  await closeAll(node);
+  const file = await PlainFile.open(path, { write: true });
+  const clusters = 2 ** 20;
+  await file.truncate(clusters * (2 << 20));
+  await file.write(block + clusters / 8 - 100, [Uint8Array.of(4)]);
+  await file.close();
+  const cluster = clusters - 100 * 8 + 2;
+  const again = await openQcow2(path);
+  expect(await again.check('leaks')).toMatchObject({
+    corruptions: 0,
+    leaksFixed: 1,
+    messages: [
+      `Leaked cluster ${cluster} refcount=1 reference=0`,
+      `Repairing cluster ${cluster} refcount=1 reference=0`,
+    ],
+  });
+  expect(await again.image.refcounts.nextUsed(10, clusters)).toBe(clusters);
+  await closeAll(again);
+});

@@ -240,6 +240,11 @@ export class Check {
     for (const block of this.blocksOfInterest()) {
       const last = Math.min(end, (block + 1) * perBlock);
       for (let cluster = block * perBlock; cluster < last; cluster++) {
+        const gap = this.references.gapAt(cluster);
+        if (gap > 0 && image.refcounts.areFree(cluster, gap)) {
+          cluster += gap - 1;
+          continue;
+        }
         const counted = this.references.get(cluster);
         let stored: number;
         try {

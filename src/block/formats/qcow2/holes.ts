@@ -11,8 +11,8 @@ export async function hasUnusedClusters(image: Qcow2Image): Promise<boolean> {
   const clusters = Math.ceil(file.size / clusterSize);
   let used = 0;
   for (let cluster = 0; cluster < clusters; cluster++) {
-    const refcount = refcounts.peek(cluster) ?? (await refcounts.get(cluster));
-    if (refcount > 0 && ++used > most) return true;
+    if ((refcounts.peek(cluster) ?? 0) === 0) cluster = await refcounts.nextUsed(cluster, clusters);
+    if (cluster < clusters && ++used > most) return true;
   }
   return false;
 }

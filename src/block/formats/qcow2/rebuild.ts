@@ -22,6 +22,11 @@ export class References {
     return this.pages.get(Math.floor(cluster / PAGE))?.[cluster % PAGE] ?? 0;
   }
 
+  /** How many clusters from this one on have no references, when that is known at a glance: 0 otherwise. */
+  gapAt(cluster: number): number {
+    return cluster % PAGE === 0 && !this.pages.has(cluster / PAGE) ? PAGE : 0;
+  }
+
   /** Calls for each cluster in [from, to) that is referred to. */
   each(from: number, to: number, visit: (cluster: number, count: number) => void): void {
     for (let cluster = from; cluster < to;) {

@@ -42,3 +42,10 @@ export function encodeCount(view: DataView, order: number, entry: number, count:
     }
   }
 }
+
+/** Whether the counts [entry, + count) are zero; false, too, where others in the same bytes are not. */
+export function areZero(bytes: Uint8Array, order: number, entry: number, count: number): boolean {
+  const end = Math.ceil(((entry + count) * 2 ** order) / 8);
+  for (let at = Math.floor((entry * 2 ** order) / 8); at < end; at++) if (bytes[at] !== 0) return false;
+  return true;
+}

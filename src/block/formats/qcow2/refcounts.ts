@@ -10,13 +10,15 @@ import type { BlockNode } from '../../node.ts';
 import type { Header } from './layout.ts';
 import { readU64, REFCOUNT_TABLE_BYTES_MAX, viewOf, writeU64 } from './layout.ts';
 import { Dirty, readTable } from './metadata-file.ts';
-import { decodeCount, encodeCount } from './refcount-entries.ts';
+import { areZero, decodeCount, encodeCount } from './refcount-entries.ts';
 
 /** Blocks kept in memory, bytes: a table of a huge image would otherwise pull all of them in. */
 const BLOCK_CACHE_BYTES = 16 << 20;
 
 /** Storage given back, bytes, that is worth a flush. */
 const MANY_FREED_BYTES = 8 << 20;
+/** Counts that are looked at together where most of them are zero. */
+const STRIDE = 512;
 
 class RefcountBlock {
   readonly index: number;
@@ -123,12 +125,37 @@ export class Refcounts {
     }
   }
 
+  /** Whether nobody uses `count` clusters from `first` on; false, too, where that is not known at a glance. */
+  areFree(first: number, count: number): boolean {
+    const index = Math.floor(first / this.perBlock);
+    const entry = first - index * this.perBlock;
+    if (entry + count > this.perBlock) return false;
+    const block = this.blocks.get(index);
+    return block === undefined ? this.blockOffset(index) === 0 : areZero(block.bytes, this.order, entry, count);
+  }
+
+  /** The first cluster in [from, limit) that is in use; `limit` when there is none. */
+  async nextUsed(from: number, limit: number): Promise<number> {
+    for (let cluster = from; cluster < limit;) {
+      const count = this.peek(cluster) ?? (await this.get(cluster));
+      if (count > 0) return cluster;
+      const index = Math.floor(cluster / this.perBlock);
+      if (!this.blocks.has(index)) cluster = (index + 1) * this.perBlock;
+      else cluster += this.areFree(cluster, STRIDE) ? STRIDE : 1;
+    }
+    return limit;
+  }
+
   /** One behind the last cluster below `limit` that is in use. A sparse file may be far longer than what counts there are for it. */
   async lastUsed(limit: number): Promise<number> {
     for (let cluster = Math.min(limit, this.reach) - 1; cluster >= 0;) {
       const index = Math.floor(cluster / this.perBlock);
       if (this.blocks.has(index) || this.blockOffset(index) !== 0) {
         for (; cluster >= index * this.perBlock; cluster--) {
+          if (this.areFree(cluster + 1 - STRIDE, STRIDE)) {
+            cluster -= STRIDE - 1;
+            continue;
+          }
           const count = this.peek(cluster) ?? (await this.get(cluster));
           if (count > 0) return cluster + 1;
         }
