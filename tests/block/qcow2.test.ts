@@ -283,6 +283,23 @@ describe.skipIf(toolsMissing)('amending', () => {
   });
 });
 
+test('a cluster with more references than its refcount can say is told, and left', async () => {
+  const path = join(folder, 'overflow');
+  await createQcow2(path, 1 << 20, { refcount_bits: '1' });
+  const node = await openQcow2(path);
+  await node.write(0, [new Uint8Array(65_536).fill(1)]);
+  const l2 = node.image.tables.l2Offset(0);
+  await closeAll(node);
+  const bytes = readFileSync(path);
+  bytes.copyWithin(l2 + 8, l2, l2 + 8);
+  writeFileSync(path, bytes);
+  const broken = await openQcow2(path);
+  const { corruptions, corruptionsFixed, messages } = await broken.check('all');
+  expect([corruptions, corruptionsFixed]).toEqual([1, 0]);
+  expect(messages[0]).toContain('overflow cluster offset=0x50000');
+  await closeAll(broken);
+});
+
 describe.skipIf(toolsMissing)('measuring', () => {
   test.each([
     { size: 1_073_741_824 },

@@ -35,7 +35,11 @@ export async function commit(words: readonly string[]): Promise<number> {
       throw new ImgFailure(`Block job failed: ${ERRNO_TEXT[errnoOf(error)]}`);
     }
     // Images between would still show what was there before: then the overlay keeps what it has.
-    if (!args.has(KEEP) && !args.has(BASE) && top.makeEmpty !== undefined) await top.makeEmpty();
+    if (!args.has(KEEP) && !args.has(BASE)) {
+      await top.makeEmpty?.().catch((error: unknown) => {
+        throw new ImgFailure(`Failed to empty ${filename}: ${ERRNO_TEXT[errnoOf(error)]}`);
+      });
+    }
     progress.end(true);
   } catch (error) {
     progress.end(false);

@@ -120,8 +120,20 @@ export class Check {
     }
     const first = Math.floor(offset / clusterSize);
     const last = Math.floor((offset + bytes - 1) / clusterSize);
-    for (let cluster = first; cluster <= last; cluster++) this.references.add(cluster, weight);
+    for (let cluster = first; cluster <= last; cluster++) {
+      const count = this.references.add(cluster, weight);
+      if (count > this.image.refcounts.limit && count - weight <= this.image.refcounts.limit) this.overflow(cluster);
+    }
     return last - first + 1;
+  }
+
+  /** More references than a refcount of this width can say: nothing to be mended in place. */
+  private overflow(cluster: number): void {
+    this.say(
+      `ERROR: overflow cluster offset=0x${(cluster * this.image.clusterSize).toString(16)}\n` +
+        'Amend the image to wider refcounts (refcount_bits), or convert it to get a clean copy',
+    );
+    this.tally.corruptions++;
   }
 
   /** All references but those of the refcount structure, without comparing (the caller holds the gate and has settled the image). */
@@ -245,7 +257,7 @@ export class Check {
           cluster += gap - 1;
           continue;
         }
-        const counted = this.references.get(cluster);
+        const counted = Math.min(this.references.get(cluster), image.refcounts.limit);
         let stored: number;
         try {
           stored = image.refcounts.peek(cluster) ?? (await image.refcounts.get(cluster));
