@@ -31,7 +31,7 @@ Connection:
       --tls-hostname NAME   with --list: name that the server's certificate must have
       --fork                serve in the background, return when it does
       --pid-file PATH       write the server's process number there
-  -v, --verbose             tell where it serves, and when clients go
+  -v, --verbose             tell where it serves, when clients go, and why some are refused
 
 Image:
   -f, --format FORMAT       its format; without, it is told by its content

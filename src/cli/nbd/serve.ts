@@ -40,6 +40,7 @@ export async function serveImages(request: NbdRequest): Promise<number> {
       say(`a client has gone, ${left} left`);
       if (left === 0 && !request.persistent) stopped.resolve();
     },
+    onClientRefused: (error) => say(`a client was refused: ${error instanceof Error ? error.message : String(error)}`),
   });
   try {
     for (const image of request.images) server.add(await exportOf(graph, image, request));

@@ -46,9 +46,13 @@ function disk(sizeBytes: number): RamNode {
   return new RamNode(data);
 }
 
+/** Why clients were refused. */
+const refusals: string[] = [];
+
 async function serve(node: RamNode, name: string, tls?: TlsOptions): Promise<string> {
   const path = join(folder, `${name}.sock`);
-  const server = new NbdServer({ host, ...(tls && { tls }) });
+  const onClientRefused = (error: unknown): unknown => refusals.push((error as Error).message);
+  const server = new NbdServer({ host, onClientRefused, ...(tls && { tls }) });
   servers.push(server);
   server.add({ name: '', node, allocationDepth: true });
   server.add({ name: 'ro', node, readOnly: true, description: 'read-only' });
@@ -275,6 +279,7 @@ describe.skipIf(!has('certtool') || !has('qemu-nbd') || !has('nbdinfo'))('TLS', 
     await expect(
       run('qemu-nbd', ['--list', '--object', none, '--tls-creds', 't', '--tls-hostname=localhost', '-k', path]),
     ).rejects.toThrow();
+    expect(refusals.at(-1)).toBe('No certificate was found');
     const node = await open(
       { type: 'unix', path },
       { tls: { ...(await credentials('tls-creds-x509', 'client')), hostname: 'localhost' } },
@@ -321,6 +326,11 @@ describe.skipIf(!has('certtool') || !has('qemu-nbd') || !has('nbdinfo'))('TLS', 
     await expect(
       run('nbdinfo', ['--size', `nbds+unix://alice@/?socket=${path}&tls-psk-file=${join(folder, 'wrong.psk')}`]),
     ).rejects.toThrow();
+    expect(refusals.at(-1)).toBe('TLS failed: binder does not verify');
+    const other = { server: false, verifyPeer: true, psk: { identity: 'alice', key: new Uint8Array(32) } };
+    await expect(open({ type: 'unix', path }, { tls: other, openTimeoutMs: 0 })).rejects.toThrow(
+      'TLS failed: tlsv1 alert decrypt error',
+    );
     const node = await open(
       { type: 'unix', path },
       { tls: await credentials('tls-creds-psk', 'client', { username: 'alice' }) },

@@ -20,6 +20,8 @@ export interface NbdServerOptions {
   readonly maxClients?: number;
   /** Told when a client that had got an export is gone, with how many are left. */
   readonly onClientGone?: (left: number) => void;
+  /** Told why a client did not get to an export: its connection broke, or it has not the right key. */
+  readonly onClientRefused?: (error: unknown) => void;
 }
 
 /** Connections that wait until another client goes; further ones are closed. */
@@ -133,8 +135,9 @@ export class NbdServer {
     });
     try {
       return await negotiate(stream, { exports: () => this.exports, tls: this.options.tls });
-    } catch {
-      // A connection that broke, or a client without the right key: it is closed, and others go on.
+    } catch (error) {
+      // It is closed, and others go on.
+      this.options.onClientRefused?.(error);
       return undefined;
     } finally {
       done = true;

@@ -109,7 +109,7 @@ class SocketStream implements HostStream {
     this.stopped = false;
     const secure = options.server ? serverTls(socket, options) : clientTls(socket, options);
     await new Promise<void>((resolve, reject) => {
-      const failed = (error: Error): void => reject(certificateError(error, options.hostname));
+      const failed = (error: Error): void => reject(tlsError(error, options.hostname));
       secure.once('error', failed);
       secure.once('close', () =>
         reject(Object.assign(new Error('closed within the TLS handshake'), { code: 'ECONNRESET' })),
@@ -117,8 +117,9 @@ class SocketStream implements HostStream {
       secure.once(options.server ? 'secure' : 'secureConnect', () => {
         const refused = options.server && options.verifyPeer && secure.ssl.verifyError();
         if (refused) {
+          const shown = Object.keys(secure.getPeerCertificate()).length > 0;
           secure.destroy();
-          reject(certificateError(refused));
+          reject(shown ? tlsError(refused) : new ImageError('No certificate was found', 'EACCES'));
           return;
         }
         secure.removeListener('error', failed);
@@ -144,7 +145,7 @@ class SocketStream implements HostStream {
       if (!this.arrived(piece)) socket.pause();
     });
     socket.on('error', (error) => {
-      this.failure ??= error;
+      this.failure ??= tlsError(error);
       this.wakeReader();
     });
     const ended = (): void => {
@@ -227,11 +228,16 @@ const CERTIFICATE_ERRORS: Readonly<Record<string, string>> = {
   CERT_REVOKED: 'The certificate has been revoked',
 };
 
-function certificateError(error: Error, hostname = ''): Error {
+/** A sentence for what TLS found wrong; other errors as they are. */
+function tlsError(error: Error, hostname = ''): Error {
   const code = (error as { code?: string }).code ?? '';
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return new ImageError(`Certificate does not match the hostname ${hostname}`, 'EACCES');
-  const sentence = CERTIFICATE_ERRORS[code];
+  // What the other side did not like comes as an alert, with TLS 1.3 only after the handshake.
+  const alert = code.startsWith('ERR_SSL_')
+    ? `TLS failed: ${(error as { reason?: string }).reason ?? code}`
+    : undefined;
+  const sentence = CERTIFICATE_ERRORS[code] ?? alert;
   return sentence === undefined ? error : new ImageError(sentence, 'EACCES');
 }
 
