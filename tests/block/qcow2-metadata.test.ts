@@ -67,6 +67,17 @@ test('what grows within a cluster is preallocated too', async () => {
   await closeAll(node);
 });
 
+test('new refcount blocks, and larger tables, are told below', async () => {
+  const node = await made('events', 16 * MIB, { cluster_size: '512' });
+  const told = new Set<string>();
+  node.image.file.debugEvent = (event) => void told.add(event);
+  await node.write(0, [bytes(9 * MIB)]);
+  await node.truncate(64 * MIB);
+  await closeAll(node);
+  const wanted = ['refblock_alloc', 'refblock_alloc_write', 'refblock_alloc_hookup', 'refblock_alloc_write_blocks', 'l1_grow_alloc_table']; // prettier-ignore
+  expect(wanted.filter((event) => !told.has(event))).toEqual([]);
+});
+
 describe('opened after a crash, with lazy refcounts', () => {
   async function crashed(name: string): Promise<void> {
     const node = await made(`${name}.live`, MIB, { lazy_refcounts: 'on' });

@@ -1,5 +1,8 @@
 /** `orrery io`'s commands, line by line, on an image in memory. */
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
 import { BlockGraph } from '../../block/graph.ts';
 import { nodeBlockHost } from '../../host/node/block/host.ts';
 import { runLine } from './interpreter.ts';
@@ -97,6 +100,24 @@ describe('commands of orrery io', () => {
         'read 32/32 bytes at offset 992\n32 bytes, 1 ops\n',
       ].join(''),
     );
+  });
+
+  it('makes the state of a machine stable at once with cache=writethrough', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'orrery-io-'));
+    try {
+      const graph = new BlockGraph(nodeBlockHost);
+      const filename = join(folder, 'disk');
+      await graph.create({ format: 'qcow2', filename, size: 1 << 20 });
+      const session = new IoSession(graph, false, { out: () => {}, error: () => {}, live: true });
+      const how = { readOnly: false, temporary: false, forceShare: false, unmap: true };
+      await openImage(session, { filename, cache: 'writethrough', ...how });
+      const flush = vi.spyOn(session.image!.node, 'flush');
+      expect(await runLine(session, 'write -b 0 512')).toBe(true);
+      expect(flush).toHaveBeenCalledTimes(1);
+      await session.close();
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 

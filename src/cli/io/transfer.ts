@@ -187,7 +187,8 @@ async function write(session: IoSession, args: IoArguments): Promise<void> {
     if (buffer === undefined) return node.writeZeroes(offset, bytes, { fua: stable, noFallback, unmap });
     if (!vmState) return node.write(offset, [buffer], { fua: stable, compressed });
     if (node.writeVmState === undefined) throw new BlockError('ENOTSUP');
-    return node.writeVmState(offset, [buffer]);
+    await node.writeVmState(offset, [buffer]);
+    if (stable) await node.flush();
   });
   writeReport(session, args, { offset, bytes, elapsedMs });
 }

@@ -148,6 +148,7 @@ export class Qcow2Image {
     const found = this.refcounts.tryAllocate(count, exact);
     await this.event('cluster_alloc');
     const taken = typeof found === 'number' ? await this.refcounts.allocate(count, exact) : found;
+    await this.event('refblock_alloc');
     const host = taken.first * this.clusterSize;
     // A cluster whose compressed streams are all gone is no place for the next one any more.
     const next = Math.floor(this.compressedNext / this.clusterSize);

@@ -26,6 +26,8 @@ class RefcountBlock {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly dirty: Dirty = new Dirty();
+  /** Never written yet. */
+  isNew = false;
 
   constructor(index: number, offset: number, bytes: Uint8Array) {
     this.index = index;
@@ -296,6 +298,7 @@ export class Refcounts {
 
   private nameBlock(index: number, cluster: number): void {
     const block = new RefcountBlock(index, cluster * this.clusterSize, new Uint8Array(this.clusterSize));
+    block.isNew = true;
     block.dirty.add(0, this.clusterSize);
     this.blocks.set(index, block);
     this.dirtyBlocks.add(block);
@@ -347,6 +350,7 @@ export class Refcounts {
       writeU64(this.view, fresh.index * 8, fresh.offset);
     }
     for (let at = start; at < start + blocks + clusters; at++) this.set(at, 1);
+    await this.file.debugEvent?.('refblock_alloc_write_blocks');
     await this.writeBlocks();
     await this.file.debugEvent?.('refblock_alloc_write_table');
     const tableOffset = (start + blocks) * this.clusterSize;
@@ -466,8 +470,9 @@ export class Refcounts {
       for (const block of [...this.dirtyBlocks]) {
         const range = block.dirty.take();
         try {
-          await this.file.debugEvent?.('refblock_update_part');
+          await this.file.debugEvent?.(block.isNew ? 'refblock_alloc_write' : 'refblock_update_part');
           await this.file.write(block.offset + range.from, [block.bytes.subarray(range.from, range.to)]);
+          block.isNew = false;
         } catch (error) {
           block.dirty.add(range.from, range.to);
           throw error;
@@ -476,6 +481,8 @@ export class Refcounts {
       }
       if (table !== undefined && entries !== undefined) {
         await this.file.flush();
+        // The table changes only by blocks that it names.
+        await this.file.debugEvent?.('refblock_alloc_hookup');
         await this.file.debugEvent?.('reftable_update');
         await this.file.write(this.header.refcountTableOffset + table.from, [entries]);
       }

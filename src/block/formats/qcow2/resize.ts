@@ -49,6 +49,7 @@ export async function growL1(image: Qcow2Image, entries: number): Promise<void> 
   const bytes = new Uint8Array(entries * 8);
   bytes.set(tables.l1);
   const clusters = Math.ceil(bytes.length / image.clusterSize);
+  await image.event('l1_grow_alloc_table');
   const { host } = await image.allocate(clusters, true);
   await image.refcounts.writeBack();
   await image.event('l1_grow_write_table');
