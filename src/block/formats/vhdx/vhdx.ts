@@ -213,7 +213,8 @@ async function open(request: OpenRequest, context: DriverContext): Promise<Block
     if (entries.length > 0) {
       if (request.readOnly)
         throw new ImageError(
-          `VHDX image file '${file.filename}' opened read-only, but contains a log that needs to be replayed`,
+          `VHDX image file '${file.filename}' opened read-only, but contains a log that needs to be replayed\n` +
+            `Try 'orrery img check -r all ${file.filename}', which replays it`,
           'EPERM',
         );
       await replay(file, entries);

@@ -160,11 +160,11 @@ async function open(request: OpenRequest, context: DriverContext): Promise<Block
 
 function diskBytes(footer: Footer, forced: JsonValue | undefined): number {
   const sectors = geometrySectors(footer.geometry);
-  let exact = EXACT_CREATORS.includes(footer.creator) || sectors === MAX_GEOMETRY_SECTORS;
-  if (forced === 'current_size') exact = true;
-  else if (forced === 'chs') exact = false;
-  else if (forced !== undefined)
+  if (forced !== undefined && forced !== 'current_size' && forced !== 'chs')
     throw new ImageError(`Invalid parameter 'force_size_calc=${JSON.stringify(forced)}': it is current_size or chs`);
+  const byGeometry = forced === undefined ? !EXACT_CREATORS.includes(footer.creator) : forced === 'chs';
+  // The largest geometry says nothing.
+  const exact = !byGeometry || sectors === MAX_GEOMETRY_SECTORS;
   const total = exact ? Math.floor(footer.currentSize / SECTOR_BYTES) : sectors;
   if (total > MAX_SECTORS) throw new ImageError(`VHD image of ${total} sectors is larger than ${MAX_SECTORS}`, 'EFBIG');
   return total * SECTOR_BYTES;
