@@ -3,6 +3,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { BlockError } from '../../src/block/block-error.ts';
 import type { Qcow2Node } from '../../src/block/formats/qcow2/qcow2-node.ts';
 import { BlockGraph } from '../../src/block/graph.ts';
 import type { JsonValue } from '../../src/block/node.ts';
@@ -65,6 +66,22 @@ test('what grows within a cluster is preallocated too', async () => {
   await node.write(0, [bytes(60 * KIB)]);
   expect(node.image.file.size).toBe(size);
   await closeAll(node);
+});
+
+test('a part of a write that fails early fails the write, and nothing else', async () => {
+  const first = await made('failing', MIB, { cluster_size: '512', refcount_bits: '64' });
+  await first.write(0, [bytes(MIB)]);
+  await first.discard(0, MIB);
+  await closeAll(first);
+  const node = await openQcow2(at('failing'));
+  vi.spyOn(node.image.file, 'write').mockRejectedValueOnce(new BlockError('ENOSPC'));
+  // Refcount blocks are read meanwhile for the rest.
+  await expect(node.write(0, [bytes(MIB)])).rejects.toMatchObject({ code: 'ENOSPC' });
+  await node.write(0, [bytes(MIB)]);
+  await closeAll(node);
+  const last = await openQcow2(at('failing'), { readOnly: true });
+  expect(await last.check('none')).toMatchObject({ leaks: 0, corruptions: 0 });
+  await closeAll(last);
 });
 
 test('new refcount blocks, and larger tables, are told below', async () => {

@@ -3,7 +3,7 @@ import { BlockError } from '../../block-error.ts';
 import type { IoVector } from '../../io-vector.ts';
 import { gather, sliceVector } from '../../io-vector.ts';
 import type { Qcow2Image } from './image.ts';
-import { settleAll } from './read.ts';
+import { settleAll, start } from './read.ts';
 import { writeClaimed } from './write.ts';
 
 /** Clusters that are compressed at a time: as many as the platform has threads for. */
@@ -21,7 +21,7 @@ export async function writeCompressed(image: Qcow2Image, offset: number, from: I
   try {
     for (let done = 0; done < bytes; done += size) {
       const part = Math.min(size, bytes - done);
-      pending.push(writeCluster(image, offset + done, sliceVector(from, done, part), part));
+      start(pending, writeCluster(image, offset + done, sliceVector(from, done, part), part));
       if (pending.length < PARALLEL) continue;
       const batch = pending;
       pending = [];

@@ -41,7 +41,7 @@ async function readRuns(image: Qcow2Image, offset: number, into: IoVector, bytes
         await image.tables.load(Math.floor((offset + done) / image.tables.l2Reach));
         run = image.tables.find(offset + done, bytes - done);
       }
-      pending.push(readRun(image, offset + done, run, sliceVector(into, done, run.bytes)));
+      start(pending, readRun(image, offset + done, run, sliceVector(into, done, run.bytes)));
       done += run.bytes;
       if (pending.length < PARALLEL) continue;
       const batch = pending;
@@ -99,6 +99,12 @@ export async function readCompressedCluster(image: Qcow2Image, host: number, byt
   // GUEST: the entry's length has at most clusterBits - 8 bits of sectors: twice a cluster.
   const stream = await readTable(image.file, host, bytes);
   return image.codec.decompress(stream, image.clusterSize);
+}
+
+/** Adds to what `settleAll` is to wait for, and to fail with: until then a failure is nobody's. */
+export function start(pending: Promise<void>[], request: Promise<void>): void {
+  request.catch(() => {});
+  pending.push(request);
 }
 
 /** Waits until all have ended, and then fails if one has. */

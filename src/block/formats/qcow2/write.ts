@@ -5,7 +5,7 @@
 import type { IoVector } from '../../io-vector.ts';
 import { sliceVector } from '../../io-vector.ts';
 import type { Qcow2Image } from './image.ts';
-import { readRange, settleAll } from './read.ts';
+import { readRange, settleAll, start } from './read.ts';
 import type { L2Table } from './tables.ts';
 import { bitRange, COMPRESSED, DATA, UNALLOCATED, ZERO } from './tables.ts';
 
@@ -97,7 +97,7 @@ export async function writeClaimed(image: Qcow2Image, offset: number, from: IoVe
       const inTable = offset + done - l1Index * tables.l2Reach;
       const most = Math.min(bytes - done, tables.l2Reach - inTable);
       const segment = ownSegment(image, table, inTable, most) ?? (await allocateSegment(image, table, inTable, most));
-      pending.push(writeSegment(image, table, segment, sliceVector(from, done, segment.bytes)));
+      start(pending, writeSegment(image, table, segment, sliceVector(from, done, segment.bytes)));
       done += segment.bytes;
     }
   } finally {
