@@ -75,6 +75,14 @@ async function main(args: readonly string[]): Promise<number> {
   return (await command.load()).run(rest);
 }
 
+/** As the shell tells that SIGPIPE ended a program. */
+const OUTPUT_CLOSED_STATUS = 141;
+
+// Who reads the output may stop (`| head`), which ends a program without a word.
+process.stdout.on('error', ({ code }: NodeJS.ErrnoException) =>
+  process.exit(code === 'EPIPE' ? OUTPUT_CLOSED_STATUS : 1),
+);
+
 let status: number;
 try {
   const linked = commandOfLink();
