@@ -83,9 +83,9 @@ export const VARIANTS: readonly Variant[] = [
   ),
   ...small(variants('vhdx', { subformat: 'fixed' })),
   ...variants('vpc', {}, { force_size: 'on' }, { subformat: 'fixed' }, { subformat: 'fixed', force_size: 'on' }),
-  ...variants('parallels', {}),
-  // The tool fails one of its own assertions at 2 TiB in clusters of 16 MiB.
-  ...small(variants('parallels', { cluster_size: '4k' }, { cluster_size: '16M' })),
+  // The tool fails one of its own assertions when it looks at 2 TiB of Parallels disk in one go.
+  ...dataOnly(variants('parallels', {}, { cluster_size: '16M' })),
+  ...small(variants('parallels', { cluster_size: '4k' })),
   ...slow(
     variants('qcow2', { 'encrypt.format': 'luks', 'encrypt.key-secret': 's', 'encrypt.iter-time': '10' }),
     variants(
