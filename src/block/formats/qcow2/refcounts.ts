@@ -15,8 +15,9 @@ import { areZero, decodeCount, encodeCount } from './refcount-entries.ts';
 /** Blocks kept in memory, bytes: a table of a huge image would otherwise pull all of them in. */
 const BLOCK_CACHE_BYTES = 16 << 20;
 
-/** Storage given back, bytes, that is worth a flush. */
+/** Storage given back that is worth a flush: so many bytes, and such a part of the file. */
 const MANY_FREED_BYTES = 8 << 20;
+const MANY_FREED_PART = 1 / 256;
 /** Counts that are looked at together where most of them are zero. */
 const STRIDE = 512;
 
@@ -418,7 +419,7 @@ export class Refcounts {
 
   /** So much was given back that it should be used again before the file grows. */
   get hasManyFrees(): boolean {
-    return this.freedBytes >= MANY_FREED_BYTES;
+    return this.freedBytes >= Math.max(MANY_FREED_BYTES, this.file.size * MANY_FREED_PART);
   }
 
   get hasFrees(): boolean {
