@@ -3,6 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BlockError } from '../../src/block/block-error.ts';
+import type { IoVector } from '../../src/block/io-vector.ts';
 import { qcow2 } from '../../src/block/formats/qcow2/driver.ts';
 import type { Qcow2Node } from '../../src/block/formats/qcow2/qcow2-node.ts';
 import { closeAll, createQcow2, openQcow2 } from './support/plain-file.ts';
@@ -281,6 +283,25 @@ describe.skipIf(toolsMissing)('amending', () => {
     if (changes.size === undefined) judge(path, saved);
     expect(qemuImg('info', path).text).toContain(`compat: ${changes.compat ?? '1.1'}`);
   });
+});
+
+test('a read that fails while the next table is read is told by its request alone', async () => {
+  const path = join(folder, 'failing-read');
+  await createQcow2(path, 1 << 20, { cluster_size: '512' });
+  const written = await openQcow2(path);
+  await written.write(0, [new Uint8Array(65_536).fill(1)]);
+  await closeAll(written);
+  const node = await openQcow2(path);
+  await node.read(0, [new Uint8Array(1)]);
+  const { file } = node.image;
+  const read = file.read.bind(file);
+  file.read = async (offset: number, into: IoVector) => {
+    if (into.reduce((sum, piece) => sum + piece.length, 0) > 16_384) throw new BlockError('EIO');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return read(offset, into);
+  };
+  await expect(node.read(0, [new Uint8Array(65_536)])).rejects.toThrow('Input/output error');
+  await closeAll(node);
 });
 
 test('a cluster with more references than its refcount can say is told, and left', async () => {

@@ -74,8 +74,10 @@ async function entryOf(
     bytes = Math.min(bytes, Math.max(1, below.bytes));
     zero = below.zero;
   }
-  const place = at === undefined ? {} : { at: { filename: at.node.filename, offset: at.offset } };
-  return { ...where, bytes, present: allocated, zero: zero || !allocated, data, ...place };
+  // What is neither data nor zeroes is what a server does not care to tell: dirty parts, when a bitmap is asked for.
+  const present = allocated && (data || zero);
+  const place = at === undefined || !present ? {} : { at: { filename: at.node.filename, offset: at.offset } };
+  return { ...where, bytes, present, zero: zero || !allocated, data, ...place };
 }
 
 function withoutFilters(node: BlockNode): BlockNode {

@@ -118,13 +118,19 @@ describe.skipIf(missing.length > 0)('orrery nbd', () => {
     await io(uri(overlay.socket), ['write -P 8 1M 64k', 'read -P 8 1M 64k']);
     expect(await overlay.ended).toBe(0);
     const options = `driver=qcow2,file.driver=file,file.filename=${file}`;
-    const bitmap = await serve(['--image-opts', '-r', '-B', 'b', options]);
+    const bitmap = await serve(['--image-opts', '-r', '-t', '-B', 'b', options]);
     const map = await run('nbdinfo', ['--json', '--map=qemu:dirty-bitmap:b', uri(bitmap.socket)]);
     expect(JSON.parse(map.stdout)).toMatchObject([
       { offset: 0, length: MIB, type: 0 },
       { offset: MIB, length: 65_536, type: 1 },
       { offset: MIB + 65_536, type: 0 },
     ]);
+    const dirty = `driver=nbd,server.type=unix,server.path=${at(bitmap.socket)},x-dirty-bitmap=qemu:dirty-bitmap:b`;
+    const theirs = await run('qemu-img', ['map', '--output=json', '--image-opts', dirty]);
+    const ours = await run(process.execPath, [ORRERY, 'img', 'map', '--output=json', '--image-opts', dirty]);
+    expect(ours.stdout).toBe(theirs.stdout);
+    bitmap.child.kill();
+    await bitmap.ended;
     // The overlay took its write with it.
     await io(file, ['read -P 7 1M 64k'], '-f', 'qcow2');
   });
