@@ -43,6 +43,20 @@ skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distrib
     ];
     execFileSync('/usr/bin/qemu-io', [...changes.flatMap((change) => ['-c', change]), short]);
     qemuImg('create', '-q', '-f', 'qcow2', '-b', 'short', '-F', 'qcow2', join(both.start, 'long'), '2500k');
+    qemuImg(
+      'create',
+      '-q',
+      '-f',
+      'qcow2',
+      '-o',
+      'extended_l2=on',
+      '-b',
+      'base',
+      '-F',
+      'qcow2',
+      join(both.start, 'parts'),
+      '503k',
+    );
     qemuImg('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=512', join(both.start, 'small'), '1M');
     qemuImg('create', '-q', '-f', 'qcow2', '-b', 'other.raw', '-F', 'raw', join(both.start, 'thin'), '1M');
   });
@@ -58,9 +72,11 @@ skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distrib
     'commit @/top', 'commit -p -d @/top', 'commit -q @/thin', 'commit -b base @/top', 'commit -b @/base @/top', 'commit -b none @/top',
     'commit @/base', 'commit -f raw @/first.raw', 'commit -t x @/top', 'commit -b @/./base @/top',
     'commit -r x @/top', 'commit @/top @/mid', 'commit @/none',
-    'commit @/long', 'resize @/short 2M', 'convert -c -O qcow2 -B base -F qcow2 @/short @/x', 'commit -b mid @/top', 'commit --image-opts driver=qcow2,file.filename=@/top',
+    'commit @/long', 'resize @/short 2M', 'resize --preallocation=metadata @/parts 2M', 'resize --preallocation=full @/parts 2000k',
+    'convert -c -O qcow2 -B base -F qcow2 @/short @/x', 'commit -b mid @/top', 'commit --image-opts driver=qcow2,file.filename=@/top',
   ])('%s', async (words) => {
     await both.say(words);
+    if (words.includes('@/parts')) return both.alike('parts', 'qcow2');
     if (words.includes('@/short') || words.includes('@/long')) {
       for (const name of ['short', ...(words.includes('@/x') ? ['x'] : [])]) both.alike(name, 'qcow2');
       return;

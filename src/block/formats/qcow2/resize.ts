@@ -30,9 +30,11 @@ export async function resize(image: Qcow2Image, size: number, options: TruncateO
   // What a smaller disk left behind its end in the last cluster.
   const rest = Math.min(size, Math.ceil(old / image.clusterSize) * image.clusterSize);
   if (old < rest) await zeroClaimed(image, old, rest, {});
-  if (preallocation !== 'off') await preallocate(image, old, size, preallocation);
-  else if (options.zero && image.backing !== undefined && image.backing.size > old)
+  // Storage of whole clusters hides what a longer backing image has there, that of subclusters does not.
+  const hides = preallocation !== 'off' && !image.tables.extended;
+  if (options.zero && !hides && image.backing !== undefined && image.backing.size > old)
     await zeroClaimed(image, old, Math.min(size, image.backing.size), {});
+  if (preallocation !== 'off') await preallocate(image, old, size, preallocation);
   await image.settle();
   await image.writeHeader();
 }
