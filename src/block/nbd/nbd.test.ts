@@ -207,7 +207,7 @@ describe('nbd', () => {
 
   it('makes requests again on the next connection', async () => {
     const { pair, disk, open } = await rig();
-    const node = await open({ reconnectDelayMs: 5000 });
+    const node = await open({ reconnectDelayMs: 20_000 });
     let release = (): void => {};
     disk.gate = new Promise((resolve) => (release = resolve));
     const write = node.write(0, [pattern(100)]);
@@ -228,9 +228,34 @@ describe('nbd', () => {
     await expect(fails.flush()).rejects.toMatchObject({ code: 'EIO' });
   });
 
+  it('lets no further requests wait when the server has stayed away for long, until it is back', async () => {
+    const { server, pair, disk, open } = await rig();
+    const node = await open({ reconnectDelayMs: 2000 });
+    const { host } = pair;
+    await server.close();
+    await expect(node.flush()).rejects.toMatchObject({ code: 'EIO' });
+    const failedMs = host.nowMs();
+    await expect(node.flush()).rejects.toMatchObject({ code: 'EIO' });
+    expect(host.nowMs()).toBe(failedMs);
+    const again = new NbdServer({ host });
+    again.add({ name: '', node: disk });
+    await again.listen(ADDRESS);
+    await host.sleep(1000);
+    await node.write(0, [pattern(100)]);
+    expect(disk.data.subarray(0, 100)).toEqual(pattern(100));
+  });
+
+  it('does not wait longer for a server that says nothing', async () => {
+    const { server, pair, open } = await rig();
+    const node = await open({ reconnectDelayMs: 2000 });
+    await server.close();
+    await pair.host.listen?.(ADDRESS, () => {});
+    await expect(node.flush()).rejects.toThrow('the server did not answer in time');
+  });
+
   it('does not take another export for the lost one', async () => {
     const { server, pair, open } = await rig();
-    const node = await open({ reconnectDelayMs: 5000 });
+    const node = await open({ reconnectDelayMs: 20_000 });
     server.remove('');
     server.add({ name: '', node: new RamNode(new Uint8Array(512)) });
     pair.connections[0]?.close();

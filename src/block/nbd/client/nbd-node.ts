@@ -1,6 +1,6 @@
 /**
  * A node whose bytes an NBD server has. When the connection is lost, requests wait for another one for as long as `reconnect-delay`
- * says, and are made again: all of them may be done twice.
+ * says, and are made again: all of them may be done twice. After that time they fail without waiting, until there is a connection again.
  */
 import { BlockError } from '../../block-error.ts';
 import type { BlockHost } from '../../host.ts';
@@ -51,6 +51,8 @@ const STEP_BYTES: number = 1024 ** 3;
 /** Waits between two tries to connect double from the first to the last. */
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 4000;
+/** Once requests have waited in vain: how long a single try may take, and how long it is to the next. */
+const LATE_TRY_MS = 1000;
 
 export class NbdNode extends BlockNode {
   readonly driver: string = 'nbd';
@@ -61,6 +63,8 @@ export class NbdNode extends BlockNode {
   private readonly info: Connection['info'];
   private connection: Connection;
   private reconnecting: Promise<void> | undefined;
+  /** Set when requests have waited in vain: no other waits, and none tries to connect before this time. */
+  private nextTryMs: number | undefined;
   private closed: boolean = false;
   /** Writes that must read what is around them, one after the other. */
   private unaligned: Promise<void> = Promise.resolve();
@@ -297,32 +301,47 @@ export class NbdNode extends BlockNode {
 
   private async waitForConnection(failure: BlockError): Promise<void> {
     if (!this.mayReconnect) throw new BlockError('EIO', failure.message);
-    const delayMs = this.options.reconnectDelayMs ?? 0;
-    if (this.connection.failure !== undefined) {
-      // A request that comes after the time was over tries for as long again.
-      this.reconnecting ??= this.reconnect(this.host.nowMs() + delayMs).finally(() => (this.reconnecting = undefined));
-      await this.reconnecting;
-    }
+    if (this.connection.failure === undefined) return;
+    const nowMs = this.host.nowMs();
+    if (this.nextTryMs !== undefined && nowMs < this.nextTryMs) throw new BlockError('EIO', failure.message);
+    const delayMs = this.nextTryMs === undefined ? (this.options.reconnectDelayMs ?? 0) : 0;
+    this.reconnecting ??= this.reconnect(nowMs + delayMs).finally(() => (this.reconnecting = undefined));
+    await this.reconnecting;
   }
 
   private async reconnect(deadlineMs: number): Promise<void> {
     for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(2 * waitMs, LAST_RETRY_MS)) {
       try {
-        const next = await connectNbd(this.host, this.options);
+        const next = await this.connectWithin(deadlineMs - this.host.nowMs());
         if (this.closed || !sameExport(next.info, this.info)) {
           await next.close();
           throw new BlockError('EIO', 'the export is another one after the connection was lost');
         }
         this.connection = next;
+        this.nextTryMs = undefined;
         return;
       } catch (error) {
         const leftMs = deadlineMs - this.host.nowMs();
         if (this.closed || leftMs <= 0 || (error instanceof BlockError && error.code === 'EIO')) {
+          this.nextTryMs = this.host.nowMs() + LATE_TRY_MS;
           throw new BlockError('EIO', error instanceof Error ? error.message : String(error));
         }
         await this.host.sleep(Math.min(waitMs, leftMs));
       }
     }
+  }
+
+  /** A server that is there and does not answer must not keep requests longer than they may wait. */
+  private async connectWithin(leftMs: number): Promise<Connection> {
+    const connecting = connectNbd(this.host, this.options);
+    const late = this.host.sleep(leftMs > 0 ? leftMs : LATE_TRY_MS, true).then(() => undefined);
+    const connection = await Promise.race([connecting, late]);
+    if (connection !== undefined) return connection;
+    void connecting.then(
+      (unwanted) => unwanted.close(),
+      () => {},
+    );
+    throw new BlockError('ETIMEDOUT', 'the server did not answer in time');
   }
 }
 
