@@ -170,7 +170,7 @@ export const CPU_NO_STEP = 0x1298; // u32: 1 = the instruction that TF is steppi
 export const CPU_STEP_TF = 0x129c; // u32: RFLAGS.TF when the instruction under way began, while stepping (MODE_TF)
 export const CPU_TIER0_INSNS = 0x12b8; // u32: instructions of this grant that tier 0 executed
 export const CPU_STRING_WORK = 0x12bc; // u32: of this grant, iterations of string instructions, which count like instructions
-export const CPU_FRAMES = 0x12dc; // u32: translations that wait for a call they made to return
+export const CPU_HOST_STACK = 0x12dc; // u32: bytes of the host's stack that translations take which wait for a call they made to return
 export const CPU_EXPECTED_RETURN = 0x12e0; // u64: where a near RET returns to the innermost of them; 0 = it just did, NO_RETURN = nowhere
 export const NO_RETURN = -1;
 export const CPU_EXACT = 0x12d8; // u32: EXACT_*, deterministic time

@@ -57,6 +57,11 @@ export class FunctionBuilder {
     return { type, index, get: localGet(type, index) };
   }
 
+  /** Bytes of all variables so far. */
+  get localBytes(): number {
+    return this.localTypes.reduce((bytes, type) => bytes + (type === 'v128' ? 16 : 8), 0);
+  }
+
   /** A variable that lives to the end of the function; starts as zero. */
   local<T extends ValType>(type: T): Local<T> {
     const index = this.signature.params.length + this.localTypes.length;

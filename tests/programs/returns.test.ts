@@ -1,4 +1,6 @@
 /** Calls through a register, which translations wait for on the host's stack, and what can happen before they return. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { type Assembler, type Bits, RAX, RBX, RCX, RDI, RDX, RSI, RSP } from '../support/programs/assembler.ts';
 import { onEveryTier } from '../support/programs/compare.ts';
@@ -118,4 +120,11 @@ describe.each([64, 32] as const)('%i-bit calls that are waited for', (bits) => {
     });
     expect(program.reg(RSI)).toBe((TIMES / 2) * 101);
   });
+});
+
+it("calls within calls of functions with large frames leave enough of the host's stack", () => {
+  // A process of its own has the stack that a user's has; a test's thread may have more.
+  const script = fileURLToPath(new URL('../support/programs/deep-calls.ts', import.meta.url));
+  const { stdout, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+  expect(stdout + stderr).toBe('2100\n');
 });

@@ -21,10 +21,13 @@ import { KeySet } from './register-use.ts';
 import type { BasicBlock } from './region.ts';
 
 /**
- * Translations that may wait for a return: each has a frame on the host's stack. One call more, and all of them are left, so that
- * a guest which calls and does not return (a thread is switched, a stack unwound) costs no more than that.
+ * Bytes of the host's stack for translations that wait for a return; engines give a megabyte or less, and a guest chooses how large its
+ * functions are. One call more, and all of them are left, so that a guest which calls and does not return (a thread is switched, a
+ * stack unwound) costs no more than that.
  */
-const MAX_FRAMES = 200;
+const MAX_HOST_STACK_BYTES = 256 * 1024;
+/** What a frame has beside its variables. */
+const FRAME_BYTES = 96;
 /** Bits of TLB_PPN above the page number. */
 const TLB_PPN_FLAG_BITS = 4;
 
@@ -361,20 +364,22 @@ export class JitContext extends JitOperands {
     this.regionFlags.toState();
     const left = this.spend(this.index + 1);
     emitJumpCacheLookup(this, rip, left, (record) => {
-      const frames = this.let(this.state32(L.CPU_FRAMES));
-      this.f.if(frames.lt_u(i32(MAX_FRAMES)), () => this.callAndWait(record, frames, back, returns), undefined, true);
+      const used = this.let(this.state32(L.CPU_HOST_STACK));
+      const wait = (): void => this.callAndWait(record, used, back, returns);
+      this.f.if(used.lt_u(i32(MAX_HOST_STACK_BYTES)), wait, undefined, true);
     });
     this.f.set(this.goal, rip);
     this.leave();
   }
 
-  private callAndWait(record: Expr<'i32'>, frames: Expr<'i32'>, back: Expr<'i64'>, returns: number): void {
+  private callAndWait(record: Expr<'i32'>, used: Expr<'i32'>, back: Expr<'i64'>, returns: number): void {
     this.writeBack(this.edges.block.id);
     this.setState(32, L.CPU_BUDGET, this.left.get);
     const generation = this.let(this.state32(L.CPU_JUMP_GEN));
     const outer = this.let(this.state64(L.CPU_EXPECTED_RETURN));
     this.setState(64, L.CPU_EXPECTED_RETURN, back);
-    this.setState(32, L.CPU_FRAMES, frames.add(i32(1)));
+    // A baseline compiler gives every variable a place of its own.
+    this.f.deferred(() => this.setState(32, L.CPU_HOST_STACK, used.add(i32(this.f.localBytes + FRAME_BYTES))));
     this.f.callIndirect(this.handlerType, [this.cpu, record], load('i32', 32, record, L.REC_HANDLER));
     // The same code is where it was; were this function not its translation any more, nobody would have returned here.
     const same = this.state32(L.CPU_JUMP_GEN).eq(generation);
@@ -393,7 +398,7 @@ export class JitContext extends JitOperands {
       this.verify(way.newPages, out);
     }
     this.setState(64, L.CPU_EXPECTED_RETURN, outer);
-    this.setState(32, L.CPU_FRAMES, frames);
+    this.setState(32, L.CPU_HOST_STACK, used);
     this.floats.lose();
     this.goAlong(way);
   }

@@ -3,7 +3,7 @@
  * WebAssembly; all else sets CPU_EXIT (layout.ts) and returns.
  */
 import {
-  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_EXPECTED_RETURN, CPU_FRAMES, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_SINGLE,
+  CPU_BUDGET, CPU_EXC, CPU_EXIT, CPU_EXIT_COUNTS, CPU_EXPECTED_RETURN, CPU_HOST_STACK, CPU_JUMP_BASE, CPU_JUMP_GEN, CPU_LINK_FROM, CPU_RIP, CPU_RIP_PAGE, CPU_SINGLE,
   CPU_TIER0_INSNS, CPU_WATCH, EXIT_BUDGET, EXIT_DECODE, EXIT_EXCEPTION, JUMP_CACHE_ENTRIES, REC_HANDLER, REC_IMM, REC_INDEX, REC_OFFSET,
   NO_RETURN, WATCH_EXCEPTIONS,
 } from "../layout";
@@ -26,7 +26,7 @@ import { deliverException } from "./exceptions";
 
 /** Calls the handler of a record. Translations that it left waiting for a return are gone when it comes back. */
 @inline function enter(cpu: u32, record: u32): void {
-  store<u32>(cpu, 0, CPU_FRAMES);
+  store<u32>(cpu, 0, CPU_HOST_STACK);
   store<i64>(cpu, NO_RETURN, CPU_EXPECTED_RETURN);
   call_indirect<void>(load<u32>(record, REC_HANDLER), cpu, record);
 }
