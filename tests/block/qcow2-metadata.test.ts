@@ -84,12 +84,36 @@ test('a part of a write that fails early fails the write, and nothing else', asy
   await closeAll(last);
 });
 
+test('a stream is never put into a cluster that was given to somebody else', async () => {
+  const node = await made('streams', MIB);
+  const [first, second] = [bytes(64 * KIB, 3), bytes(64 * KIB, 4)];
+  await node.write(0, [first], { compressed: true });
+  await node.writeZeroes(0, 64 * KIB, { unmap: true });
+  await node.flush();
+  // The cluster is taken again, and its taker waits.
+  let go = (): void => {};
+  const gate = new Promise<void>((done) => (go = done));
+  node.image.file.debugEvent = (event) => (event === 'cluster_alloc' ? gate : undefined);
+  const writes = [node.write(64 * KIB, [first]), node.write(128 * KIB, [second], { compressed: true })];
+  await new Promise((done) => setTimeout(done, 100));
+  go();
+  await Promise.all(writes);
+  const all = bytes(128 * KIB, 0);
+  await node.read(64 * KIB, [all]);
+  expect([all.indexOf(4), all.lastIndexOf(3)]).toEqual([64 * KIB, 64 * KIB - 1]);
+  await closeAll(node);
+  expect(qemuImg('check', at('streams')).status).toBe(0);
+});
+
 test('new refcount blocks, and larger tables, are told below', async () => {
   const node = await made('events', 16 * MIB, { cluster_size: '512' });
   const told = new Set<string>();
   node.image.file.debugEvent = (event) => void told.add(event);
   await node.write(0, [bytes(9 * MIB)]);
   await node.truncate(64 * MIB);
+  expect(told.delete('refblock_load')).toBe(true);
+  await node.write(9 * MIB, [bytes(512)]);
+  expect(told.has('refblock_load')).toBe(true);
   await closeAll(node);
   const wanted = ['refblock_alloc', 'refblock_alloc_write', 'refblock_alloc_hookup', 'refblock_alloc_write_blocks', 'l1_grow_alloc_table']; // prettier-ignore
   expect(wanted.filter((event) => !told.has(event))).toEqual([]);

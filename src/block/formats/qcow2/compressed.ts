@@ -96,7 +96,7 @@ async function placeNow(image: Qcow2Image, bytes: number): Promise<number> {
   return host;
 }
 
-/** Whether the last cluster with streams has room for another one and its count. `Image.allocate` forgets it when it is given away. */
+/** Whether the last cluster with streams has room for another one and its count. The image forgets it when nobody refers to it. */
 function isShareable(image: Qcow2Image, cluster: number): boolean {
   if (
     image.compressedNext % image.clusterSize === 0 ||

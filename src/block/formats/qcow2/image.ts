@@ -84,6 +84,10 @@ export class Qcow2Image {
       () => this.writeHeader(),
       (sentence) => this.corrupt(sentence),
     );
+    // A cluster whose compressed streams are all gone is no place for the next one any more.
+    this.refcounts.onUnused = (cluster) => {
+      if (Math.floor(this.compressedNext / this.clusterSize) === cluster) this.compressedNext = 0;
+    };
     this.tables = new Tables(parts.file, parts.header, (sentence) => this.corrupt(sentence));
   }
 
@@ -149,10 +153,8 @@ export class Qcow2Image {
     await this.event('cluster_alloc');
     const taken = typeof found === 'number' ? await this.refcounts.allocate(count, exact) : found;
     await this.event('refblock_alloc');
+    await this.event('refblock_load');
     const host = taken.first * this.clusterSize;
-    // A cluster whose compressed streams are all gone is no place for the next one any more.
-    const next = Math.floor(this.compressedNext / this.clusterSize);
-    if (next >= taken.first && next < taken.first + taken.count) this.compressedNext = 0;
     const what = this.metadataAt(host, taken.count * this.clusterSize);
     if (host === 0 && whatFor !== undefined)
       await this.corrupt(`Preventing invalid allocation of ${whatFor} at offset 0`);

@@ -66,6 +66,8 @@ export class Refcounts {
   private hint = 0;
   private frees: FreedClusters[] = [];
   private freedBytes = 0;
+  /** Called when nobody refers to a cluster any more, before it can be taken again. */
+  onUnused: (cluster: number) => void = () => {};
   /** Writes the header; growing the table moves it. */
   private readonly writeHeader: () => Promise<void>;
 
@@ -189,7 +191,6 @@ export class Refcounts {
           await this.corrupt(
             `Refblock offset 0x${offset.toString(16)} unaligned (reftable index: 0x${index.toString(16)})`,
           );
-        await this.file.debugEvent?.('refblock_load');
         const bytes = await readTable(this.file, offset, this.clusterSize);
         this.evict();
         if (!this.blocks.has(index)) this.blocks.set(index, new RefcountBlock(index, offset, bytes));
@@ -367,6 +368,9 @@ export class Refcounts {
 
   /** Adds to the counts of `count` clusters (`delta` 1: one more user); for what is already in use. */
   async change(first: number, count: number, delta: number): Promise<void> {
+    // As with QEMU, a block that is looked up to be changed, read or not. Callers count on the change being made at once where it can.
+    const stop = this.file.debugEvent?.('refblock_load');
+    if (stop !== undefined) await stop;
     for (let cluster = first; cluster < first + count; cluster++) {
       const index = Math.floor(cluster / this.perBlock);
       while (!this.blocks.has(index)) {
@@ -381,7 +385,9 @@ export class Refcounts {
       if (now > this.limit || !Number.isSafeInteger(now))
         throw new BlockError('EINVAL', `refcount of cluster ${cluster} would exceed ${this.limit}`);
       this.set(cluster, now);
-      if (now === 0 && cluster < this.hint) this.hint = cluster;
+      if (now > 0) continue;
+      if (cluster < this.hint) this.hint = cluster;
+      this.onUnused(cluster);
     }
   }
 
