@@ -105,6 +105,8 @@ export interface BlockDriver {
   open(request: OpenRequest, context: DriverContext): Promise<BlockNode>;
   /** In the order that `create -o help` prints. */
   readonly createOptions?: readonly OptionDeclaration[];
+  /** Its images can be over a backing image. */
+  readonly supportsBacking?: boolean;
   /** Its images take compressed writes. */
   readonly compresses?: boolean;
   /** What `BlockNode.amend` takes, in the order of `amend -o help`. */

@@ -396,6 +396,8 @@ export class BlockGraph {
       if (!COMMON.includes(option) && !CHILDREN.includes(option) && !declares(driver, option))
         throw new ImageError(`Block format '${name}' does not support the option '${option}'`);
     }
+    if ((completed['backing'] ?? null) !== null && driver.supportsBacking !== true)
+      throw new ImageError("Driver doesn't support backing files", 'ENOTSUP');
     const nodeName = textOption(completed, 'node-name') ?? this.freshName();
     if (this.byName.has(nodeName)) throw new ImageError(`Duplicate nodes with node-name='${nodeName}'`);
     const settings = settle(completed, inherited);

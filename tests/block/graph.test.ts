@@ -41,6 +41,22 @@ test('an image whose name says no file has no folder', () => {
   expect(() => filenames.backingFilename('json:{"driver":"qcow2","file":"node"}', 'x')).toThrow('relative');
 });
 
+test.each(['parallels', 'vmdk'])('a backing image that options give an image of %s', async (format) => {
+  const graph = new BlockGraph(nodeBlockHost);
+  await graph.create({ format: 'raw', filename: at('below.raw'), size: 2 * MIB });
+  const below = await graph.open(at('below.raw'), { format: 'raw' });
+  await below.write(0, [bytes(64 * KIB, 42)]);
+  await graph.close(below);
+  await graph.create({ format, filename: at(`over.${format}`), size: 2 * MIB });
+  const backing = { driver: 'raw', file: { driver: 'file', filename: at('below.raw') } };
+  const node = await graph.open({ driver: format, file: { driver: 'file', filename: at(`over.${format}`) }, backing });
+  await node.write(0, [bytes(64, 1)]);
+  const into = new Uint8Array(128 * KIB);
+  await node.read(0, [into]);
+  expect([into[63], into[64], into[64 * KIB - 1], into[64 * KIB]]).toEqual([1, 42, 42, 0]);
+  await graph.closeAll();
+});
+
 describe('files', () => {
   test('raw, by content, grows and has holes', async () => {
     const graph = new BlockGraph(nodeBlockHost);

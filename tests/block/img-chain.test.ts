@@ -87,6 +87,15 @@ skipIf(toolsMissing !== undefined)('orrery img on backing chains and the distrib
     for (const name of changed) both.alike(name, name.endsWith('raw') ? 'raw' : 'qcow2');
   }); // prettier-ignore
 
+  test('a snapshot that cannot be deleted is named', async () => {
+    qemuImg('snapshot', '-c', 'one', join(both.own, 'small'));
+    const rules = join(both.own, 'rules');
+    writeFileSync(rules, '[inject-error]\nevent = "cluster_free"\nerrno = "5"\n');
+    const { status, err } = await both.ours(`snapshot -d one blkdebug:${rules}:@/small`);
+    expect(status).toBe(1);
+    expect(err).toContain("Could not delete snapshot 'one': ");
+  });
+
   test('commit keeps the options that the backing image has', async () => {
     const file = { driver: 'blkdebug', 'inject-error': [{ event: 'write_aio', errno: 28, once: true }], image: { driver: 'file', filename: join(both.own, 'small') } }; // prettier-ignore
     const full = `json:${JSON.stringify({ driver: 'qcow2', file })}`;

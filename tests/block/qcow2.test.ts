@@ -304,6 +304,22 @@ test('a read that fails while the next table is read is told by its request alon
   await closeAll(node);
 });
 
+test('repairing leaks keeps the storage of an entry that is not aligned', async () => {
+  const path = join(folder, 'unaligned');
+  await createQcow2(path, 1 << 20, {});
+  const node = await openQcow2(path);
+  await node.write(0, [new Uint8Array(131_072).fill(1)]);
+  const l2 = node.image.tables.l2Offset(0);
+  await closeAll(node);
+  const bytes = readFileSync(path);
+  bytes[l2 + 6] = 0x02; // 512 bytes further
+  writeFileSync(path, bytes);
+  const broken = await openQcow2(path);
+  const { corruptions, leaks, leaksFixed } = await broken.check('leaks');
+  expect([corruptions > 0, leaks, leaksFixed]).toEqual([true, 0, 0]);
+  await closeAll(broken);
+});
+
 test('a cluster with more references than its refcount can say is told, and left', async () => {
   const path = join(folder, 'overflow');
   await createQcow2(path, 1 << 20, { refcount_bits: '1' });

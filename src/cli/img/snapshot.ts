@@ -31,10 +31,13 @@ export async function snapshot(words: readonly string[]): Promise<number> {
   });
   try {
     if (action !== undefined) await act(node, action.name, action.value);
-    return 0;
-  } finally {
-    await graph.closeAll();
+  } catch (error) {
+    // What becomes of the image matters less than why.
+    await graph.closeAll().catch(() => undefined);
+    throw error;
   }
+  await graph.closeAll();
+  return 0;
 }
 
 async function act(node: BlockNode, action: string, which: string): Promise<void> {

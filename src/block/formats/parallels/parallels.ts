@@ -67,9 +67,10 @@ class ParallelsNode extends MappedNode {
   private nextOffset: number;
   private announced: Promise<void> | undefined;
 
-  constructor(request: OpenRequest, file: BlockNode, header: Header) {
+  constructor(request: OpenRequest, file: BlockNode, header: Header, backing: BlockNode | undefined) {
     super(request.name, request.readOnly);
     this.file = file;
+    this.backing = backing;
     this.header = header;
     this.clusterBytes = header.clusterBytes;
     this.table = new PagedTable(file, 0, HEADER_BYTES + header.entries * 4);
@@ -81,7 +82,9 @@ class ParallelsNode extends MappedNode {
   }
 
   override get children(): readonly Child[] {
-    return [{ name: 'file', role: 'file', node: this.file }];
+    const children: Child[] = [{ name: 'file', role: 'file', node: this.file }];
+    if (this.backing !== undefined) children.push({ name: 'backing', role: 'backing', node: this.backing });
+    return children;
   }
 
   override get filename(): string {
@@ -218,6 +221,7 @@ export const parallelsDriver: BlockDriver = {
   name: 'parallels',
   kind: 'format',
   options: [],
+  supportsBacking: true,
   createOptions: [
     { name: 'size', type: 'size', help: 'Virtual disk size' },
     { name: 'cluster_size', type: 'size', help: 'Parallels image cluster size', default: '1048576' },
@@ -235,7 +239,11 @@ export const parallelsDriver: BlockDriver = {
       throw new ImageError('Parallels table lies beyond the end of the image');
     if (header.inUse && !request.readOnly)
       context.warn(`'${file.filename}' was not closed correctly: a writer was stopped while it had the image open.`);
-    return new ParallelsNode(request, file, header);
+    // Images do not name theirs.
+    const backing = request.noBacking
+      ? undefined
+      : await context.openChild('backing', { readOnly: true, optional: true });
+    return new ParallelsNode(request, file, header, backing);
   },
   create,
 };

@@ -208,8 +208,10 @@ export class Check {
       const data = image.hasDataFile ? entryOffset(view, at) : offset;
       if (data === 0 && (!image.hasDataFile || !(high & ENTRY_COPIED))) continue;
       if (data % image.clusterSize !== 0) {
-        this.say(`ERROR offset=${data.toString(16)}: Cluster is not properly aligned; L2 entry corrupted.`);
+        this.say(`ERROR offset=${data.toString(16)}: Data cluster is not properly aligned; L2 entry corrupted.`);
         tally.corruptions++;
+        // Whatever it is, it may be somebody's data: repairing leaks must not give it away.
+        if (!image.hasDataFile) this.refer(data, image.clusterSize, weight);
         continue;
       }
       if (active) {

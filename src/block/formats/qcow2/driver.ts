@@ -26,6 +26,7 @@ export const qcow2: BlockDriver = {
   open: openQcow2,
   createOptions: CREATE_OPTIONS,
   create: createQcow2,
+  supportsBacking: true,
   compresses: true,
   amendOptions: AMEND_OPTIONS,
   measure: measureQcow2,

@@ -299,11 +299,9 @@ async function open(request: OpenRequest, context: DriverContext): Promise<Block
   }
   const descriptor = parseDescriptor(text);
   const { parentCid, parentFile } = descriptor;
-  let backing: BlockNode | undefined;
+  let backing = request.noBacking ? undefined : await context.openChild('backing', { readOnly: true, optional: true });
   if (!request.noBacking && parentCid !== NO_PARENT && parentFile !== undefined) {
-    backing =
-      (await context.openChild('backing', { readOnly: true, optional: true })) ??
-      (await context.openNamed(parentFile, { format: 'vmdk', readOnly: true, role: 'backing' }));
+    backing ??= await context.openNamed(parentFile, { format: 'vmdk', readOnly: true, role: 'backing' });
     if (backing instanceof VmdkNode && backing.cid !== parentCid)
       throw new ImageError(
         `VMDK parent '${parentFile}' was written after this image was made: its CID is not ${parentCid.toString(16)}`,
@@ -334,5 +332,6 @@ export const vmdkDriver: BlockDriver = {
   probe: (head) => (isSparse(head) || isDescriptor(head) ? 100 : 0),
   open,
   create: createVmdk,
+  supportsBacking: true,
   compresses: true,
 };
