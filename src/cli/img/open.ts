@@ -4,6 +4,7 @@ import type { JsonValue, BlockNode } from '../../block/node.ts';
 import { BlockGraph, type OpenFlags } from '../../block/graph.ts';
 import { nodeBlockHost } from '../../host/node/block/host.ts';
 import { BlockObjects } from '../block-objects.ts';
+import { warnOfGuessedRaw } from '../guessed-raw.ts';
 import { parseOptionList } from '../system/option-text.ts';
 import { type Arguments, ImgFailure } from './arguments.ts';
 
@@ -63,13 +64,7 @@ export async function openImage(graph: BlockGraph, name: string, request: OpenRe
   } catch (error) {
     throw new ImgFailure(`Could not open '${name}': ${messageOf(error)}`);
   }
-  if (node.driver === 'raw' && flags.readOnly !== true && !namesFormat(what, flags.format)) {
-    warn(
-      `WARNING: Image format was not specified for '${node.filename}' and probing guessed raw.\n` +
-        '         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n' +
-        "         Specify the 'raw' format explicitly to remove the restrictions.",
-    );
-  }
+  if (!namesFormat(what, flags.format)) warnOfGuessedRaw(node);
   return node;
 }
 

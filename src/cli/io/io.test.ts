@@ -1,5 +1,5 @@
 /** `orrery io`'s commands, line by line, on an image in memory. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
@@ -37,6 +37,26 @@ async function run(size: number, lines: readonly string[], readOnly = false): Pr
   await session.close();
   return { text: text.replace(/; [^\n]*ops\/sec\)/g, ''), succeeded };
 }
+
+describe('an image whose format nobody named and nothing tells', () => {
+  it.each([
+    [{}, false, true],
+    [{}, true, false],
+    [{ driver: 'raw' }, false, false],
+  ])('options %o, read-only %s: is warned of: %s', async (options, readOnly, warned) => {
+    const folder = mkdtempSync(join(tmpdir(), 'orrery-io-'));
+    const filename = join(folder, 'a.raw');
+    writeFileSync(filename, new Uint8Array(4096));
+    let text = '';
+    const say = (more: string): void => void (text += more);
+    const session = new IoSession(new BlockGraph(nodeBlockHost), false, { out: say, error: say, live: true });
+    const how = { temporary: false, forceShare: false, cache: 'writeback', unmap: true };
+    await openImage(session, { filename, options, readOnly, ...how });
+    await session.close();
+    rmSync(folder, { recursive: true });
+    expect(text.includes(`WARNING: Image format was not specified for '${filename}'`)).toBe(warned);
+  });
+});
 
 describe('commands of orrery io', () => {
   it('writes patterns and finds them again', async () => {

@@ -3,6 +3,7 @@ import { boolOption, nestOptions } from '../../block/options.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { NodeOptions } from '../../block/driver.ts';
 import type { BlockNode, JsonValue } from '../../block/node.ts';
+import { warnOfGuessedRaw } from '../guessed-raw.ts';
 import { overlayOn } from '../temporary-overlay.ts';
 import { parseOptionList } from '../system/option-text.ts';
 import type { IoSession, OpenImage } from './session.ts';
@@ -73,6 +74,8 @@ export async function openImage(session: IoSession, request: OpenImageOptions): 
       unmap,
       forceShare,
     });
+    if (typeof what === 'string' ? !what.startsWith('json:') : !('driver' in what))
+      warnOfGuessedRaw(node, (text) => session.complain(text));
     if (copiesReads)
       node = await over(session, node, (below) =>
         session.graph.open({ driver: 'copy-on-read', file: below.name }, { readOnly }),

@@ -3,6 +3,7 @@ import { UserError } from '../../base/errors.ts';
 import type { BlockGraph, OpenFlags } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';
 import { parseOptionList } from '../system/option-text.ts';
+import { warnOfGuessedRaw } from '../guessed-raw.ts';
 import { overlayOn } from '../temporary-overlay.ts';
 import type { NbdRequest } from './request.ts';
 
@@ -18,6 +19,7 @@ export async function openImage(graph: BlockGraph, file: string, request: NbdReq
   const node = await graph.open(request.imageOpts ? imageOptions(file) : file, flags).catch((error: unknown) => {
     throw new UserError(`Failed to blk_new_open '${file}': ${error instanceof Error ? error.message : String(error)}`);
   });
+  if (format === undefined && !request.imageOpts) warnOfGuessedRaw(node);
   if (temporaryOverlay) return overlayOn(graph, node, 'orrery-nbd');
   return loadSnapshot === undefined ? node : snapshotOf(node, loadSnapshot);
 }
