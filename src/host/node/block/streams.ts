@@ -20,6 +20,8 @@ const PIECE_BYTES: number = 256 * 1024;
 const MAX_FREE = 16;
 /** Connections that may wait to be accepted; the kernel has a limit of its own. Beyond it clients fail to connect. */
 const BACKLOG = 4096;
+/** How long a connection that was closed may take to send what was written. */
+const LINGER_MS = 2000;
 /** TLS with pre-shared keys: OpenSSL wants its ciphers named. */
 const PSK_CIPHERS = 'TLS_AES_128_GCM_SHA256:PSK';
 
@@ -131,9 +133,14 @@ class SocketStream implements HostStream {
   }
 
   close(): void {
+    const { socket } = this;
+    if (socket.writableLength === 0) {
+      socket.destroy();
+      return;
+    }
     // What was written is still sent, unless the other side does not take it.
-    if (this.socket.writableLength > 0) this.socket.destroySoon();
-    else this.socket.destroy();
+    socket.destroySoon();
+    setTimeout(() => socket.destroy(), LINGER_MS).unref();
   }
 
   private attach(): void {
