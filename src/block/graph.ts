@@ -260,19 +260,32 @@ export class BlockGraph {
       );
     }
     // An image that is not whole is worth nothing: it is made without waiting for the disk, and flushed once.
+    const fresh = await this.newFile(filename);
     const file = await this.createProtocol(filename, true);
     const made: BlockNode[] = [];
     const written: string[] = [];
+    let complete = false;
     try {
       const preallocation = preallocationOf(options['preallocation']);
       const request: CreateRequest = { file, size, options, ...(preallocation !== undefined && { preallocation }) };
       await driver.create(request, this.context({}, settingsOf({ noFlush: true }), made, filename));
       if (!noFlush) for (const node of [...made, file]) written.push(...(await flushAll(node)));
+      complete = true;
     } finally {
       for (const node of made) await this.close(node);
       await this.close(file);
+      // Nobody takes half an image for one, nor does the next try find something in its way.
+      if (!complete && fresh !== undefined) await this.host.removeFile?.(fresh).catch(() => {});
     }
     for (const path of new Set(written)) await this.syncFile(path);
+  }
+
+  /** The path of a file that is not there yet. */
+  private async newFile(filename: string): Promise<string | undefined> {
+    const protocol = this.filenames.protocolOptions(filename);
+    const path = protocol['driver'] === 'file' ? textOption(protocol, 'filename') : undefined;
+    if (path === undefined || this.host.exists === undefined) return undefined;
+    return (await this.host.exists(path)) ? undefined : path;
   }
 
   /** The node below a new image: an empty file, or whatever the name says and exists. */

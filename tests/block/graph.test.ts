@@ -1,6 +1,6 @@
 /** The graph over real files: opening by name, options and content, backing chains, locks, and what QEMU says of what was written. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -55,6 +55,16 @@ test.each(['parallels', 'vmdk'])('a backing image that options give an image of 
   await node.read(0, [into]);
   expect([into[63], into[64], into[64 * KIB - 1], into[64 * KIB]]).toEqual([1, 42, 42, 0]);
   await graph.closeAll();
+});
+
+test('an image that could not be made leaves no file, and one that was there is left', async () => {
+  const graph = new BlockGraph(nodeBlockHost);
+  const options = { cluster_size: '3' };
+  await expect(graph.create({ format: 'qcow2', filename: at('half'), size: MIB, options })).rejects.toThrow('Cluster');
+  expect(existsSync(at('half'))).toBe(false);
+  writeFileSync(at('half'), 'x');
+  await expect(graph.create({ format: 'qcow2', filename: at('half'), size: MIB, options })).rejects.toThrow('Cluster');
+  expect(existsSync(at('half'))).toBe(true);
 });
 
 describe('files', () => {
