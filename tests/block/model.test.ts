@@ -25,7 +25,7 @@ const NOT_CLOSED = 'ERROR image was not closed correctly';
 const CHAINS: readonly Chain[] = [
   single('raw', raw(SMALL)),
   single('qcow2', qcow2({}), { clusterBytes: 65_536, bitmaps: true }),
-  single('qcow2, clusters of 512 bytes', qcow2({ cluster_size: '512', refcount_bits: '64' }), { clusterBytes: 512, bitmaps: true }),
+  single('qcow2, clusters of 512 bytes', qcow2({ cluster_size: '512', refcount_bits: '64' }, LARGE), { clusterBytes: 512, bitmaps: true }),
   single('qcow2, lazy refcounts', qcow2({ cluster_size: '4k', lazy_refcounts: 'on' }), { clusterBytes: 4096, bitmaps: true }),
   single('qcow2, extended L2', qcow2({ cluster_size: '16k', extended_l2: 'on', compression_type: 'zstd' }), { clusterBytes: 16_384 }),
   single('qcow2, version 2', qcow2({ cluster_size: '4k', compat: '0.10' }), { clusterBytes: 4096, excused: NO_DIRTY_BIT }),

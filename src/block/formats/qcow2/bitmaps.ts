@@ -219,12 +219,12 @@ export class Bitmaps implements BitmapStore {
       next.size === 0 ? undefined : { count: next.size, directoryOffset: offset, directoryBytes: directory.length };
     if (next.size === 0) header.autoclear &= ~AUTOCLEAR_BITMAPS;
     else header.autoclear |= AUTOCLEAR_BITMAPS;
-    await image.writeHeader();
     this.stored = next;
     this.directory = next.size === 0 ? undefined : { offset, bytes: directory.length };
     this.changed = false;
     this.marked = false;
     for (const bitmap of this.bitmaps.values()) bitmap.changed = false;
+    await image.writeHeader();
     for (const [name, { record, clusters }] of old.stored) {
       if (next.get(name)?.record.tableOffset === record.tableOffset && record.tableEntries > 0) continue;
       this.free(record.tableOffset, record.tableEntries * 8);

@@ -1,5 +1,24 @@
-/** Counts in the bytes of a refcount block: entry `entry` has 2^order bits. */
-import { readU64, writeU64 } from './layout.ts';
+/** A refcount block in memory, and the counts in its bytes: entry `entry` has 2^order bits. */
+import { readU64, viewOf, writeU64 } from './layout.ts';
+import { Dirty } from './metadata-file.ts';
+
+/** Raw as in the file. */
+export class RefcountBlock {
+  readonly index: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly dirty: Dirty = new Dirty();
+  /** Never written yet. */
+  isNew = false;
+
+  constructor(index: number, offset: number, bytes: Uint8Array) {
+    this.index = index;
+    this.offset = offset;
+    this.bytes = bytes;
+    this.view = viewOf(bytes);
+  }
+}
 
 export function decodeCount(view: DataView, order: number, entry: number): number {
   switch (order) {

@@ -10,7 +10,7 @@ import type { BlockNode } from '../../node.ts';
 import type { Header } from './layout.ts';
 import { readU64, REFCOUNT_TABLE_BYTES_MAX, viewOf, writeU64 } from './layout.ts';
 import { Dirty, readTable } from './metadata-file.ts';
-import { areZero, decodeCount, encodeCount } from './refcount-entries.ts';
+import { areZero, decodeCount, encodeCount, RefcountBlock } from './refcount-entries.ts';
 
 /** Blocks kept in memory, bytes: a table of a huge image would otherwise pull all of them in. */
 const BLOCK_CACHE_BYTES = 16 << 20;
@@ -20,23 +20,6 @@ const MANY_FREED_BYTES = 8 << 20;
 const MANY_FREED_PART = 1 / 256;
 /** Counts that are looked at together where most of them are zero. */
 const STRIDE = 512;
-
-class RefcountBlock {
-  readonly index: number;
-  readonly offset: number;
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-  readonly dirty: Dirty = new Dirty();
-  /** Never written yet. */
-  isNew = false;
-
-  constructor(index: number, offset: number, bytes: Uint8Array) {
-    this.index = index;
-    this.offset = offset;
-    this.bytes = bytes;
-    this.view = viewOf(bytes);
-  }
-}
 
 export interface FreedClusters {
   readonly first: number;
@@ -337,7 +320,11 @@ export class Refcounts {
     await this.writeBlocks();
     const table = new Uint8Array(bytes);
     table.set(this.table);
-    const old = { offset: this.header.refcountTableOffset, clusters: this.header.refcountTableClusters };
+    const old = {
+      table: this.table,
+      offset: this.header.refcountTableOffset,
+      clusters: this.header.refcountTableClusters,
+    };
     this.setTable(table);
     const firstIndex = start / this.perBlock;
     for (let block = 0; block < blocks; block++) {
@@ -352,18 +339,32 @@ export class Refcounts {
       writeU64(this.view, fresh.index * 8, fresh.offset);
     }
     for (let at = start; at < start + blocks + clusters; at++) this.set(at, 1);
-    await this.file.debugEvent?.('refblock_alloc_write_blocks');
-    await this.writeBlocks();
-    await this.file.debugEvent?.('refblock_alloc_write_table');
     const tableOffset = (start + blocks) * this.clusterSize;
-    await this.file.write(tableOffset, [this.table]);
+    try {
+      await this.file.debugEvent?.('refblock_alloc_write_blocks');
+      await this.writeBlocks();
+      await this.file.debugEvent?.('refblock_alloc_write_table');
+      await this.file.write(tableOffset, [this.table]);
+      await this.file.flush();
+      await this.file.debugEvent?.('refblock_alloc_switch_table');
+    } catch (error) {
+      // The header names the old table, which has no room for the new blocks.
+      this.dropBlocks(firstIndex, blocks);
+      this.setTable(old.table);
+      throw error;
+    }
     this.tableDirty.take();
-    await this.file.flush();
-    await this.file.debugEvent?.('refblock_alloc_switch_table');
     this.header.refcountTableOffset = tableOffset;
     this.header.refcountTableClusters = clusters;
     await this.writeHeader();
     this.free(old.offset, old.clusters, false);
+  }
+
+  private dropBlocks(first: number, count: number): void {
+    for (const block of [...this.blocks.values()].filter(({ index }) => index >= first && index < first + count)) {
+      this.blocks.delete(block.index);
+      this.dirtyBlocks.delete(block);
+    }
   }
 
   /** Adds to the counts of `count` clusters (`delta` 1: one more user); for what is already in use. */

@@ -148,9 +148,9 @@ export class Snapshots implements SnapshotStore {
       header.l1Entries = record.l1Entries;
       header.size = record.diskBytes;
       this.bitmaps.afterResize();
-      await image.writeHeader();
       tables.forget();
       tables.setL1(l1);
+      await image.writeHeader();
       await this.addReferences(old.l1, -1);
       image.refcounts.free(old.offset, this.clustersOf(old.entries * 8), false);
       await image.flush();
@@ -240,9 +240,10 @@ export class Snapshots implements SnapshotStore {
     await image.flush();
     header.snapshotsOffset = offset;
     header.snapshotCount = records.length;
-    await image.writeHeader();
+    // What the header says holds even if it cannot be written now: then it is at the next flush.
     this.records = records.map((record) => ({ ...record, incomplete: false }));
     this.tableBytes = table.length;
+    await image.writeHeader();
     if (old.bytes > 0) image.refcounts.free(old.offset, this.clustersOf(old.bytes), false);
   }
 }
