@@ -4,6 +4,7 @@ import { PairHost } from '../../../tests/support/stream-pair.ts';
 import { RamNode } from '../../../tests/support/ram-node.ts';
 import { BlockError } from '../block-error.ts';
 import { BlockGraph } from '../graph.ts';
+import type { HostStream } from '../host.ts';
 import type { DirtyBitmap } from '../node.ts';
 import { listNbd } from './client/connect.ts';
 import { NbdNode, type NbdNodeOptions } from './client/nbd-node.ts';
@@ -251,6 +252,23 @@ describe('nbd', () => {
     await server.close();
     await pair.host.listen?.(ADDRESS, () => {});
     await expect(node.flush()).rejects.toThrow('the server did not answer in time');
+  });
+
+  it('can be closed when the server takes nothing any more', async () => {
+    const { pair } = await rig();
+    const stalled = new Promise<void>(() => {});
+    let stalls = false;
+    const connect = async (): Promise<HostStream> => {
+      const stream = await pair.host.connect?.(ADDRESS);
+      if (stream === undefined) throw new Error('no connection');
+      const write = stream.write.bind(stream);
+      return Object.assign(stream, { write: (pieces: readonly Uint8Array[]) => (stalls ? stalled : write(pieces)) });
+    };
+    const node = await NbdNode.open('n', false, { ...pair.host, connect }, { address: ADDRESS });
+    stalls = true;
+    const write = expect(node.write(0, [pattern(512)])).rejects.toMatchObject({ code: 'EIO' });
+    await node.close();
+    await write;
   });
 
   it('does not take another export for the lost one', async () => {

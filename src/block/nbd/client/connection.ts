@@ -123,10 +123,10 @@ export class Connection {
     this.stream.close();
   }
 
-  /** Says goodbye. */
+  /** Says goodbye, unless there are requests under way: their server may not take anything any more. */
   async close(): Promise<void> {
     this.closing = true;
-    if (this.failure === undefined) {
+    if (this.failure === undefined && this.pending.size === 0) {
       const goodbye = this.head({ command: NBD_CMD_DISC, flags: 0, offset: 0, length: 0 }, 0);
       await this.writer.send([goodbye]).catch(() => {});
     }
