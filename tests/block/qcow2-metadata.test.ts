@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { BlockError } from '../../src/block/block-error.ts';
 import type { Qcow2Node } from '../../src/block/formats/qcow2/qcow2-node.ts';
 import { BlockGraph } from '../../src/block/graph.ts';
+import { copyImage } from '../../src/block/jobs/copy.ts';
 import type { JsonValue } from '../../src/block/node.ts';
 import { nodeBlockHost } from '../../src/host/node/block/host.ts';
 import { closeAll, createQcow2, openQcow2 } from './support/plain-file.ts';
@@ -231,6 +232,24 @@ describe('the snapshot table', () => {
     expect(node.snapshots.list().length).toBe(65_536);
     await closeAll(node);
   });
+});
+
+test('a compressed copy leaves out each cluster of zeroes, or none', async () => {
+  const source = await made('copied', MIB);
+  await source.write(0, [bytes(KIB)]);
+  await source.write(8 * KIB, [bytes(KIB)]);
+  const copy = async (name: string, sparseBytes: number): Promise<Qcow2Node> => {
+    const target = await made(name, MIB, { cluster_size: '1024' });
+    const job = copyImage({ sources: [source], target, targetIsZero: true, compressed: true, sparseBytes });
+    for await (const _ of job);
+    return target;
+  };
+  const sparse = await copy('sparse', 4096);
+  expect(await sparse.status(0, MIB)).toMatchObject({ bytes: KIB, compressed: true });
+  expect(await sparse.status(KIB, MIB - KIB)).toMatchObject({ bytes: 7 * KIB, zero: true });
+  const full = await copy('full', 0);
+  expect(await full.status(0, MIB)).toMatchObject({ bytes: MIB, compressed: true });
+  for (const node of [source, sparse, full]) await closeAll(node);
 });
 
 test('what cannot be written when an image is closed is told', async () => {

@@ -61,6 +61,7 @@ class Copy {
   private taking: Promise<unknown> = Promise.resolve();
   private taken = 0;
   private readonly totalBytes: number;
+  private readonly clusterBytes: number;
   /** Bytes of data, and those of them that are done. */
   private total = 0;
   private done = 0;
@@ -77,6 +78,7 @@ class Copy {
     this.stop = stop;
     const { target, compressed = false, sparseBytes = SPARSE_BYTES } = options;
     const cluster = target.imageInfo?.().clusterSize ?? 0;
+    this.clusterBytes = cluster === 0 ? 65536 : cluster;
     this.chunkBytes = compressed ? Math.max(cluster, 65536) : Math.max(CHUNK_BYTES, cluster);
     this.sparseBytes = sparseBytes;
     this.totalBytes = options.sources.reduce((sum, { size }) => sum + size, 0);
@@ -169,7 +171,7 @@ class Copy {
   /** Compressed chunks are whole clusters, data and zeroes together; zeroes alone may be many. */
   private wholeClusters({ kind, at, bytes }: Run): number {
     const one = Math.min(this.chunkBytes - (at % this.chunkBytes), this.totalBytes - at);
-    if (kind !== 'zero' || bytes <= one) return one;
+    if (kind !== 'zero' || bytes <= one || this.sparseBytes === 0) return one;
     const beyond = at + bytes === this.totalBytes ? 0 : (at + bytes) % this.chunkBytes;
     return bytes - beyond;
   }
@@ -238,10 +240,9 @@ class Copy {
     try {
       if (zero) {
         if (!targetIsZero) await target.writeZeroes(to, bytes, { unmap: true });
-      } else if (compressed) {
-        if (this.sparseBytes > 0 && targetIsZero && isZero(buffer)) return;
+      } else if (compressed && (this.sparseBytes === 0 || !targetIsZero))
         await target.write(to, [buffer], { compressed: true });
-      } else if (this.sparseBytes === 0) await target.write(to, [buffer]);
+      else if (this.sparseBytes === 0) await target.write(to, [buffer]);
       else await this.writeParts(to, buffer);
     } catch (error) {
       throw requestError('writing', to, error);
@@ -250,15 +251,16 @@ class Copy {
 
   /** Data and zeroes apart. */
   private async writeParts(to: number, buffer: Uint8Array): Promise<void> {
-    const { target, targetIsZero } = this.options;
-    const step = this.granularity;
+    const { target, targetIsZero, compressed = false } = this.options;
+    // Of compressed clusters each is there or not.
+    const step = compressed ? this.clusterBytes : this.granularity;
     const pending: Promise<void>[] = [];
     for (let at = 0; at < buffer.length;) {
       const begin = at;
       const zero = isZero(buffer, at, this.stepEnd(to, at, buffer.length, step));
       do at = this.stepEnd(to, at, buffer.length, step);
       while (at < buffer.length && isZero(buffer, at, this.stepEnd(to, at, buffer.length, step)) === zero);
-      if (!zero) pending.push(target.write(to + begin, [buffer.subarray(begin, at)]));
+      if (!zero) pending.push(target.write(to + begin, [buffer.subarray(begin, at)], { compressed }));
       else if (!targetIsZero) pending.push(target.writeZeroes(to + begin, at - begin, { unmap: true }));
     }
     // All must have ended before the buffer is used again.

@@ -172,8 +172,6 @@ class Conversion {
         throw new ImgFailure(`${what} not supported for file format '${outputFormat}'`);
       given[name] = value;
     }
-    if (given['backing_file'] !== undefined && given['backing_fmt'] === undefined)
-      throw new ImgFailure('Use of backing file requires explicit backing format');
     return { size: String(total), ...given };
   }
 
@@ -189,6 +187,10 @@ class Conversion {
     refuse(
       sources > 1 && backing !== undefined,
       'Having a backing file for the target makes no sense when concatenating multiple input images',
+    );
+    refuse(
+      options['backing_file'] !== undefined && options['backing_fmt'] === undefined,
+      'Use of backing file requires explicit backing format',
     );
     if (!args.has(COMPRESS)) return;
     const canCompress = graph.driver(outputFormat)?.compresses === true;
