@@ -337,6 +337,12 @@ test('a cluster with more references than its refcount can say is told, and left
   await closeAll(broken);
 });
 
+test('measuring counts the header of an encrypted image', async () => {
+  const luks = { 'encrypt.format': 'luks', 'encrypt.key-secret': 's' };
+  const encrypted = await qcow2.measure?.(1 << 30, luks);
+  expect([encrypted?.required, encrypted?.fullyAllocated]).toEqual([2_490_368, 1_076_232_192]);
+});
+
 describe.skipIf(toolsMissing)('measuring', () => {
   test.each([
     { size: 1_073_741_824 },
