@@ -50,7 +50,7 @@ export interface NbdNodeOptions extends NbdClientOptions {
 const STEP_BYTES: number = 1024 ** 3;
 /** Waits between two tries to connect double from the first to the last. */
 const FIRST_RETRY_MS = 100;
-const LAST_RETRY_MS = 4000;
+const LAST_RETRY_MS = 1000;
 /** Once requests have waited in vain: how long a single try may take, and how long it is to the next. */
 const LATE_TRY_MS = 1000;
 
