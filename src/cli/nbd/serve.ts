@@ -6,7 +6,7 @@ import type { HostAddress } from '../../block/host.ts';
 import { describeAddress } from '../../block/nbd/client/connect.ts';
 import type { NbdExportOptions } from '../../block/nbd/server/export.ts';
 import { NbdServer } from '../../block/nbd/server/server.ts';
-import { nodeBlockHost } from '../../host/node/block/host.ts';
+import { nodeBlockHost, serverBlockHost } from '../../host/node/block/host.ts';
 import { BlockObjects } from '../block-objects.ts';
 import { handedSocket, tellServing, writePidFile } from './daemon.ts';
 import { openImage } from './open-image.ts';
@@ -22,7 +22,7 @@ export async function serveImages(request: NbdRequest): Promise<number> {
       : await objects.tlsCredentials(tlsCreds, 'server').catch((error: unknown) => {
           throw new UserError(`Failed to get TLS creds: ${error instanceof Error ? error.message : String(error)}`);
         });
-  const graph = new BlockGraph(nodeBlockHost, {
+  const graph = new BlockGraph(serverBlockHost, {
     warn: (sentence) => process.stderr.write(`${programName()}: warning: ${sentence}\n`),
     secret: objects.secret,
     tlsCredentials: objects.tlsCredentials,

@@ -22,7 +22,8 @@ const DIRECT_ALIGNMENT = 4096;
 
 type Pieces = readonly Uint8Array[];
 
-export async function openFile(path: string, options: OpenFileOptions): Promise<HostFile> {
+/** `prompt`: small writes are made in the call. */
+export async function openFile(path: string, options: OpenFileOptions, prompt = false): Promise<HostFile> {
   const { write, create, truncate, direct, sync } = options;
   const flags =
     (write ? constants.O_RDWR : constants.O_RDONLY) |
@@ -37,8 +38,8 @@ export async function openFile(path: string, options: OpenFileOptions): Promise<
     const device = stat.isBlockDevice() || stat.isCharacterDevice();
     const native = await libc();
     const size = device ? deviceBytes(handle.fd, stat, native) : stat.size;
-    const cached = direct !== true && sync !== true;
-    return new NodeFile(handle, device ? 'device' : 'file', size, direct === true, native, cached);
+    const toCache = direct !== true && sync !== true;
+    return new NodeFile(handle, device ? 'device' : 'file', size, direct === true, native, prompt && toCache);
   } catch (error) {
     await handle.close();
     throw error;
@@ -70,7 +71,6 @@ class NodeFile implements HostFile {
   private cached: boolean;
   private locked: boolean = false;
   private readonly runs: WriteRuns = new WriteRuns((offset, pieces) => this.writeAll(offset, pieces));
-  /** Absent when what is written does not go to the page cache, or not only. */
   private readonly prompt: PromptWrites | undefined;
 
   constructor(
@@ -79,7 +79,7 @@ class NodeFile implements HostFile {
     size: number,
     direct: boolean,
     native: Libc | undefined,
-    cachedWrites: boolean,
+    promptWrites: boolean,
   ) {
     this.handle = handle;
     this.fd = handle.fd;
@@ -88,7 +88,7 @@ class NodeFile implements HostFile {
     this.alignment = direct ? DIRECT_ALIGNMENT : 1;
     this.native = native;
     this.cached = !direct;
-    if (cachedWrites) {
+    if (promptWrites) {
       this.prompt = new PromptWrites(
         (offset, pieces) => fs.writevSync(this.fd, pieces, offset),
         () => performance.now(),

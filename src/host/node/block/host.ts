@@ -54,7 +54,7 @@ function expanded(limit: number): { readonly maxOutputLength: number; readonly c
 
 export const nodeBlockHost: BlockHost = {
   crypto: nodeCrypto,
-  openFile,
+  openFile: (path, options) => openFile(path, options),
   connect: async (address) => (await import('./streams.ts')).connectStream(address),
   listen: async (address, accept) => (await import('./streams.ts')).listenStream(address, accept),
   exists: (path) =>
@@ -80,4 +80,10 @@ export const nodeBlockHost: BlockHost = {
       const timer = setTimeout(done, ms);
       if (background) timer.unref();
     }),
+};
+
+/** The same for a process that serves images and runs no guest, whose processor a slow write would hold up (docs/decisions/0016). */
+export const serverBlockHost: BlockHost = {
+  ...nodeBlockHost,
+  openFile: (path, options) => openFile(path, options, true),
 };
